@@ -1,0 +1,1 @@
+"""What every room stands on: configuration, database, errors, facts, jobs, access, telemetry."""

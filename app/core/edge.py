@@ -1,0 +1,111 @@
+"""The edge of a room: one request is one transaction, opened and committed around the endpoint.
+
+`ChangingRoute` commits after the endpoint's answer was built and before a byte of it is sent, so a failed
+commit can't follow a 200. `Writes` and `Reads` are the sessions that endpoints ask for; neither takes a
+connection before its first statement. What must happen once the change is visible (waiting for replicas,
+say) is left with `after_commit`.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.routing import APIRoute
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from app.core.access import caller_of
+from app.core.database import Database, Reading
+from app.core.idempotency import HEADER, Receipt, Replayed, fingerprint_of
+
+AfterCommit = Callable[[], Awaitable[Any]]
+
+
+def _database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+async def _writing(request: Request) -> AsyncSession:
+    stack: AsyncExitStack = request.state.transaction
+    actor = caller_of(request).actor(request.scope["state"].get("request_id"))
+    session = await stack.enter_async_context(_database(request).writes(actor))
+    request.state.session = session
+    if not _is_upload(request):
+        await claim_receipt(request, session, await request.body())
+    return session
+
+
+async def _reading(request: Request) -> Reading:
+    stack: AsyncExitStack = request.state.transaction
+    return await stack.enter_async_context(_database(request).reads())
+
+
+Writes = Annotated[AsyncSession, Depends(_writing)]
+Reads = Annotated[Reading, Depends(_reading)]
+Db = Annotated[Database, Depends(_database)]
+
+
+async def claim_receipt(request: Request, session: AsyncSession, identity: bytes) -> None:
+    """Make sure that a request with an `Idempotency-Key` is worked on once; `identity` is what it asks for.
+
+    `Writes` does this with the body. The endpoint of an upload does it itself, once it knows what has arrived.
+
+    Raises:
+        UnusableKey, FirstStillRunning, KeyUsedDifferently: see `Receipt.claim`.
+        Replayed: it was answered before.
+    """
+    if HEADER not in request.headers:
+        return
+    receipt = Receipt.read(caller_of(request).name, request.headers[HEADER])
+    fingerprint = fingerprint_of(request.method, request.url.path, request.url.query.encode(), identity)
+    await receipt.claim(session, fingerprint)
+    request.state.receipt = (receipt, fingerprint)
+
+
+def _is_upload(request: Request) -> bool:
+    return request.headers.get("content-type", "").startswith("multipart/")
+
+
+def after_commit(request: Request, action: AfterCommit) -> None:
+    """Run `action` once the change is committed; a response that it returns replaces the endpoint's."""
+    request.state.after_commit = action
+
+
+class TransactionRoute(APIRoute):
+    """A route whose endpoint runs in at most one transaction."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The endpoint's handler with its transaction, receipt and follow-up around it."""
+        handle = super().get_route_handler()
+
+        async def handle_in_transaction(request: Request) -> Response:
+            try:
+                async with AsyncExitStack() as stack:
+                    request.state.transaction = stack
+                    answer = await handle(request)
+                    await _fill_receipt(request, answer)
+            except Replayed as replay:
+                return replay.answer
+            return await _follow_up(request, answer)
+
+        return handle_in_transaction
+
+
+async def _fill_receipt(request: Request, answer: Response) -> None:
+    claimed: tuple[Receipt, bytes] | None = getattr(request.state, "receipt", None)
+    if claimed:
+        receipt, fingerprint = claimed
+        await receipt.fill(request.state.session, fingerprint, answer)
+
+
+async def _follow_up(request: Request, answer: Response) -> Response:
+    action: AfterCommit | None = getattr(request.state, "after_commit", None)
+    replacement = await action() if action else None
+    return replacement if isinstance(replacement, Response) else answer
+
+
+def room(prefix: str, tag: str) -> APIRouter:
+    """The router of a room."""
+    return APIRouter(prefix=prefix, tags=[tag], route_class=TransactionRoute)

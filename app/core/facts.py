@@ -1,0 +1,214 @@
+"""Facts: what changed, by whom, in the same transaction; chained by hashes so that tampering shows.
+
+A fact is announced unsealed. A background sealer (one at a time, by an advisory lock) numbers committed
+facts, links each to the one before by SHA-256 and starts the reactions to it, all in one transaction. So
+announcing costs one insert, the order is one for all replicas, and each reaction is started exactly once.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from pydantic_core import to_json, to_jsonable_python
+from sqlalchemy import CheckConstraint, Index, LargeBinary, Select, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core import clock
+from app.core.database import Actor, Base, Reading
+from app.core.ids import new_id
+from app.core.jobs import enqueue
+from app.core.locks import try_hold_until_commit
+from app.core.notify import notify
+
+GENESIS = bytes(32)
+CHANNEL = "facts"
+SEAL_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that has happened. Rooms declare theirs as frozen dataclasses in the past tense."""
+
+    subject_kind: ClassVar[str] = "service"
+
+    @property
+    def subject(self) -> str:
+        """What it happened to, as people would name it."""
+        return self.subject_kind
+
+
+class FactRow(Base):
+    """One fact as stored; `sequence` and `hash` are set once, by the sealer."""
+
+    __tablename__ = "fact"
+    __table_args__ = (
+        Index("ix_fact_unsealed", "id", postgresql_where=text("sequence IS NULL")),
+        Index("ix_fact_subject", "subject", "sequence"),
+        Index("ix_fact_kind", "kind", "sequence"),
+        Index("ix_fact_actor", "actor", "sequence"),
+        CheckConstraint("(sequence IS NULL) = (hash IS NULL)", name="sealed_whole"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    kind: Mapped[str]
+    subject: Mapped[str]
+    actor: Mapped[str]
+    role: Mapped[str]
+    request_id: Mapped[str | None]
+    at: Mapped[datetime]
+    body: Mapped[dict[str, Any]]
+    sequence: Mapped[int | None] = mapped_column(unique=True)
+    hash: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the chain of facts is whole, and if not, where and how it breaks."""
+
+    intact: bool
+    facts: int
+    unsealed: int
+    head: str
+    broken_at: int | None = None
+    problem: str | None = None
+
+
+def announce(session: AsyncSession, fact: Fact) -> None:
+    """Record a fact in this transaction, in the name of the session's actor."""
+    actor: Actor = session.info["actor"]
+    session.add(
+        FactRow(
+            id=new_id(),
+            kind=type(fact).__name__,
+            subject=fact.subject,
+            actor=actor.name,
+            role=actor.role,
+            request_id=actor.request_id,
+            at=clock.now(),
+            body=to_jsonable_python(dataclasses.asdict(fact)),
+        )
+    )
+
+
+def link(previous: bytes, fact: FactRow) -> bytes:
+    """The hash that seals a fact to the one before it."""
+    content = [
+        fact.sequence, fact.id, fact.kind, fact.subject, fact.actor, fact.role, fact.request_id,
+        fact.at.timestamp(), _canonical(fact.body),
+    ]  # fmt: skip
+    return hashlib.sha256(previous + to_json(content)).digest()
+
+
+def _canonical(value: Any) -> Any:
+    """JSON as Postgres may give it back: the order of keys carries no meaning."""
+    if isinstance(value, dict):
+        return [[key, _canonical(value[key])] for key in sorted(value)]
+    return [_canonical(item) for item in value] if isinstance(value, list) else value
+
+
+async def seal_facts(session: AsyncSession, reactions: Mapping[str, Sequence[str]]) -> int:
+    """Number and chain the committed facts that are not sealed yet, and start what follows from each.
+
+    `reactions` gives the job kinds that follow from a fact's kind. Returns how many facts were sealed.
+    """
+    if not await try_hold_until_commit(session, "seal facts"):
+        return 0
+    unsealed = select(FactRow).where(FactRow.sequence.is_(None)).order_by(FactRow.id).limit(SEAL_BATCH)
+    facts = (await session.scalars(unsealed)).all()
+    if not facts:
+        return 0
+    sequence, previous = await _head(session)
+    for fact in facts:
+        sequence += 1
+        fact.sequence = sequence
+        fact.hash = previous = link(previous, fact)
+        for reaction in reactions.get(fact.kind, ()):
+            await enqueue(session, reaction, {"fact_id": str(fact.id)}, dedupe_key=f"{reaction}:{fact.id}")
+    await session.flush()
+    await notify(session, CHANNEL, str(sequence))
+    return len(facts)
+
+
+async def _head(session: AsyncSession | Reading) -> tuple[int, bytes]:
+    last = select(FactRow.sequence, FactRow.hash).where(FactRow.sequence.is_not(None))
+    row = (await session.execute(last.order_by(FactRow.sequence.desc()).limit(1))).one_or_none()
+    return (row[0] or 0, row[1] or GENESIS) if row else (0, GENESIS)
+
+
+async def verify_facts(session: Reading, *, checkpoint: tuple[int, str] | None = None) -> Verdict:
+    """Recompute the whole chain; a checkpoint noted earlier also shows a tail that was cut off."""
+    previous, expected, noted = GENESIS, 1, checkpoint
+    async for fact in _sealed(session):
+        if fact.sequence != expected:
+            return await _broken(session, expected, f"fact {expected} is missing")
+        if link(previous, fact) != fact.hash:
+            return await _broken(
+                session, expected, f"fact {expected} or its place was changed after it was sealed"
+            )
+        assert fact.hash is not None
+        previous = fact.hash
+        if noted and noted[0] == expected and previous.hex() != noted[1]:
+            return await _broken(session, expected, "the chain was rewritten since the checkpoint")
+        expected += 1
+    if noted and noted[0] >= expected:
+        return await _broken(
+            session, expected, f"the chain ends before the checkpoint at {noted[0]}: its tail was cut off"
+        )
+    return Verdict(True, expected - 1, await _count_unsealed(session), previous.hex())
+
+
+async def _sealed(session: Reading) -> AsyncIterator[FactRow]:
+    last = 0
+    while True:
+        page = select(FactRow).where(FactRow.sequence > last).order_by(FactRow.sequence).limit(2000)
+        facts = (await session.scalars(page)).all()
+        for fact in facts:
+            yield fact
+            session.expunge(fact)
+        if not facts:
+            return
+        last = facts[-1].sequence or last
+
+
+async def _broken(session: Reading, sequence: int, problem: str) -> Verdict:
+    head = await _head(session)
+    return Verdict(False, head[0], await _count_unsealed(session), head[1].hex(), sequence, problem)
+
+
+async def _count_unsealed(session: Reading) -> int:
+    return await session.scalar(select(func.count()).where(FactRow.sequence.is_(None))) or 0
+
+
+def select_facts(
+    *,
+    kind: str | None = None,
+    subject: str | None = None,
+    actor: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Select[FactRow]:
+    """Facts, newest first, that match every filter given; a subject also matches what lies under it."""
+    query = select(FactRow).order_by(FactRow.id.desc())
+    if kind:
+        query = query.where(FactRow.kind == kind)
+    if subject:
+        query = query.where(
+            (FactRow.subject == subject) | FactRow.subject.startswith(f"{subject}:", autoescape=True)
+        )
+    if actor:
+        query = query.where(FactRow.actor == actor)
+    if since:
+        query = query.where(FactRow.at >= since)
+    if until:
+        query = query.where(FactRow.at < until)
+    return query
+
+
+async def get_fact(session: AsyncSession, fact_id: UUID) -> FactRow:
+    """The fact that a reaction was started by."""
+    return await session.get_one(FactRow, fact_id)

@@ -1,0 +1,44 @@
+"""What is well and what is not: each room adds its part, the probes and the health report read them."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Condition(StrEnum):
+    """How a part is, from best to worst."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    DOWN = "down"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the service: how it is, why, and the figures behind that."""
+
+    condition: Condition
+    reason: str = ""
+    figures: dict[str, Any] = field(default_factory=dict)
+    blocks_traffic: bool = False
+    """Whether a load balancer should send requests elsewhere while this part is not ok."""
+
+
+Check = Callable[[], Awaitable[Part]]
+
+
+class Health:
+    """The checks of one process, by the name of the part."""
+
+    def __init__(self) -> None:
+        self._checks: dict[str, Check] = {}
+        self.draining = False
+
+    def add(self, name: str, check: Check) -> None:
+        """Add a part; checks must be quick and must not raise."""
+        self._checks[name] = check
+
+    async def look(self) -> dict[str, Part]:
+        """Every part as it is now."""
+        return {name: await check() for name, check in self._checks.items()}

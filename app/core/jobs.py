@@ -1,0 +1,236 @@
+"""Durable work: a row in `job`, claimed by one worker under a lease, tried again until it is done or given up.
+
+A claim raises the row's fence. A worker that comes back after its lease ran out holds an old fence and can
+neither finish nor fail the job any more. A dedupe key keeps a second job of the same meaning from being
+queued while the first is open.
+"""
+
+import asyncio
+import random
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Index, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core import clock
+from app.core.database import Actor, Base, Database, choice
+from app.core.ids import new_id
+from app.core.notify import notify
+
+log = structlog.get_logger()
+CHANNEL = "jobs"
+LEASE = timedelta(seconds=30)
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 300.0
+
+
+class JobState(StrEnum):
+    """Where a job stands; the first two are open."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Job(Base):
+    """One piece of work."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        Index(
+            "uq_job_open", "dedupe_key", unique=True, postgresql_where=text("state IN ('queued', 'running')")
+        ),
+        Index("ix_job_due", "queue", "due_at", postgresql_where=text("state IN ('queued', 'running')")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    kind: Mapped[str]
+    queue: Mapped[str] = mapped_column(default="default")
+    payload: Mapped[dict[str, Any]]
+    dedupe_key: Mapped[str | None]
+    state: Mapped[JobState] = mapped_column(choice(JobState), default=JobState.QUEUED)
+    attempts: Mapped[int] = mapped_column(default=0)
+    max_attempts: Mapped[int] = mapped_column(default=8)
+    fence: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[datetime]
+    made_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    error: Mapped[str | None]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job in the hands of one worker, valid while its fence is the row's."""
+
+    id: UUID
+    kind: str
+    payload: dict[str, Any]
+    fence: int
+    attempt: int
+    database: Database
+
+
+Handler = Callable[[Claim], Awaitable[None]]
+WORKER = Actor("worker", "system")
+
+
+class LeaseLost(Exception):  # noqa: N818 - an event, told from errors of the work itself
+    """Another worker has this job now."""
+
+
+class TryAgain(Exception):  # noqa: N818 - as above
+    """The work is not finished; it continues after a pause, and that does not count as a failure."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"again in {seconds} s")
+        self.seconds = seconds
+
+
+async def enqueue(
+    session: AsyncSession,
+    kind: str,
+    payload: dict[str, Any],
+    *,
+    dedupe_key: str | None = None,
+    queue: str = "default",
+    delay_seconds: float = 0,
+    max_attempts: int = 8,
+) -> UUID | None:
+    """Add a job to this transaction; None when an open job has the same dedupe key."""
+    now = clock.now()
+    row = insert(Job).values(
+        id=new_id(), kind=kind, queue=queue, payload=payload, dedupe_key=dedupe_key, max_attempts=max_attempts,
+        state=JobState.QUEUED, attempts=0, fence=0, due_at=now + timedelta(seconds=delay_seconds), made_at=now,
+    )  # fmt: skip
+    unless_open = row.on_conflict_do_nothing(
+        index_elements=[Job.dedupe_key], index_where=text("state IN ('queued', 'running')")
+    )
+    job_id = await session.scalar(unless_open.returning(Job.id))
+    if job_id is not None:
+        await notify(session, CHANNEL, queue)
+    return job_id
+
+
+async def wake(session: AsyncSession, dedupe_key: str) -> None:
+    """Make an open job due now, because what it waits for has happened."""
+    due = (
+        update(Job)
+        .where(Job.dedupe_key == dedupe_key, Job.state == JobState.QUEUED)
+        .values(due_at=clock.now())
+    )
+    await session.execute(due)
+    await notify(session, CHANNEL)
+
+
+async def claim_job(database: Database, queues: Sequence[str], kinds: Sequence[str]) -> Claim | None:
+    """Take the job that is due first, or whose worker let its lease run out; None when there is none."""
+    async with database.writes(WORKER) as session:
+        due = (
+            select(Job.id)
+            .where(Job.queue.in_(queues), Job.kind.in_(kinds), Job.due_at <= clock.now())
+            .where(Job.state.in_([JobState.QUEUED, JobState.RUNNING]))
+            .order_by(Job.due_at)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        taken = (
+            update(Job)
+            .where(Job.id == due.scalar_subquery())
+            .values(
+                state=JobState.RUNNING,
+                fence=Job.fence + 1,
+                attempts=Job.attempts + 1,
+                due_at=clock.now() + LEASE,
+            )
+            .returning(Job.id, Job.kind, Job.payload, Job.fence, Job.attempts)
+        )
+        row = (await session.execute(taken)).one_or_none()
+    return Claim(row[0], row[1], row[2], row[3], row[4], database) if row else None
+
+
+async def _settle(claim: Claim, **values: Any) -> None:
+    """Write a claim's end, unless somebody else holds the job by now."""
+    async with claim.database.writes(WORKER) as session:
+        mine = update(Job).where(Job.id == claim.id, Job.fence == claim.fence, Job.state == JobState.RUNNING)
+        if await session.scalar(mine.values(**values).returning(Job.id)) is None:
+            raise LeaseLost(claim.kind, str(claim.id))
+
+
+async def keep_lease(claim: Claim) -> None:
+    """Prolong the lease for as long as the work runs."""
+    while True:
+        await asyncio.sleep(LEASE.total_seconds() / 3)
+        await _settle(claim, due_at=clock.now() + LEASE)
+
+
+def retry_seconds(attempt: int) -> float:
+    """The pause before the next attempt: doubling, capped, with jitter so that failures don't march in step."""
+    longest: float = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** (attempt - 1))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreading load, not keeping a secret
+
+
+async def run_claim(claim: Claim, handler: Handler) -> None:
+    """Do one claimed job to its end, whatever that is."""
+    lease = asyncio.create_task(keep_lease(claim))
+    try:
+        await handler(claim)
+        await _settle(claim, state=JobState.DONE, ended_at=clock.now(), error=None)
+    except TryAgain as pause:
+        again = clock.now() + timedelta(seconds=pause.seconds)
+        await _settle(claim, state=JobState.QUEUED, due_at=again, attempts=claim.attempt - 1)
+    except LeaseLost:
+        log.warning("job_lease_lost", kind=claim.kind, job_id=str(claim.id))
+    except Exception as error:
+        log.exception("job_failed", kind=claim.kind, job_id=str(claim.id), attempt=claim.attempt)
+        await _fail(claim, error)
+    finally:
+        lease.cancel()
+        with suppress(asyncio.CancelledError, LeaseLost):
+            await lease
+
+
+async def _fail(claim: Claim, error: Exception) -> None:
+    reason = "".join(traceback.format_exception_only(error)).strip()[:4000]
+    async with claim.database.reads() as session:
+        last = await session.scalar(select(Job.max_attempts).where(Job.id == claim.id))
+    if last is not None and claim.attempt >= last:
+        await _settle(claim, state=JobState.FAILED, ended_at=clock.now(), error=reason)
+    else:
+        due = clock.now() + timedelta(seconds=retry_seconds(claim.attempt))
+        await _settle(claim, state=JobState.QUEUED, due_at=due, error=reason)
+
+
+async def work_on(
+    database: Database,
+    handlers: Mapping[str, Handler],
+    *,
+    woken: asyncio.Event,
+    queues: Sequence[str] = ("default",),
+    idle_seconds: float = 1.0,
+) -> None:
+    """Claim and do jobs until cancelled; `woken` cuts the wait short when a job was queued."""
+    while True:
+        woken.clear()
+        claim = await claim_job(database, queues, list(handlers))
+        if claim is not None:
+            await run_claim(claim, handlers[claim.kind])
+            continue
+        with suppress(TimeoutError):
+            await asyncio.wait_for(woken.wait(), idle_seconds)
+
+
+async def count_open_jobs(session: AsyncSession) -> dict[str, int]:
+    """How many jobs are open, by state."""
+    open_jobs = select(Job.state, func.count()).where(Job.state.in_([JobState.QUEUED, JobState.RUNNING]))
+    return {state.value: count for state, count in await session.execute(open_jobs.group_by(Job.state))}

@@ -1,0 +1,58 @@
+"""Locks that live in Postgres, so that they hold over all replicas and end with their holder."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+
+LEADER_CHECK_SECONDS = 5.0
+
+
+def lock_number(name: str) -> int:
+    """The signed 64-bit number under which Postgres knows an advisory lock's name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+
+
+async def hold_until_commit(session: AsyncSession, name: str) -> None:
+    """Wait for a lock that this transaction then holds to its end."""
+    await session.execute(select(func.pg_advisory_xact_lock(lock_number(name))))
+
+
+async def try_hold_until_commit(session: AsyncSession, name: str) -> bool:
+    """Take a lock to the end of this transaction, unless somebody has it."""
+    return bool(await session.scalar(select(func.pg_try_advisory_xact_lock(lock_number(name)))))
+
+
+@asynccontextmanager
+async def leadership(engine: AsyncEngine, name: str) -> AsyncIterator[asyncio.Event]:
+    """Wait until this process leads in `name`; the event is set once the lock, and so the lead, is lost."""
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await _wait_for(connection, name)
+        lost = asyncio.Event()
+        watch = asyncio.create_task(_watch(connection, lost))
+        try:
+            yield lost
+        finally:
+            watch.cancel()
+            await connection.invalidate()
+
+
+async def _wait_for(connection: AsyncConnection, name: str) -> None:
+    """Poll for the lock: a statement that waits in Postgres could not be told to stop."""
+    take = select(func.pg_try_advisory_lock(lock_number(name)))
+    while not await connection.scalar(take):  # noqa: ASYNC110 - the other holder is another process
+        await asyncio.sleep(LEADER_CHECK_SECONDS)
+
+
+async def _watch(connection: AsyncConnection, lost: asyncio.Event) -> None:
+    try:
+        while True:
+            await asyncio.sleep(LEADER_CHECK_SECONDS)
+            await connection.scalar(select(1))
+    except (DBAPIError, OSError):
+        lost.set()

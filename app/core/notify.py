@@ -1,0 +1,82 @@
+"""Being told at once: Postgres LISTEN/NOTIFY on a connection of its own, made again when it breaks.
+
+A notification is a hint, never the truth: after every (re)connection each listener is called with an
+empty payload, so that it reads what it may have missed.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Self
+
+import asyncpg
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncSession
+
+log = structlog.get_logger()
+
+Listener = Callable[[str], None]
+RECONNECT_SECONDS = 0.5
+
+
+async def notify(session: AsyncSession, channel: str, payload: str = "") -> None:
+    """Tell every listener of a channel, when and if this transaction commits."""
+    await session.execute(select(func.pg_notify(channel, payload)))
+
+
+class Notifications:
+    """What Postgres tells this process. Use as an async context manager."""
+
+    def __init__(self, url: str) -> None:
+        parsed = make_url(url).set(drivername="postgresql")
+        self._dsn = parsed.render_as_string(hide_password=False)
+        self._listeners: dict[str, list[Listener]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self.connected = asyncio.Event()
+
+    def on(self, channel: str, listener: Listener) -> None:
+        """Call `listener` with each payload on a channel; register before entering the context."""
+        self._listeners.setdefault(channel, []).append(listener)
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._stay_connected())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _stay_connected(self) -> None:
+        while True:
+            try:
+                await self._listen_until_broken()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("notifications_lost", error=str(error))
+            self.connected.clear()
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _listen_until_broken(self) -> None:
+        broken = asyncio.Event()
+        connection = await asyncpg.connect(self._dsn, timeout=5)
+        try:
+            connection.add_termination_listener(lambda *_: broken.set())
+            for channel in self._listeners:
+                await connection.add_listener(channel, self._hear)
+            self.connected.set()
+            self._call_everyone()
+            await broken.wait()
+        finally:
+            connection.terminate()
+
+    def _hear(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
+        for listener in self._listeners[channel]:
+            listener(str(payload))
+
+    def _call_everyone(self) -> None:
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener("")

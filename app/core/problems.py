@@ -1,0 +1,185 @@
+"""Errors over HTTP: RFC 9457 problem details, and a page that documents each kind. Nothing else knows both."""
+
+import re
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic_core import to_json
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from app.core.errors import Refusal, Unavailable, kinds_of_refusal
+
+log = structlog.get_logger()
+MEDIA_TYPE = "application/problem+json"
+_BROKEN_CONNECTION = (
+    "08",
+    "57P",
+    "53300",
+)  # SQLSTATE classes: connection, operator intervention, too many connections
+
+
+class DatabaseAway(Unavailable):
+    """The database can't be reached."""
+
+    def detail(self) -> str:
+        return (
+            "The database can't be reached now; predictions go on, changes have to wait. Nothing was changed."
+        )
+
+
+def slug(kind: type[Refusal]) -> str:
+    """The last part of a kind's `type` address.
+
+    >>> slug(DatabaseAway)
+    'database-away'
+    """
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
+
+
+def title(kind: type[Refusal]) -> str:
+    """A kind's name for people: the first line of its docstring, without the full stop."""
+    return (kind.__doc__ or kind.__name__).split("\n", 1)[0].rstrip(".")
+
+
+def problem_of(error: Refusal) -> dict[str, Any]:
+    """The problem document of a refusal."""
+    kind = type(error)
+    head = {
+        "type": f"/problems/{slug(kind)}",
+        "title": title(kind),
+        "status": kind.status,
+        "detail": str(error),
+    }
+    return error.members() | head
+
+
+def _answer(document: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    body = to_json(document, fallback=str, inf_nan_mode="null")
+    return Response(body, document["status"], headers, MEDIA_TYPE)
+
+
+def answer_refusal(error: Refusal) -> Response:
+    """A refusal as a whole HTTP answer."""
+    return _answer(problem_of(error), type(error).headers)
+
+
+async def _on_refusal(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    return answer_refusal(error)
+
+
+def _field_of(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location[1:]) or str(location[0])
+
+
+async def _on_invalid(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    faults = error.errors()
+    if any(fault["type"] == "json_invalid" for fault in faults):
+        reason = faults[0].get("ctx", {}).get("error", "not JSON")
+        return _plain(400, "malformed-json", "The body is not JSON", f"body: {reason}")
+    errors = [
+        {"field": _field_of(fault["loc"]), "problem": fault["msg"], "in": str(fault["loc"][0])}
+        for fault in faults
+    ]
+    detail = "; ".join(f"{e['field']}: {e['problem']}" for e in errors[:5])
+    return _plain(422, "invalid-request", "The request can be read but is wrong", detail, errors=errors)
+
+
+async def _on_http(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    phrase = HTTPStatus(error.status_code).phrase
+    answer = _plain(error.status_code, phrase.lower().replace(" ", "-"), phrase, str(error.detail))
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _on_database(request: Request, error: Exception) -> Response:
+    if not is_connection_trouble(error):
+        return await _on_unplanned(request, error)
+    log.warning("database_away", error=type(error).__name__)
+    return answer_refusal(DatabaseAway())
+
+
+def is_connection_trouble(error: Exception) -> bool:
+    """Whether an error says that the database is away, rather than that a statement was wrong."""
+    if isinstance(error, InterfaceError | PoolTimeout | OSError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    state = str(getattr(error.orig, "sqlstate", "") or "")
+    return (
+        error.connection_invalidated
+        or state.startswith(_BROKEN_CONNECTION)
+        or isinstance(error, OperationalError)
+    )
+
+
+async def _on_unplanned(request: Request, error: Exception) -> Response:
+    log.error("unplanned_error", path=request.url.path, exc_info=error)
+    request_id = request.scope.get("state", {}).get("request_id")
+    return _plain(
+        500,
+        "internal-error",
+        "Something went wrong here",
+        "The log has it under this request id.",
+        request_id=request_id,
+    )
+
+
+def _plain(status: int, name: str, heading: str, detail: str, **members: Any) -> Response:
+    return _answer(
+        {**members, "type": f"/problems/{name}", "title": heading, "status": status, "detail": detail}
+    )
+
+
+def answer_errors_with_problems(app: FastAPI) -> None:
+    """Turn everything that an application raises into problem documents."""
+    app.add_exception_handler(Refusal, _on_refusal)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    for kind in (DBAPIError, PoolTimeout, OSError):
+        app.add_exception_handler(kind, _on_database)
+    app.add_exception_handler(Exception, _on_unplanned)
+
+
+def problems(*kinds: type[Refusal]) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route that may refuse in these ways."""
+    by_status: dict[int | str, list[str]] = {}
+    for kind in kinds:
+        by_status.setdefault(kind.status, []).append(f"[{title(kind)}](/problems/{slug(kind)})")
+    return {
+        status: {"description": "; ".join(texts), "content": {MEDIA_TYPE: {}}}
+        for status, texts in by_status.items()
+    }
+
+
+def known_problems() -> Iterator[tuple[str, int, str, str]]:
+    """Slug, status, title and description of every kind of problem that this service can answer."""
+    for kind in sorted(set(kinds_of_refusal()), key=lambda kind: (kind.status, slug(kind))):
+        yield slug(kind), kind.status, title(kind), (kind.__doc__ or "").partition("\n")[2].strip()
+    yield (
+        "malformed-json",
+        400,
+        "The body is not JSON",
+        "The detail says at which line and column reading stopped.",
+    )
+    yield (
+        "invalid-request",
+        422,
+        "The request can be read but is wrong",
+        "`errors` names each field and its problem.",
+    )
+    yield (
+        "internal-error",
+        500,
+        "Something went wrong here",
+        "A defect: the service's log has it under the request id.",
+    )

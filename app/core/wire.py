@@ -1,0 +1,61 @@
+"""What travels as JSON: the base of all request and answer shapes, and text that the database can keep."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+class Incoming(BaseModel):
+    """A request's shape: an unknown field is an error, because it is most often a misspelt one."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class Outgoing(BaseModel):
+    """An answer's shape, filled from rows or values."""
+
+    model_config = ConfigDict(from_attributes=True, ser_json_inf_nan="null", protected_namespaces=())
+
+
+def storable(text: str) -> str:
+    """The text itself, if Postgres can keep it.
+
+    Raises:
+        ValueError: it holds a NUL character or half of a surrogate pair.
+    """
+    if "\0" in text:
+        raise ValueError("holds a NUL character, which can't be stored")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds half of a surrogate pair, which is no character") from None
+    return text
+
+
+def storable_throughout(value: Any) -> Any:
+    """A JSON value of which every text, keys included, can be kept.
+
+    Raises:
+        ValueError: some text can't.
+    """
+    if isinstance(value, str):
+        storable(value)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            storable(key)
+            storable_throughout(item)
+    elif isinstance(value, list):
+        for item in value:
+            storable_throughout(item)
+    return value
+
+
+Line = Annotated[str, Field(max_length=500), AfterValidator(storable)]
+Prose = Annotated[str, Field(max_length=100_000), AfterValidator(storable)]
+Json = Annotated[dict[str, Any], AfterValidator(storable_throughout)]
+Tags = Annotated[
+    dict[Annotated[str, Field(min_length=1, max_length=250)], Prose],
+    AfterValidator(storable_throughout),
+    Field(max_length=200),
+]
+Reason = Annotated[str, Field(max_length=2000), AfterValidator(storable)]

@@ -1,0 +1,17 @@
+"""Every table, for Alembic: importing this module registers each room's tables on `Base.metadata`."""
+
+import importlib
+
+from app.core.database import Base
+
+ROOMS = (
+    "app.core.facts",
+    "app.core.idempotency",
+    "app.core.jobs",
+    "app.registry.tables",
+)
+
+for room in ROOMS:
+    importlib.import_module(room)
+
+__all__ = ["Base"]
