@@ -8,6 +8,8 @@ ROOMS = (
     "app.core.facts",
     "app.core.idempotency",
     "app.core.jobs",
+    "app.core.keys",
+    "app.core.secrets",
     "app.registry.tables",
 )
 

@@ -1,0 +1,120 @@
+"""What a browser may be used for: foreign host names and cross-site changes are refused, answers are confined.
+
+A page of another site can make a visitor's browser send requests here, and by DNS rebinding even read the
+answers. The first is told by `Origin` and `Sec-Fetch-Site`, the second by `Host`.
+"""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core.config import Settings
+from app.core.errors import Forbidden, Malformed, Refusal
+from app.core.problems import answer_refusal
+
+CONTENT_POLICY = (
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+)
+_POLICY_HEADER = b"content-security-policy"
+_OTHER_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),  # `no-referrer` would make our own forms' Origin `null`
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+_HEADERS = [(_POLICY_HEADER, CONTENT_POLICY.encode()), *_OTHER_HEADERS]
+_HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
+_LOOPBACK_NAMES = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
+
+
+@dataclass(eq=False)
+class ForeignHost(Malformed):
+    """The request names a host that this service does not serve."""
+
+    host: str
+
+    def detail(self) -> str:
+        return f"Host: this service does not answer to {self.host!r}; SWITCHYARD_ALLOWED_HOSTS names what it does."
+
+
+class CrossSite(Forbidden):
+    """Another site's page asked for this change."""
+
+    def detail(self) -> str:
+        return "A browser sent this on behalf of another site's page; changes are taken from this service's own pages and from programs."
+
+
+def docs_policy(*inline_scripts: str) -> str:
+    """The Content-Security-Policy for a page of API documentation with exactly these inline scripts.
+
+    An answer that brings its own policy keeps it.
+    """
+    hashes = [
+        base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in inline_scripts
+    ]
+    scripts = " ".join(["'self'", *(f"'sha256-{digest}'" for digest in hashes)])
+    return (
+        f"{CONTENT_POLICY}; script-src {scripts}; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data:; worker-src 'self' blob:"
+    )
+
+
+class HostRules:
+    """The ASGI middleware that keeps browsers to what they may do here."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._allowed = frozenset(host.lower().encode() for host in settings.allowed_hosts)
+        self._names = self._allowed | (_LOOPBACK_NAMES if settings.is_loopback else frozenset())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that breaks the rules with a problem, and confine every answer."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_confined(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _confine(message)
+            await send(message)
+
+        problem = self._problem(scope)
+        app = answer_refusal(problem) if problem else self._app
+        await app(scope, receive, send_confined)
+
+    def _problem(self, scope: Scope) -> Refusal | None:
+        hosts, origin, site = [], None, b""
+        for name, value in scope["headers"]:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"origin":
+                origin = value
+            elif name == b"sec-fetch-site":
+                site = value
+        host = hosts[0].lower() if len(hosts) == 1 else b""
+        if self._names and not self._is_ours(host):
+            return ForeignHost(b", ".join(hosts).decode("latin-1"))
+        if scope["method"] in _HARMLESS or self._is_same_site(origin, site, host):
+            return None
+        return CrossSite()
+
+    def _is_ours(self, host: bytes) -> bool:
+        return host in self._names or _without_port(host) in self._names
+
+    def _is_same_site(self, origin: bytes | None, site: bytes, host: bytes) -> bool:
+        if origin is None:
+            return site in {b"", b"same-origin", b"none"}
+        authority = origin.lower().partition(b"://")[2]
+        return site != b"cross-site" and (authority == host or authority in self._allowed)
+
+
+def _without_port(host: bytes) -> bytes:
+    name, colon, port = host.rpartition(b":")
+    return name if colon and port.isdigit() else host
+
+
+def _confine(message: Message) -> None:
+    headers = message.setdefault("headers", [])
+    own_policy = any(name == _POLICY_HEADER for name, _ in headers)
+    message["headers"] = [*headers, *(_OTHER_HEADERS if own_policy else _HEADERS)]

@@ -1,0 +1,148 @@
+"""The live API keys in memory, so that knowing a caller costs no query and outlives the database's absence.
+
+The ring is read whole: at the start, when Postgres tells that a key was made or revoked, when somebody shows
+a key that it lacks, and every few seconds in case a notification was lost. While the database is away it
+stays as it is; times of expiry go on counting.
+"""
+
+import asyncio
+import hmac
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self
+from uuid import UUID
+
+import structlog
+
+from app.core import clock
+from app.core.access import Caller
+from app.core.database import Database
+from app.core.jobs import WORKER
+from app.core.keys import (
+    CHANNEL,
+    PREFIX_LENGTH,
+    USE_RESOLUTION,
+    ApiKey,
+    digest_of,
+    list_unrevoked_keys,
+    note_uses,
+)
+from app.core.notify import Notifications
+from app.core.problems import DatabaseAway
+
+log = structlog.get_logger()
+
+REFRESH_SECONDS = 15.0  # the longest that a revoked key works when the notification of it is lost
+SPACING_SECONDS = 0.1  # between two reads, so that a flood of wrong keys costs ten small queries a second
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class _Entry:
+    id: UUID
+    caller: Caller
+    digest: bytes
+    expires_at: datetime
+    use_noted_at: datetime | None
+    used: bool = False
+
+
+def _entry(row: ApiKey) -> _Entry:
+    caller = Caller(row.name, row.role, tuple(row.models))
+    return _Entry(row.id, caller, row.digest, row.expires_at or _NEVER, row.last_used_at)
+
+
+class Keyring:
+    """Every key that was not revoked. Use as an async context manager; enter it before its notifications."""
+
+    def __init__(self, database: Database, notifications: Notifications) -> None:
+        self._database = database
+        self._entries: dict[bytes, _Entry] = {}
+        self._wanted = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
+        self._task: asyncio.Task[None] | None = None
+        notifications.on(CHANNEL, lambda _payload: self._wanted.set())
+
+    async def __aenter__(self) -> Self:
+        await self._read()
+        self._task = asyncio.create_task(self._stay_current())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no key exists; one that merely ran out still counts, so that time alone opens no door."""
+        return not self._entries
+
+    def find_caller(self, key: bytes) -> Caller | None:
+        """Whose key this is, if it is a live one."""
+        entry = self._entries.get(key[:PREFIX_LENGTH])
+        if entry is None or not hmac.compare_digest(entry.digest, digest_of(key)):
+            return None
+        if entry.expires_at <= clock.now():
+            return None
+        entry.used = True
+        return entry.caller
+
+    async def refresh(self) -> None:
+        """Wait for a reading of the keys that begins from now on.
+
+        Raises:
+            DatabaseAway: it failed.
+        """
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append(done)
+        self._wanted.set()
+        await done
+
+    async def _stay_current(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REFRESH_SECONDS):
+                    await self._wanted.wait()
+            self._wanted.clear()
+            waiting, self._waiting = self._waiting, []
+            await self._read_for(waiting)
+            await asyncio.sleep(SPACING_SECONDS)
+
+    async def _read_for(self, waiting: list[asyncio.Future[None]]) -> None:
+        try:
+            await self._note_uses()
+            await self._read()
+        except Exception as error:  # noqa: BLE001 - this task has to outlive whatever the database does
+            log.warning("keys_not_read", error=repr(error))
+            _settle(waiting, DatabaseAway())
+        else:
+            _settle(waiting, None)
+
+    async def _read(self) -> None:
+        async with self._database.reads() as session:
+            rows = await list_unrevoked_keys(session)
+        self._entries = {row.prefix.encode(): _entry(row) for row in rows}
+
+    async def _note_uses(self) -> None:
+        due = clock.now() - USE_RESOLUTION
+        used = [
+            entry.id
+            for entry in self._entries.values()
+            if entry.used and (entry.use_noted_at is None or entry.use_noted_at < due)
+        ]
+        if used:
+            async with self._database.writes(WORKER) as session:
+                await note_uses(session, used)
+
+
+def _settle(waiting: list[asyncio.Future[None]], problem: Exception | None) -> None:
+    for done in waiting:
+        if done.done():
+            continue
+        if problem:
+            done.set_exception(problem)
+        else:
+            done.set_result(None)

@@ -1,0 +1,1 @@
+"""Models and their versions: what was registered, from which bytes, signed by whom, at which stage."""

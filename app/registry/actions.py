@@ -1,0 +1,249 @@
+"""What changes the registry. Every verb works in the caller's transaction and announces a fact."""
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core import clock
+from app.core.database import Actor
+from app.core.facts import announce
+from app.core.ids import new_id
+from app.core.notify import notify
+from app.registry import facts
+from app.registry.errors import BadAlias, BadModelName, NameTooClose, NotOfAVersion, SemanticVersionTaken
+from app.registry.lifecycle import record_move
+from app.registry.queries import find_latest_version, get_model, lock_version, used_semantics
+from app.registry.rules import (
+    Recipe,
+    Semantic,
+    Stage,
+    alias_problem,
+    first_free,
+    is_model_name,
+    next_semantic,
+    twin_key,
+)
+from app.registry.tables import CHANNEL, Alias, Model, Version, VersionFile
+from app.runtimes.schema import Signature, breaks
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One file of an artifact that is in the store."""
+
+    path: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A version about to be registered: its stored artifact, what its first load found, what its maker says."""
+
+    artifact_digest: str
+    artifact_signature: bytes
+    files: tuple[StoredFile, ...]
+    format: str
+    framework: str
+    algorithm: str | None
+    signature: dict[str, Any]
+    probe: dict[str, Any]
+    parameters: dict[str, Any]
+    metrics: dict[str, float]
+    requirements: list[str]
+    creator: str
+    description: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    latency_ms: float | None = None
+    memory_bytes: int | None = None
+    dataset_version: str | None = None
+    dataset_hash: str | None = None
+    code_revision: str | None = None
+    source_run: str | None = None
+    pipeline_execution: str | None = None
+    parent_id: UUID | None = None
+    semantic: Semantic | None = None
+    stage: Stage = Stage.VALIDATION
+
+    @property
+    def recipe(self) -> Recipe:
+        """What a change of makes a new minor version."""
+        return Recipe(self.algorithm, self.parameters, Signature.from_json(self.signature).names)
+
+
+async def ensure_model(session: AsyncSession, name: str) -> Model:
+    """The model of this name, made when it is new, locked until the transaction ends.
+
+    Raises:
+        BadModelName: it can't be a model's name.
+        NameTooClose: a model exists whose name differs only in case or spelling.
+    """
+    if not is_model_name(name):
+        raise BadModelName(name)
+    actor: Actor = session.info["actor"]
+    new = insert(Model).values(
+        id=new_id(),
+        name=name,
+        twin_key=twin_key(name),
+        tags={},
+        gates={},
+        made_by=actor.name,
+        made_at=clock.now(),
+    )
+    made = await session.scalar(
+        new.on_conflict_do_nothing(index_elements=[Model.twin_key]).returning(Model.id)
+    )
+    model = await _lock_model(session, twin_key(name))
+    if model.name != name:
+        raise NameTooClose(name, model.name)
+    if made is not None or model.deleted_at is not None:
+        model.deleted_at = None
+        announce(session, facts.ModelCreated(name))
+    return model
+
+
+async def _lock_model(session: AsyncSession, key: str) -> Model:
+    return (await session.scalars(select(Model).where(Model.twin_key == key).with_for_update())).one()
+
+
+async def register_version(session: AsyncSession, name: str, draft: Draft) -> Version:
+    """Add a version to a model, with the next number and a semantic version chosen by what changed.
+
+    Raises:
+        BadModelName, NameTooClose: see `ensure_model`.
+        SemanticVersionTaken: the caller chose one that was used before.
+    """
+    model = await ensure_model(session, name)
+    previous = await find_latest_version(session, model.id)
+    semantic = await _choose_semantic(session, model, previous, draft)
+    model.last_number += 1
+    version = _version_row(model, semantic, draft, previous)
+    session.add(version)
+    await session.flush()
+    session.add_all(_file_rows(version.id, draft))
+    record_move(session, version, None, reason="registered")
+    announce(session, facts.VersionRegistered(name, version.number, str(semantic), draft.artifact_digest))
+    await notify(session, CHANNEL, name)
+    return version
+
+
+async def _choose_semantic(
+    session: AsyncSession, model: Model, previous: Version | None, draft: Draft
+) -> Semantic:
+    taken = await used_semantics(session, model.id)
+    if draft.semantic is not None:
+        if draft.semantic in taken:
+            raise SemanticVersionTaken(model.name, str(draft.semantic))
+        return draft.semantic
+    if previous is None:
+        return first_free(
+            next_semantic(max(taken, key=_order, default=None), schema_breaks=False, recipe_changed=False),
+            taken,
+        )
+    old, new = Signature.from_json(previous.signature), Signature.from_json(draft.signature)
+    before = Recipe(previous.algorithm, previous.parameters, old.names)
+    following = next_semantic(
+        previous.semantic, schema_breaks=bool(breaks(old, new)), recipe_changed=before != draft.recipe
+    )
+    return first_free(following, taken)
+
+
+def _order(semantic: Semantic) -> tuple[int, int, int]:
+    return semantic.major, semantic.minor, semantic.patch
+
+
+def _version_row(model: Model, semantic: Semantic, draft: Draft, previous: Version | None) -> Version:
+    now = clock.now()
+    same = (
+        "format", "framework", "algorithm", "description", "tags", "creator", "parameters", "metrics", "requirements",
+        "signature", "probe", "latency_ms", "memory_bytes", "dataset_version", "dataset_hash", "code_revision",
+        "source_run", "pipeline_execution", "artifact_digest", "artifact_signature", "stage",
+    )  # fmt: skip
+    return Version(
+        **{name: getattr(draft, name) for name in same},
+        id=new_id(),
+        model_id=model.id,
+        model_name=model.name,
+        number=model.last_number,
+        major=semantic.major,
+        minor=semantic.minor,
+        patch=semantic.patch,
+        stage_since=now,
+        parent_id=draft.parent_id or (previous.id if previous else None),
+        size_bytes=sum(file.size_bytes for file in draft.files),
+        made_at=now,
+    )
+
+
+def _file_rows(version_id: UUID, draft: Draft) -> list[VersionFile]:
+    return [
+        VersionFile(version_id=version_id, path=file.path, digest=file.digest, size_bytes=file.size_bytes)
+        for file in draft.files
+    ]
+
+
+async def set_alias(session: AsyncSession, version: Version, alias: str) -> None:
+    """Let an alias point to a version; it may have pointed elsewhere before.
+
+    Raises:
+        BadAlias: MLflow's rule for aliases forbids it.
+    """
+    problem = alias_problem(alias)
+    if problem:
+        raise BadAlias(alias, problem)
+    row = insert(Alias).values(
+        model_id=version.model_id, alias=alias, version_id=version.id, set_at=clock.now()
+    )
+    moved = {"version_id": version.id, "set_at": clock.now()}
+    await session.execute(row.on_conflict_do_update(index_elements=[Alias.model_id, Alias.alias], set_=moved))
+    announce(session, facts.AliasSet(version.model_name, version.number, alias))
+    await notify(session, CHANNEL, version.model_name)
+
+
+async def drop_alias(session: AsyncSession, name: str, alias: str) -> bool:
+    """Let an alias point nowhere; False when it did already.
+
+    Raises:
+        ModelNotFound: there is no such model.
+    """
+    model = await get_model(session, name)
+    gone = delete(Alias).where(Alias.model_id == model.id, Alias.alias == alias)
+    if await session.scalar(gone.returning(Alias.alias)) is None:
+        return False
+    announce(session, facts.AliasDropped(name, alias))
+    await notify(session, CHANNEL, name)
+    return True
+
+
+async def edit_model(session: AsyncSession, name: str, changes: dict[str, Any]) -> Model:
+    """Change a model's description, tags, log mode, sensitive columns or gates.
+
+    Raises:
+        ModelNotFound: there is no such model.
+    """
+    model = await get_model(session, name)
+    for attribute, value in changes.items():
+        setattr(model, attribute, value)
+    announce(session, facts.ModelEdited(name, changes))
+    await notify(session, CHANNEL, name)
+    return model
+
+
+async def edit_version(session: AsyncSession, version_id: UUID, changes: dict[str, Any]) -> Version:
+    """Change what people say of a version: description and tags. Nothing else of it ever changes.
+
+    Raises:
+        NotOfAVersion: some change is one of the whole model.
+    """
+    version = await lock_version(session, version_id)
+    foreign = sorted(set(changes) - {"description", "tags"})
+    if foreign:
+        raise NotOfAVersion(foreign, version.model_name)
+    for attribute, value in changes.items():
+        setattr(version, attribute, value)
+    announce(session, facts.VersionEdited(version.model_name, version.number, changes))
+    return version

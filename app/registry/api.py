@@ -1,0 +1,300 @@
+"""Models and versions over HTTP."""
+
+import math
+from typing import Annotated, Any
+
+from fastapi import Depends, Path, Query, Request, Response, status
+
+from app.core.access import Role, allows, caller_of, require_sight
+from app.core.edge import Reads, Writes, claim_receipt, room
+from app.core.errors import FieldProblem
+from app.core.paging import Page, Paged
+from app.core.problems import problems
+from app.registry import actions, answers, errors, lifecycle, queries
+from app.registry.gates import Gatekeeper
+from app.registry.intake import Intake
+from app.registry.registration import RemoteRegistration, read_registration
+from app.registry.rules import STATUS, Stage
+from app.registry.schemas import (
+    AliasTarget,
+    ModelChanges,
+    ModelOut,
+    StageChange,
+    ValidationOrder,
+    VersionOut,
+    VersionWhole,
+)
+
+router = room("/models", "models")
+ModelId = Annotated[
+    str, Path(description="`name`, `name:3`, `name:2.1.0` or `name@alias`", examples=["breast-cancer:1"])
+]
+MULTIPART = {
+    "type": "object",
+    "required": ["metadata", "artifact"],
+    "properties": {
+        "metadata": {"type": "string", "contentMediaType": "application/json"},
+        "artifact": {"type": "array", "items": {"type": "string", "format": "binary"}},
+        "reference": {
+            "type": "string",
+            "format": "binary",
+            "description": "A sample of the training rows, CSV or Parquet",
+        },
+        "evaluation": {
+            "type": "string",
+            "format": "binary",
+            "description": "Held-out rows with `target`, CSV or Parquet",
+        },
+    },
+}
+REGISTRATION = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": MULTIPART},
+            "application/json": {"schema": RemoteRegistration.model_json_schema()},
+        },
+    }
+}
+REFUSED_REFERENCES = (errors.BadReference, errors.ModelNotFound, errors.VersionNotFound)
+
+
+def _intake(request: Request) -> Intake:
+    intake: Intake = request.app.state.intake
+    return intake
+
+
+def _gatekeeper(request: Request) -> Gatekeeper:
+    gatekeeper: Gatekeeper = request.app.state.gatekeeper
+    return gatekeeper
+
+
+Takes = Annotated[Intake, Depends(_intake)]
+Guards = Annotated[Gatekeeper, Depends(_gatekeeper)]
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    response_model=VersionOut,
+    openapi_extra=REGISTRATION,
+    dependencies=[allows(Role.OPERATOR)],
+    responses=problems(errors.BadModelName, errors.NameTooClose, errors.SemanticVersionTaken),
+)
+@router.post(
+    "/register",
+    status_code=201,
+    response_model=VersionOut,
+    include_in_schema=False,
+    dependencies=[allows(Role.OPERATOR)],
+)
+async def register_version(request: Request, response: Response, session: Writes, intake: Takes) -> Any:
+    """Register a version: its files, what they need, and what its maker says of it."""
+    registration = await read_registration(request, request.app.state.settings.import_roots)
+    require_sight(caller_of(request), registration.details.name)
+    draft = await intake.draft(registration, creator=caller_of(request).name)
+    await claim_receipt(request, session, registration.identity + draft.artifact_digest.encode())
+    version = await actions.register_version(session, registration.details.name, draft)
+    response.headers["Location"] = f"/api/models/{version.model_reference}"
+    return await answers.answer_version(session, version)
+
+
+async def _filters(
+    search: Annotated[str | None, Query(max_length=128, description="Part of a model's name.")] = None,
+    stage: Stage | None = None,
+    status: Annotated[
+        str | None, Query(description="As `stage`, in other words: `active` is production.")
+    ] = None,
+    tag: Annotated[list[str], Query(description="`key` or `key=value`; may be repeated.")] = [],  # noqa: B006
+    framework: str | None = None,
+    creator: str | None = None,
+    metric: Annotated[list[str], Query(description="`name>=0.9` or `name<=0.1`; may be repeated.")] = [],  # noqa: B006
+) -> queries.Filters:
+    return queries.Filters(
+        search=search,
+        stage=stage or _stage_of(status),
+        tags=tuple(_tag(text) for text in tag),
+        framework=framework,
+        creator=creator,
+        metrics=tuple(_metric_bound(text) for text in metric),
+    )
+
+
+Filtered = Annotated[queries.Filters, Depends(_filters)]
+
+
+def _stage_of(status: str | None) -> Stage | None:
+    if status is None:
+        return None
+    stages = {word: stage for stage, word in STATUS.items()}
+    if status not in stages:
+        raise FieldProblem("status", f"{status!r} is none of {', '.join(stages)}")
+    return stages[status]
+
+
+def _tag(text: str) -> tuple[str, str | None]:
+    key, equals, value = text.partition("=")
+    return key, value if equals else None
+
+
+def _metric_bound(text: str) -> tuple[str, str, float]:
+    for sign, comparison in ((">=", "min"), ("<=", "max")):
+        name, found, bound = text.partition(sign)
+        if found:
+            return name, comparison, _finite(bound)
+    raise FieldProblem("metric", f"{text!r} must look like accuracy>=0.9 or log_loss<=0.2")
+
+
+def _finite(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise FieldProblem("metric", f"{text!r} is no number") from None
+    if not math.isfinite(number):
+        raise FieldProblem("metric", f"{text!r} is no finite number")
+    return number
+
+
+@router.get("", response_model=Page[ModelOut], dependencies=[allows(Role.VIEWER)])
+async def list_models(request: Request, session: Reads, paging: Paged, filters: Filtered) -> Any:
+    """Models by name, of which some version meets every filter."""
+    query = queries.select_models(caller_of(request), filters, paging.after, paging.limit)
+    rows = (await session.scalars(query)).all()
+    models, following = paging.cut(rows, lambda model: model.name)
+    return {"items": [await answers.answer_model(session, model) for model in models], "next": following}
+
+
+@router.get(
+    "/{model_id}",
+    response_model=VersionWhole | ModelOut,
+    dependencies=[allows(Role.VIEWER)],
+    responses=problems(*REFUSED_REFERENCES),
+)
+async def get_model(model_id: ModelId, session: Reads) -> Any:
+    """A model by its name, or one version of it, whole, by any other reference."""
+    reference = queries.read_reference(model_id)
+    if reference.is_bare:
+        return await answers.answer_model(session, await queries.get_model(session, reference.name))
+    return await answers.answer_version_whole(session, await queries.get_version(session, reference))
+
+
+@router.get(
+    "/{model_id}/versions",
+    response_model=Page[VersionOut],
+    dependencies=[allows(Role.VIEWER)],
+    responses=problems(errors.ModelNotFound),
+)
+async def list_versions(model_id: ModelId, session: Reads, paging: Paged, filters: Filtered) -> Any:
+    """A model's versions, newest first."""
+    model = await queries.get_model(session, queries.read_reference(model_id).name)
+    query = queries.select_versions(model.id, filters, paging.after, paging.limit)
+    rows = (await session.scalars(query)).all()
+    versions, following = paging.cut(rows, lambda version: version.number)
+    return {"items": await answers.answer_versions(session, versions), "next": following}
+
+
+@router.patch(
+    "/{model_id}",
+    response_model=VersionOut | ModelOut,
+    dependencies=[allows(Role.OPERATOR)],
+    responses=problems(*REFUSED_REFERENCES, errors.NotOfAVersion),
+)
+async def edit_model(model_id: ModelId, changes: ModelChanges, session: Writes) -> Any:
+    """Change what is said of a model (and how it is logged and gated), or the words about one version."""
+    reference = queries.read_reference(model_id)
+    given = changes.model_dump(exclude_unset=True)
+    if reference.is_bare:
+        return await answers.answer_model(session, await actions.edit_model(session, reference.name, given))
+    version = await queries.get_version(session, reference)
+    edited = await actions.edit_version(session, version.id, given)
+    return await answers.answer_version(session, edited)
+
+
+@router.delete(
+    "/{model_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    dependencies=[allows(Role.ADMIN)],
+    responses=problems(*REFUSED_REFERENCES, errors.StillNeeded),
+)
+async def delete_model(model_id: ModelId, session: Writes) -> None:
+    """Delete one version, or a whole model by its name; refused while it serves, is aliased or is held."""
+    reference = queries.read_reference(model_id)
+    if reference.is_bare:
+        await lifecycle.delete_model(session, reference.name)
+    else:
+        version = await queries.get_version(session, reference)
+        await lifecycle.delete_version(session, version.id)
+
+
+@router.put(
+    "/{model_id}/aliases/{alias}",
+    response_model=VersionOut,
+    dependencies=[allows(Role.OPERATOR)],
+    responses=problems(*REFUSED_REFERENCES, errors.BadAlias),
+)
+async def set_alias(model_id: ModelId, alias: str, target: AliasTarget, session: Writes) -> Any:
+    """Let an alias point to a version."""
+    name = queries.read_reference(model_id).name
+    version = await queries.get_version(session, f"{name}:{target.version}")
+    await actions.set_alias(session, version, alias)
+    return await answers.answer_version(session, version)
+
+
+@router.delete(
+    "/{model_id}/aliases/{alias}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    dependencies=[allows(Role.OPERATOR)],
+    responses=problems(errors.ModelNotFound, errors.AliasNotFound),
+)
+async def drop_alias(model_id: ModelId, alias: str, session: Writes) -> None:
+    """Let an alias point nowhere."""
+    name = queries.read_reference(model_id).name
+    if not await actions.drop_alias(session, name, alias):
+        raise errors.AliasNotFound(name, alias)
+
+
+@router.post(
+    "/{model_id}/validate",
+    response_model=VersionWhole,
+    dependencies=[allows(Role.OPERATOR)],
+    responses=problems(*REFUSED_REFERENCES, errors.VersionNeeded, errors.IllegalMove, errors.GateClosed),
+)
+async def validate_version(
+    model_id: ModelId, order: ValidationOrder, request: Request, session: Writes, gatekeeper: Guards
+) -> Any:
+    """Try a version at the gate before staging, and let it in when it passes; or try it for production already."""
+    goal, caller = Stage(order.goal), caller_of(request)
+    version_id = await gatekeeper.pass_gate(
+        model_id, goal, caller=caller, force=order.force, reason=order.reason
+    )
+    if goal == Stage.STAGING:
+        await lifecycle.move_stage(session, version_id, goal, reason=order.reason)
+    return await answers.answer_version_whole(session, await queries.get_version_by_id(session, version_id))
+
+
+@router.post(
+    "/{model_id}/archive",
+    response_model=VersionOut,
+    dependencies=[allows(Role.OPERATOR)],
+    responses=problems(*REFUSED_REFERENCES, errors.VersionNeeded, errors.IllegalMove, errors.StillNeeded),
+)
+async def archive_version(model_id: ModelId, change: StageChange, session: Writes) -> Any:
+    """Take a version out of use; it can be restored."""
+    return await _move(session, model_id, Stage.ARCHIVED, change)
+
+
+@router.post(
+    "/{model_id}/restore",
+    response_model=VersionOut,
+    dependencies=[allows(Role.OPERATOR)],
+    responses=problems(*REFUSED_REFERENCES, errors.VersionNeeded, errors.IllegalMove),
+)
+async def restore_version(model_id: ModelId, change: StageChange, session: Writes) -> Any:
+    """Bring an archived version, or one in staging, back to validation."""
+    return await _move(session, model_id, Stage.VALIDATION, change)
+
+
+async def _move(session: Writes, model_id: str, goal: Stage, change: StageChange) -> VersionOut:
+    version = await queries.get_named_version(session, model_id)
+    moved = await lifecycle.move_stage(session, version.id, goal, reason=change.reason)
+    return await answers.answer_version(session, moved)

@@ -1,0 +1,184 @@
+"""From what a caller sends to a draft of a version: staged, loaded once in a child process, signed, stored."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from app.core.config import Settings
+from app.core.database import Database
+from app.registry.actions import Draft, StoredFile
+from app.registry.archives import ArchiveLimits
+from app.registry.artifacts import ArtifactStore
+from app.registry.manifests import Manifest, store_artifact
+from app.registry.queries import find_known_artifact, get_version
+from app.registry.registration import IncomingFile, Registration
+from app.registry.rules import Stage
+from app.registry.schemas import VersionDetails
+from app.registry.signing import ArtifactSigner
+from app.registry.uploads import StagedFile, Staging, open_staging
+from app.runtimes.probe import Prober
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is known of an artifact once it was loaded, and its signature."""
+
+    format: str
+    framework: str
+    algorithm: str | None
+    signature: dict[str, Any]
+    parameters: dict[str, Any]
+    requirements: list[str]
+    latency_ms: float | None
+    memory_bytes: int | None
+    probe: dict[str, Any]
+    artifact_signature: bytes
+
+
+class Intake:
+    """Takes registrations in; everything here happens before the registry's transaction."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        store: ArtifactStore,
+        signer: ArtifactSigner,
+        prober: Prober,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._store = store
+        self._signer = signer
+        self._prober = prober
+
+    async def draft(self, registration: Registration, *, creator: str) -> Draft:
+        """A version ready to be registered; its bytes are in the store.
+
+        Bytes that were registered before are neither loaded nor signed again, unless something new is said of them.
+
+        Raises:
+            Refusal: a file, an archive, the model or the sample can't be used; nothing of it is left behind.
+        """
+        details = registration.details
+        async with (
+            open_staging(self._settings.base_path) as staging,
+            open_staging(self._settings.base_path) as aside,
+        ):
+            staged = await self._receive_artifact(staging, registration)
+            reference = await self._receive_rows(aside, registration.reference, "reference")
+            evaluation = await self._receive_rows(aside, registration.evaluation, "evaluation")
+            manifest = Manifest.of(staged)
+            found = None if reference or details.signature else await self._recall(manifest.digest)
+            if found is None:
+                found = await self._examine(staging, reference, details)
+                await store_artifact(self._store, staged)
+            rows = await self._keep_rows(reference=reference, evaluation=evaluation)
+        return await self._assemble(details, manifest, found, rows, creator)
+
+    async def _receive_artifact(self, staging: Staging, registration: Registration) -> list[StagedFile]:
+        staged: list[StagedFile] = []
+        for file in registration.artifact:
+            expected = registration.details.sha256.get(file.name)
+            arrived = await self._receive(staging, file, expected)
+            staged.extend(
+                await staging.unpack(arrived, ArchiveLimits(max_bytes=self._settings.max_upload_bytes))
+            )
+        return staged
+
+    async def _receive(self, staging: Staging, file: IncomingFile, expected: str | None = None) -> StagedFile:
+        return await staging.receive(
+            file.name,
+            file.blocks,
+            max_bytes=self._settings.max_upload_bytes,
+            declared_bytes=file.size,
+            expected_sha256=expected,
+        )
+
+    async def _receive_rows(self, aside: Staging, file: IncomingFile | None, name: str) -> StagedFile | None:
+        return await self._receive(aside, IncomingFile(name, file.blocks, file.size)) if file else None
+
+    async def _recall(self, digest: str) -> _Found | None:
+        """What the first load of these bytes found, if they were registered before."""
+        async with self._database.reads() as session:
+            version = await find_known_artifact(session, digest)
+        if version is None:
+            return None
+        names = [name for name in _Found.__dataclass_fields__ if name != "requirements"]
+        return _Found(
+            **{name: getattr(version, name) for name in names}, requirements=list(version.requirements)
+        )
+
+    async def _examine(
+        self, staging: Staging, reference: StagedFile | None, details: VersionDetails
+    ) -> _Found:
+        sample = await asyncio.to_thread(reference.path.read_bytes) if reference else None
+        directory = staging.files_directory
+        report = await self._prober.probe(directory, sample=sample, signature=details.signature)
+        artifact_signature = await asyncio.to_thread(self._signer.sign_directory, directory)
+        return _Found(
+            format=report.format,
+            framework=report.framework,
+            algorithm=report.algorithm,
+            signature=report.signature,
+            parameters=report.parameters,
+            requirements=[
+                f"{package}=={version}" for package, version in sorted(report.requirements.items())
+            ],
+            latency_ms=report.latency_ms_per_row,
+            memory_bytes=report.memory_bytes,
+            artifact_signature=artifact_signature,
+            probe={
+                "file": report.file,
+                "sample_input": report.sample_input,
+                "sample_output": report.sample_output,
+                "labels_from_probabilities": report.labels_from_probabilities,
+                "feature_importances": report.feature_importances,
+                "warnings": report.warnings,
+            },
+        )
+
+    async def _keep_rows(self, **files: StagedFile | None) -> dict[str, str]:
+        """Store the rows that came beside the artifact; their digests, by what they are."""
+        kept = {}
+        for name, file in files.items():
+            if file is not None:
+                await self._store.put_file(file.path, file.sha256)
+                kept[name] = file.sha256
+        return kept
+
+    async def _assemble(
+        self, details: VersionDetails, manifest: Manifest, found: _Found, rows: dict[str, str], creator: str
+    ) -> Draft:
+        return Draft(
+            artifact_digest=manifest.digest,
+            artifact_signature=found.artifact_signature,
+            files=tuple(StoredFile(file.path, file.sha256, file.size) for file in manifest.files),
+            format=found.format,
+            framework=details.framework or found.framework,
+            algorithm=details.algorithm or found.algorithm,
+            signature=found.signature,
+            probe=found.probe | {"rows": rows, "target": details.target},
+            parameters=found.parameters | details.parameters,
+            metrics=details.metrics,
+            requirements=details.requirements or found.requirements,
+            creator=details.creator or creator,
+            description=details.description,
+            tags=details.tags,
+            latency_ms=found.latency_ms,
+            memory_bytes=found.memory_bytes,
+            dataset_version=details.dataset_version,
+            dataset_hash=details.dataset_hash or rows.get("reference"),
+            code_revision=details.code_revision,
+            source_run=details.source_run,
+            pipeline_execution=details.pipeline_execution,
+            parent_id=await self._find_parent(details.parent),
+            semantic=details.semantic,
+            stage=Stage(details.stage),
+        )
+
+    async def _find_parent(self, reference: str | None) -> Any:
+        if reference is None:
+            return None
+        async with self._database.reads() as session:
+            return (await get_version(session, reference)).id

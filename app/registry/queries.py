@@ -1,0 +1,344 @@
+"""What the registry can be asked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.access import Caller
+from app.registry.errors import (
+    BadReference,
+    ModelNotFound,
+    NoProductionVersion,
+    VersionNeeded,
+    VersionNotFound,
+)
+from app.registry.rules import Reference, Semantic, Stage, parse_reference
+from app.registry.tables import Alias, GateReport, Hold, Model, StageMove, Tenure, Version, VersionFile
+
+PRODUCTION = "production"
+SHOWN_CANDIDATES = 5
+
+
+def read_reference(text: str) -> Reference:
+    """A model reference as it came in.
+
+    Raises:
+        BadReference: it is none.
+    """
+    try:
+        return parse_reference(text)
+    except ValueError as error:
+        raise BadReference(text, str(error)) from None
+
+
+async def find_model(session: AsyncSession, name: str) -> Model | None:
+    """The model of this name."""
+    model: Model | None = await session.scalar(
+        select(Model).where(Model.name == name, Model.deleted_at.is_(None))
+    )
+    return model
+
+
+async def get_model(session: AsyncSession, name: str) -> Model:
+    """The model of this name.
+
+    Raises:
+        ModelNotFound: there is none.
+    """
+    model = await find_model(session, name)
+    if model is None:
+        raise ModelNotFound(name)
+    return model
+
+
+async def get_version(
+    session: AsyncSession, reference: str | Reference, environment: str = PRODUCTION
+) -> Version:
+    """The version that a reference means; a bare name means what production serves.
+
+    Raises:
+        BadReference, ModelNotFound, VersionNotFound, NoProductionVersion.
+    """
+    wanted = read_reference(reference) if isinstance(reference, str) else reference
+    version: Version | None = await session.scalar(_select_meant(wanted, environment))
+    if version is not None:
+        return version
+    model = await get_model(session, wanted.name)
+    if wanted.is_bare:
+        raise NoProductionVersion(wanted.name, environment, await latest_references(session, model.id))
+    raise VersionNotFound(str(wanted), await latest_references(session, model.id))
+
+
+async def get_named_version(session: AsyncSession, reference: str, environment: str = PRODUCTION) -> Version:
+    """As `get_version`, for verbs that must be told which version: a bare name is not enough.
+
+    Raises:
+        VersionNeeded: the reference is bare; and what `get_version` raises.
+    """
+    wanted = read_reference(reference)
+    if wanted.is_bare:
+        model = await get_model(session, wanted.name)
+        raise VersionNeeded(wanted.name, await latest_references(session, model.id))
+    return await get_version(session, wanted, environment)
+
+
+def _select_meant(wanted: Reference, environment: str) -> Select[Version]:
+    query = select(Version).where(Version.model_name == wanted.name, Version.deleted_at.is_(None))
+    if wanted.number is not None:
+        return query.where(Version.number == wanted.number)
+    if wanted.semantic is not None:
+        return query.where(_has_semantic(wanted.semantic))
+    if wanted.alias is not None:
+        return query.join(Alias, Alias.version_id == Version.id).where(Alias.alias == wanted.alias)
+    return query.join(Tenure, Tenure.version_id == Version.id).where(_reigns(environment))
+
+
+def _has_semantic(semantic: Semantic) -> ColumnElement[bool]:
+    return and_(
+        Version.major == semantic.major, Version.minor == semantic.minor, Version.patch == semantic.patch
+    )
+
+
+def _reigns(environment: str) -> ColumnElement[bool]:
+    return and_(Tenure.environment == environment, Tenure.ended_at.is_(None))
+
+
+async def latest_references(session: AsyncSession, model_id: UUID) -> list[str]:
+    """The newest versions of a model, to name in an error's way out."""
+    newest = select(Version).where(Version.model_id == model_id, Version.deleted_at.is_(None))
+    versions = await session.scalars(newest.order_by(Version.number.desc()).limit(SHOWN_CANDIDATES))
+    return [version.model_reference for version in versions]
+
+
+async def find_latest_version(session: AsyncSession, model_id: UUID) -> Version | None:
+    """The version that was registered last and is not deleted."""
+    query = select(Version).where(Version.model_id == model_id, Version.deleted_at.is_(None))
+    version: Version | None = await session.scalar(query.order_by(Version.number.desc()).limit(1))
+    return version
+
+
+async def find_champion(
+    session: AsyncSession, model_id: UUID, environment: str = PRODUCTION
+) -> Version | None:
+    """The version that is in production in an environment."""
+    query = select(Version).join(Tenure, Tenure.version_id == Version.id)
+    version: Version | None = await session.scalar(
+        query.where(Tenure.model_id == model_id, _reigns(environment))
+    )
+    return version
+
+
+async def get_version_by_id(session: AsyncSession, version_id: UUID) -> Version:
+    """The version that another room's row names."""
+    return await session.get_one(Version, version_id)
+
+
+async def lock_version(session: AsyncSession, version_id: UUID) -> Version:
+    """A version whose stage nobody else can change until this transaction ends."""
+    query = select(Version).where(Version.id == version_id).with_for_update()
+    return (await session.scalars(query.execution_options(populate_existing=True))).one()
+
+
+async def list_tenures(
+    session: AsyncSession, model_id: UUID, environment: str = PRODUCTION
+) -> Sequence[Tenure]:
+    """Who was in production in an environment, newest first."""
+    query = select(Tenure).where(Tenure.model_id == model_id, Tenure.environment == environment)
+    return (await session.scalars(query.order_by(Tenure.began_at.desc(), Tenure.id.desc()))).all()
+
+
+async def find_predecessor(
+    session: AsyncSession, model_id: UUID, environment: str = PRODUCTION
+) -> Version | None:
+    """The version that was in production before the present one, and can be again."""
+    present = await find_champion(session, model_id, environment)
+    query = (
+        select(Version)
+        .join(Tenure, Tenure.version_id == Version.id)
+        .where(Tenure.model_id == model_id, Tenure.environment == environment, Tenure.ended_at.is_not(None))
+        .where(Version.stage == Stage.DEPRECATED, Version.deleted_at.is_(None))
+        .order_by(Tenure.ended_at.desc())
+        .limit(1)
+    )
+    if present is not None:
+        query = query.where(Version.id != present.id)
+    version: Version | None = await session.scalar(query)
+    return version
+
+
+async def used_semantics(session: AsyncSession, model_id: UUID) -> set[Semantic]:
+    """Every semantic version that a model ever used, deleted ones included."""
+    rows = await session.execute(
+        select(Version.major, Version.minor, Version.patch).where(Version.model_id == model_id)
+    )
+    return {Semantic(*row) for row in rows}
+
+
+async def aliases_of(session: AsyncSession, version_ids: Sequence[UUID]) -> dict[UUID, list[str]]:
+    """The aliases of some versions."""
+    found: dict[UUID, list[str]] = {}
+    query = (
+        select(Alias.version_id, Alias.alias).where(Alias.version_id.in_(version_ids)).order_by(Alias.alias)
+    )
+    for version_id, alias in await session.execute(query):
+        found.setdefault(version_id, []).append(alias)
+    return found
+
+
+async def aliases_in(session: AsyncSession, model_id: UUID) -> dict[str, str]:
+    """A model's aliases and the versions that they point to."""
+    query = select(Alias.alias, Version).join(Version, Version.id == Alias.version_id).order_by(Alias.alias)
+    rows = await session.execute(query.where(Alias.model_id == model_id))
+    return {alias: version.model_reference for alias, version in rows}
+
+
+async def champions_in(session: AsyncSession, model_id: UUID) -> dict[str, str]:
+    """Environment → the version of a model that is in production there."""
+    query = select(Tenure.environment, Version).join(Version, Version.id == Tenure.version_id)
+    rows = await session.execute(query.where(Tenure.model_id == model_id, Tenure.ended_at.is_(None)))
+    return {environment: version.model_reference for environment, version in rows}
+
+
+async def environments_of(session: AsyncSession, version_ids: Sequence[UUID]) -> dict[UUID, list[str]]:
+    """In which environments some versions are in production."""
+    found: dict[UUID, list[str]] = {}
+    query = select(Tenure.version_id, Tenure.environment).where(
+        Tenure.version_id.in_(version_ids), Tenure.ended_at.is_(None)
+    )
+    for version_id, environment in await session.execute(query.order_by(Tenure.environment)):
+        found.setdefault(version_id, []).append(environment)
+    return found
+
+
+async def holders_of(session: AsyncSession, version_id: UUID) -> list[str]:
+    """Who needs a version kept: its holds and its aliases."""
+    holds = await session.scalars(
+        select(Hold.holder).where(Hold.version_id == version_id).order_by(Hold.holder)
+    )
+    aliases = await session.scalars(
+        select(Alias.alias).where(Alias.version_id == version_id).order_by(Alias.alias)
+    )
+    return [*holds, *(f"alias {alias}" for alias in aliases)]
+
+
+async def files_of(session: AsyncSession, version_id: UUID) -> Sequence[VersionFile]:
+    """The files of a version's artifact."""
+    query = select(VersionFile).where(VersionFile.version_id == version_id).order_by(VersionFile.path)
+    return (await session.scalars(query)).all()
+
+
+async def find_known_artifact(session: AsyncSession, digest: str) -> Version | None:
+    """A version, of whatever model, that has these very bytes and was loaded once already."""
+    query = select(Version).where(Version.artifact_digest == digest, Version.deleted_at.is_(None))
+    version: Version | None = await session.scalar(query.limit(1))
+    return version
+
+
+async def unused_digests(session: AsyncSession, digests: Sequence[str]) -> set[str]:
+    """Which of some blobs no version's artifact has any more."""
+    used = await session.scalars(select(VersionFile.digest).where(VersionFile.digest.in_(digests)))
+    return set(digests) - set(used)
+
+
+async def stage_moves_of(session: AsyncSession, version_id: UUID) -> Sequence[StageMove]:
+    """A version's way through its stages, oldest first."""
+    query = select(StageMove).where(StageMove.version_id == version_id).order_by(StageMove.id)
+    return (await session.scalars(query)).all()
+
+
+async def gate_reports_of(session: AsyncSession, version_id: UUID) -> Sequence[GateReport]:
+    """What the gates found, newest first."""
+    query = select(GateReport).where(GateReport.version_id == version_id).order_by(GateReport.id.desc())
+    return (await session.scalars(query)).all()
+
+
+async def find_gate_report(
+    session: AsyncSession, version_id: UUID, goal: Stage, champion_id: UUID | None
+) -> GateReport | None:
+    """The report of a gate that a version has passed against this champion, if it has."""
+    query = select(GateReport).where(
+        GateReport.version_id == version_id,
+        GateReport.goal == goal,
+        GateReport.champion_id.is_not_distinct_from(champion_id),
+    )
+    newest: GateReport | None = await session.scalar(query.order_by(GateReport.id.desc()).limit(1))
+    return newest if newest is not None and newest.passed else None
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a list of models or versions is narrowed to."""
+
+    search: str | None = None
+    stage: Stage | None = None
+    tags: tuple[tuple[str, str | None], ...] = ()
+    framework: str | None = None
+    creator: str | None = None
+    metrics: tuple[tuple[str, str, float], ...] = ()
+
+
+def select_models(caller: Caller, filters: Filters, after: str | None, limit: int) -> Select[Model]:
+    """Models by name, of which some version meets every filter."""
+    query = (
+        select(Model)
+        .order_by(Model.name)
+        .limit(limit + 1)
+        .where(_visible(caller), Model.deleted_at.is_(None))
+    )
+    if after is not None:
+        query = query.where(Model.name > after)
+    if filters.search:
+        query = query.where(Model.name.icontains(filters.search, autoescape=True))
+    about_versions = _conditions(filters)
+    if about_versions:
+        query = query.where(
+            select(Version.id)
+            .where(Version.model_id == Model.id, Version.deleted_at.is_(None), *about_versions)
+            .exists()
+        )
+    return query
+
+
+def select_versions(model_id: UUID, filters: Filters, before: int | None, limit: int) -> Select[Version]:
+    """Versions of a model, newest first, that meet every filter."""
+    query = select(Version).where(
+        Version.model_id == model_id, Version.deleted_at.is_(None), *_conditions(filters)
+    )
+    if before is not None:
+        query = query.where(Version.number < before)
+    return query.order_by(Version.number.desc()).limit(limit + 1)
+
+
+def _visible(caller: Caller) -> ColumnElement[bool]:
+    patterns = [_like(pattern) for pattern in caller.models]
+    return or_(*(Model.name.like(pattern, escape="\\") for pattern in patterns))
+
+
+def _like(pattern: str) -> str:
+    escaped = pattern.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+    return escaped.replace("*", "%").replace("?", "_")
+
+
+def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if filters.stage:
+        found.append(Version.stage == filters.stage)
+    if filters.framework:
+        found.append(Version.framework == filters.framework)
+    if filters.creator:
+        found.append(Version.creator == filters.creator)
+    found.extend(_has_tag(key, value) for key, value in filters.tags)
+    found.extend(_has_metric(*bound) for bound in filters.metrics)
+    return found
+
+
+def _has_tag(key: str, value: str | None) -> ColumnElement[bool]:
+    return Version.tags.has_key(key) if value is None else Version.tags.contains({key: value})
+
+
+def _has_metric(name: str, comparison: str, bound: float) -> ColumnElement[bool]:
+    value: ColumnElement[float] = Version.metrics[name].as_float()
+    return value >= bound if comparison == "min" else value <= bound

@@ -1,0 +1,182 @@
+"""Adaptive micro-batching: nobody waits for company, and who arrives while the model is busy rides together."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from app.runtimes.errors import DeadlinePassed, QueueFull
+from app.runtimes.isolation import MODEL_ERRORS, Scored, join_scored, score_isolated, score_merged
+from app.runtimes.pace import Pace
+from app.runtimes.rows import Rows
+from app.runtimes.scores import Model, Scores
+
+INLINE_SECONDS = (
+    0.0003  # a shorter batch is scored on the event loop: a thread's round trip would cost as much
+)
+BATCH_SECONDS = 0.05  # the longest that one call may keep the interpreter's lock from the event loop
+WATCH_SECONDS = 0.05  # how often deadlines are looked at while a model is busy in its thread
+
+
+@dataclass(eq=False, slots=True)
+class _Ticket:
+    rows: Rows
+    count: int
+    deadline: float
+    answer: asyncio.Future[Scored]
+
+    def settle(self, scored: Scored) -> None:
+        if not self.answer.done():
+            self.answer.set_result(scored)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+class _Queue:
+    """Tickets in order of arrival; one in the middle can be withdrawn."""
+
+    def __init__(self) -> None:
+        self._tickets: dict[_Ticket, None] = {}
+        self.rows = 0
+
+    def __iter__(self) -> Iterator[_Ticket]:
+        return iter(self._tickets)
+
+    def append(self, ticket: _Ticket) -> None:
+        self._tickets[ticket] = None
+        self.rows += ticket.count
+
+    def withdraw(self, ticket: _Ticket) -> None:
+        if ticket in self._tickets:
+            del self._tickets[ticket]
+            self.rows -= ticket.count
+
+    def take(self, limit: int) -> list[_Ticket]:
+        """The longest run of tickets from the front that holds at most `limit` rows; never none while one waits."""
+        taken: list[_Ticket] = []
+        rows = 0
+        for ticket in self._tickets:
+            rows += ticket.count
+            if taken and rows > limit:
+                break
+            taken.append(ticket)
+        for ticket in taken:
+            self.withdraw(ticket)
+        return taken
+
+
+class Batcher:
+    """The way to one loaded model.
+
+    Requests of one turn of the event loop are scored in one call: a batch that is measured as tiny on the loop
+    itself, any other in the model's own thread, while later arrivals queue up as the next batch.
+    """
+
+    def __init__(self, model: Model, pace: Pace, *, queue_rows: int) -> None:
+        self._model = model
+        self._pace = pace
+        self._queue_rows = queue_rows
+        self._loop = asyncio.get_running_loop()
+        self._queue = _Queue()
+        self._is_busy = False
+        self._thread: Executor | None = None
+        self._work: asyncio.Task[None] | None = None
+
+    @property
+    def queued_rows(self) -> int:
+        """How many rows wait for the model."""
+        return self._queue.rows
+
+    async def score(self, rows: Rows, *, deadline: float) -> Scored:
+        """The answers for the good rows; `deadline` is on the clock of `time.monotonic`.
+
+        Raises:
+            QueueFull: too many rows are waiting already.
+            DeadlinePassed: the deadline came before the answer.
+        """
+        count, limit = len(rows.good), self._pace.rows_within(BATCH_SECONDS)
+        if self._queue.rows and self._queue.rows + min(count, limit) > self._queue_rows:
+            raise QueueFull(self._queue.rows, self._queue_rows)
+        if 0 < count <= limit:
+            return await self._ride(rows, count, deadline)
+        return await self._ride_in_parts(rows, limit, deadline)
+
+    async def _ride_in_parts(self, rows: Rows, limit: int, deadline: float) -> Scored:
+        """One part after the other, so that smaller requests get their turn in between."""
+        parts = []
+        for start in range(0, len(rows.good), limit):
+            part = rows.slice(start, start + limit)
+            parts.append(await self._ride(part, len(part.good), deadline))
+        return join_scored(parts) if parts else Scored(Scores([]))
+
+    async def _ride(self, rows: Rows, count: int, deadline: float) -> Scored:
+        ticket = _Ticket(rows, count, deadline, self._loop.create_future())
+        self._queue.append(ticket)
+        if not self._is_busy:
+            self._is_busy = True
+            self._loop.call_soon(self._score_next)
+        try:
+            return await ticket.answer
+        except asyncio.CancelledError:
+            self._queue.withdraw(ticket)
+            raise
+
+    def _score_next(self) -> None:
+        self._expire(self._queue)
+        batch = self._queue.take(self._pace.rows_within(BATCH_SECONDS))
+        if not batch:
+            self._is_busy = False
+        elif self._pace.seconds(sum([ticket.count for ticket in batch])) <= INLINE_SECONDS:
+            self._score_here(batch)
+        else:
+            self._score_in_thread(batch)
+
+    def _expire(self, tickets: Iterable[_Ticket]) -> None:
+        now = time.monotonic()
+        for ticket in [ticket for ticket in tickets if ticket.deadline <= now]:
+            self._queue.withdraw(ticket)
+            ticket.fail(DeadlinePassed())
+
+    def _score_here(self, batch: list[_Ticket]) -> None:
+        began = time.thread_time()
+        try:
+            answers = score_merged(self._model, [ticket.rows for ticket in batch])
+        except MODEL_ERRORS:
+            self._score_in_thread(batch)  # taking a batch apart may take long
+        else:
+            self._settle(batch, answers, time.thread_time() - began)
+
+    def _score_in_thread(self, batch: list[_Ticket]) -> None:
+        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="score")
+        until = max(ticket.deadline for ticket in batch)
+        call = self._loop.run_in_executor(
+            self._thread, _score_timed, self._model, [ticket.rows for ticket in batch], until
+        )
+        self._work = self._loop.create_task(self._follow(call, batch))
+
+    async def _follow(self, call: asyncio.Future[tuple[list[Scored], float]], batch: list[_Ticket]) -> None:
+        while not call.done():
+            await asyncio.wait([call], timeout=WATCH_SECONDS)
+            self._expire([*batch, *self._queue])
+        if error := call.exception():
+            for ticket in batch:
+                ticket.fail(error)
+            self._score_next()
+        else:
+            self._settle(batch, *call.result())
+
+    def _settle(self, batch: list[_Ticket], answers: list[Scored], seconds: float) -> None:
+        for ticket, scored in zip(batch, answers, strict=True):
+            ticket.settle(scored)
+        if not any(scored.failures for scored in answers):
+            self._pace.learn(sum([ticket.count for ticket in batch]), seconds)
+        self._score_next()
+
+
+def _score_timed(model: Model, batches: Sequence[Rows], until: float) -> tuple[list[Scored], float]:
+    began = time.thread_time()
+    answers = score_isolated(model, batches, until=until)
+    return answers, time.thread_time() - began

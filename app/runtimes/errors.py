@@ -1,0 +1,193 @@
+"""Why a model file, a signature or a batch of rows is refused."""
+
+from dataclasses import dataclass
+
+from app.core.errors import Invalid, Malformed, TimedOut, TooLarge, TooMany, Unavailable
+
+CONVERT_TO_SKOPS = """\
+import joblib, skops.io
+model = joblib.load("model.pkl")
+skops.io.dump(model, "model.skops")"""
+
+
+@dataclass(eq=False)
+class UnknownPayload(Malformed):
+    """The body does not hold rows in one known form."""
+
+    found: list[str]
+
+    def detail(self) -> str:
+        found = f"it has {', '.join(self.found)}" if self.found else "it has none of them"
+        return f"the body needs exactly one of instances, dataframe_records, dataframe_split, inputs; {found}"
+
+
+@dataclass(eq=False)
+class MisshapenPayload(Malformed):
+    """The rows can't be read as a table."""
+
+    field: str
+    problem: str
+
+    def detail(self) -> str:
+        return f"{self.field}: {self.problem}"
+
+
+@dataclass(eq=False)
+class EmptyBatch(Invalid):
+    """There is no row to score."""
+
+    field: str
+
+    def detail(self) -> str:
+        return f"{self.field} holds no row; send at least one"
+
+
+@dataclass(eq=False)
+class TooManyRows(TooLarge):
+    """The batch has more rows than one call may carry."""
+
+    rows: int
+    limit: int
+
+    def detail(self) -> str:
+        return f"{self.rows} rows in one call, the limit is {self.limit}; send them in several calls"
+
+
+@dataclass(eq=False)
+class BadSignature(Invalid):
+    """The signature is wrong."""
+
+    problems: dict[str, str]
+
+    def detail(self) -> str:
+        return "; ".join(f"{field}: {problem}" for field, problem in self.problems.items())
+
+
+@dataclass(eq=False)
+class BadSample(Invalid):
+    """The reference sample can't be used."""
+
+    problem: str
+
+    def detail(self) -> str:
+        return self.problem
+
+
+@dataclass(eq=False)
+class UnknownFormat(Invalid):
+    """The model file is of no known format."""
+
+    problem: str
+
+    def detail(self) -> str:
+        return f"{self.problem}; send skops, ONNX, native XGBoost (.ubj, .json) or a LightGBM text model"
+
+
+@dataclass(eq=False)
+class UnsafeArtifact(Invalid):
+    """The model file could run code or reach outside itself."""
+
+    problem: str
+    remedy: str = ""
+
+    def detail(self) -> str:
+        return f"{self.problem}. {self.remedy}" if self.remedy else self.problem
+
+
+@dataclass(eq=False)
+class BrokenArtifact(Invalid):
+    """The model file can't be loaded or does not predict."""
+
+    problem: str
+
+    def detail(self) -> str:
+        return self.problem
+
+
+@dataclass(eq=False)
+class ProbeTimedOut(Invalid):
+    """Loading the model file took too long."""
+
+    limit_seconds: float
+
+    def detail(self) -> str:
+        return f"loading and one prediction did not finish within {self.limit_seconds:g} s"
+
+
+@dataclass(eq=False)
+class ProbeOutOfMemory(Invalid):
+    """Loading the model file took too much memory."""
+
+    limit_bytes: int
+
+    def detail(self) -> str:
+        return f"loading and one prediction needed more than {self.limit_bytes:,} bytes"
+
+
+@dataclass(eq=False)
+class OutputsChanged(Invalid):
+    """The model no longer gives the answers that were stored with it."""
+
+    rows: list[int]
+    largest_difference: float | None
+
+    def detail(self) -> str:
+        by = "" if self.largest_difference is None else f", by up to {self.largest_difference:.3g}"
+        return f"answers on the stored sample differ in {len(self.rows)} rows{by}; first: {self.rows[:5]}"
+
+
+@dataclass(eq=False)
+class NotConvertible(Invalid):
+    """This model is not served through ONNX."""
+
+    problem: str
+
+    def detail(self) -> str:
+        return self.problem
+
+
+@dataclass(eq=False)
+class QueueFull(TooMany):
+    """Too many rows are waiting for this model."""
+
+    waiting_rows: int
+    limit: int
+
+    def detail(self) -> str:
+        return f"{self.waiting_rows} rows wait for this model already, the limit is {self.limit}; ask again later"
+
+
+@dataclass(eq=False)
+class DeadlinePassed(TimedOut):
+    """The deadline came before the answer."""
+
+    def detail(self) -> str:
+        return "the model did not answer in time; send fewer rows, or ask again when it is less busy"
+
+
+@dataclass(eq=False)
+class ModelNotReady(Unavailable):
+    """This version can't answer yet."""
+
+    version: str
+    state: str
+    reason: str
+
+    def detail(self) -> str:
+        return f"version {self.version} is {self.state}{self.reason and ': '}{self.reason}"
+
+
+@dataclass(eq=False)
+class OutOfModelMemory(Unavailable):
+    """The loaded models leave no room for this one."""
+
+    version: str
+    needed_bytes: int
+    budget_bytes: int
+    pinned_bytes: int
+
+    def detail(self) -> str:
+        return (
+            f"version {self.version} needs {self.needed_bytes:,} bytes; versions that serve hold "
+            f"{self.pinned_bytes:,} of the {self.budget_bytes:,} that SWITCHYARD_MODEL_MEMORY_BYTES gives"
+        )

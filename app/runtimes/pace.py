@@ -1,0 +1,84 @@
+"""How fast a loaded model is, measured: what decides where and in how large parts it is scored."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.runtimes.rows import Rows, merge_rows
+from app.runtimes.scores import Model
+
+FASTEST_ROW_SECONDS = 1e-8  # below this a clock shows noise
+LEARNING_RATE = 0.1  # of an exponentially weighted mean: some ten batches to follow a change
+MANY_ROWS = 256
+ATTEMPTS = 5
+PATIENCE_SECONDS = (
+    0.25  # for the attempts at one size: a slow model is not kept from its traffic by being measured
+)
+
+
+@dataclass(slots=True)
+class Pace:
+    """The processor time of one call: a fixed part and a part for each row.
+
+    Processor time, not elapsed time: it is what the event loop would be kept from doing, and it does not count
+    the wait of a busy machine's thread for its turn, which would never let a model return to the loop.
+    """
+
+    call_seconds: float
+    row_seconds: float
+
+    def seconds(self, rows: int) -> float:
+        """How long scoring this many rows in one call is expected to take."""
+        return self.call_seconds + self.row_seconds * rows
+
+    def rows_within(self, seconds: float) -> int:
+        """The most rows that one call scores in this time; at least one."""
+        return max(1, int((seconds - self.call_seconds) / self.row_seconds))
+
+    def learn(self, rows: int, seconds: float) -> None:
+        """Follow what one more call took: a single row teaches the fixed part, a batch the part for each row."""
+        surprise = LEARNING_RATE * (seconds - self.seconds(rows))
+        if rows == 1:
+            self.call_seconds = max(0.0, self.call_seconds + surprise)
+        else:
+            self.row_seconds = max(FASTEST_ROW_SECONDS, self.row_seconds + surprise / rows)
+
+
+def unknown_pace() -> Pace:
+    """What to assume of a model that has no sample to be measured with: slow, until it has shown otherwise."""
+    return Pace(call_seconds=0.01, row_seconds=0.001)
+
+
+def measure_pace(model: Model, sample: Rows) -> Pace:
+    """Score one row of a sample and many, several times, and take the quickest of each."""
+    one = sample.slice(0, 1)
+    call_seconds = _quickest(lambda: model.score(one))
+    many = _repeat(sample, _rows_within_patience(call_seconds))
+    batch_seconds = _quickest(lambda: model.score(many))
+    row_seconds = (batch_seconds - call_seconds) / len(many.good)
+    return Pace(call_seconds, max(FASTEST_ROW_SECONDS, row_seconds))
+
+
+def _rows_within_patience(row_seconds: float) -> int:
+    return min(MANY_ROWS, max(2, int(PATIENCE_SECONDS / max(row_seconds, FASTEST_ROW_SECONDS))))
+
+
+def _repeat(sample: Rows, rows: int) -> Rows:
+    copies = -(-rows // len(sample.good))
+    return merge_rows([sample] * copies).slice(0, rows)
+
+
+def _quickest(call: Callable[[], object]) -> float:
+    began = time.monotonic()
+    fastest = _timed(call)
+    for _ in range(ATTEMPTS - 1):
+        if time.monotonic() - began > PATIENCE_SECONDS:
+            break
+        fastest = min(fastest, _timed(call))
+    return fastest
+
+
+def _timed(call: Callable[[], object]) -> float:
+    began = time.thread_time()
+    call()
+    return time.thread_time() - began

@@ -1,0 +1,165 @@
+"""Reference samples: read from CSV or Parquet, and the signature that they and their model agree on."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app.runtimes.cells import Cell
+from app.runtimes.errors import BadSample, BadSignature
+from app.runtimes.schema import MAX_NAME_LENGTH, Column, ColumnType, Signature, is_plain_text
+from app.runtimes.traits import Traits
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STORED_ROWS = 100
+MAX_CATEGORIES = 1000  # more different texts than this are free text, not categories
+
+
+def read_sample(content: bytes) -> "pd.DataFrame":
+    """The rows of a CSV or Parquet file.
+
+    Raises:
+        BadSample: it can't be read, or holds no rows.
+    """
+    import pandas as pd  # noqa: PLC0415 - only the probe's child needs it here
+
+    try:
+        if content.startswith(b"PAR1"):
+            import pyarrow.parquet as pq  # noqa: PLC0415
+
+            frame = pq.read_table(io.BytesIO(content), use_threads=False).to_pandas(use_threads=False)
+        else:
+            frame = pd.read_csv(io.BytesIO(content))
+    except (ValueError, OSError) as error:
+        raise BadSample(
+            f"the sample is neither CSV nor Parquet: {str(error).partition(chr(10))[0][:200]}"
+        ) from error
+    if frame.empty:
+        raise BadSample("the sample holds no rows")
+    return frame.set_axis(list(map(str, frame.columns)), axis=1)
+
+
+def choose_columns(frame: "pd.DataFrame", traits: Traits) -> "pd.DataFrame":
+    """The columns that the model takes, in its order.
+
+    Raises:
+        BadSample: some are missing, or it can't be told which are meant.
+    """
+    if traits.columns is None:
+        return frame
+    if traits.has_names:
+        missing = [column.name for column in traits.columns if column.name not in frame.columns]
+        if missing:
+            raise BadSample(f"the sample lacks columns that the model wants: {', '.join(missing[:10])}")
+        return frame[[column.name for column in traits.columns]]
+    if len(frame.columns) != len(traits.columns):
+        raise BadSample(
+            f"the model takes {len(traits.columns)} columns without names, the sample has {len(frame.columns)}; "
+            "leave out everything else, such as the target"
+        )
+    return frame
+
+
+def infer_signature(traits: Traits, frame: "pd.DataFrame | None") -> Signature:
+    """The signature that the model tells, with types, nulls, categories and ranges from its reference sample.
+
+    Raises:
+        BadSample: the sample does not fit the model, or the model tells too little without one.
+    """
+    if frame is not None:
+        columns = tuple(_column(name, frame[name]) for name in frame.columns)
+        if len(set(frame.columns)) != len(frame.columns):
+            raise BadSample("the sample names a column twice")
+    elif traits.columns is not None:
+        columns = traits.columns
+    else:
+        raise BadSample("the model does not tell its columns: send a reference sample or a signature")
+    return Signature(columns, traits.task, classes=traits.classes)
+
+
+def _column(name: str, series: "pd.Series[Any]") -> Column:
+    if not (0 < len(name) <= MAX_NAME_LENGTH and is_plain_text(name)):
+        raise BadSample(f"the column name {name[:40]!r} can't be stored")
+    kind, nullable = _type_of(series), bool(series.isna().any())
+    if kind == ColumnType.STRING:
+        return Column(name, kind, nullable, _categories(series))
+    if kind == ColumnType.BOOLEAN:
+        return Column(name, kind, nullable)
+    known = series.dropna().astype("float64")
+    finite = known[np.isfinite(known)]
+    bounds = (float(finite.min()), float(finite.max())) if len(finite) else (None, None)
+    return Column(name, kind, nullable, None, *bounds)
+
+
+def _type_of(series: "pd.Series[Any]") -> ColumnType:
+    from pandas.api import types  # noqa: PLC0415
+
+    dtype = series.cat.categories.dtype if isinstance(series.dtype, types.CategoricalDtype) else series.dtype
+    if types.is_bool_dtype(dtype):
+        return ColumnType.BOOLEAN
+    if types.is_integer_dtype(dtype):
+        return ColumnType.FLOAT if series.isna().any() else ColumnType.INTEGER
+    if types.is_float_dtype(dtype):
+        return ColumnType.FLOAT
+    kinds = set(map(type, series.dropna()))
+    if kinds <= {str}:
+        return ColumnType.STRING if kinds else ColumnType.FLOAT
+    if kinds == {bool}:
+        return ColumnType.BOOLEAN
+    raise BadSample(f"the column {series.name} holds {dtype} values; use numbers, booleans or text")
+
+
+def _categories(series: "pd.Series[Any]") -> tuple[str, ...] | None:
+    values = sorted(set(map(str, series.dropna())))
+    return tuple(values) if len(values) <= MAX_CATEGORIES else None
+
+
+def complete_signature(given: Signature, traits: Traits) -> Signature:
+    """The caller's signature, with the classes that the model knows, after both were compared.
+
+    Raises:
+        BadSignature: it contradicts the model.
+    """
+    problems = _contradictions(given, traits)
+    if problems:
+        raise BadSignature(problems)
+    return replace(given, classes=given.classes or traits.classes)
+
+
+def _contradictions(given: Signature, traits: Traits) -> dict[str, str]:
+    problems = {}
+    wanted = None if traits.columns is None else tuple(column.name for column in traits.columns)
+    if wanted is not None and len(given.names) != len(wanted):
+        problems["inputs"] = f"has {len(given.names)} columns, the model takes {len(wanted)}"
+    elif wanted is not None and traits.has_names and given.names != wanted:
+        problems["inputs"] = f"must name the model's columns in its order: {', '.join(wanted)[:300]}"
+    if given.classes and traits.classes and len(given.classes) != len(traits.classes):
+        problems["classes"] = f"has {len(given.classes)} labels, the model has {len(traits.classes)}"
+    elif given.classes and traits.framework == "scikit-learn" and given.classes != traits.classes:
+        problems["classes"] = f"must be the model's own: {list(traits.classes or ())}"
+    return problems
+
+
+def spread_rows(frame: "pd.DataFrame", count: int = STORED_ROWS) -> "pd.DataFrame":
+    """At most `count` rows, evenly spaced over the sample, so that the same sample always gives the same ones."""
+    if len(frame) <= count:
+        return frame
+    return frame.iloc[np.linspace(0, len(frame) - 1, count).astype(int)]
+
+
+def cells_of(frame: "pd.DataFrame", signature: Signature) -> list[list[Cell]]:
+    """The rows of a sample as a caller would send them: lists of JSON values with null for missing."""
+    columns = [_cells(frame[name]) for name in frame.columns]
+    assert len(columns) == len(signature.inputs)
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _cells(series: "pd.Series[Any]") -> Sequence[Cell]:
+    missing = series.isna().to_numpy()
+    return [
+        None if gone else value for value, gone in zip(series.astype(object).tolist(), missing, strict=True)
+    ]

@@ -1,0 +1,114 @@
+"""The process beside the HTTP ones: it seals facts, ships the log, does jobs and, as elected leader, keeps time."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from datetime import UTC
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+from sqlalchemy.exc import DBAPIError
+
+from app.core.config import Settings
+from app.core.database import Database
+from app.core.facts import seal_facts
+from app.core.jobs import CHANNEL, WORKER, Handler, enqueue, work_on
+from app.core.locks import leadership
+from app.core.notify import Notifications
+from app.core.telemetry import configure_logging
+from app.reactions import REACTIONS
+
+log = structlog.get_logger()
+
+SEAL_SECONDS = 0.25
+AWAY_SECONDS = 1.0
+JOBS_AT_ONCE = 4
+HOURLY = 3600
+
+
+async def run_worker(settings: Settings) -> None:
+    """Work until cancelled; a database that goes away is waited for."""
+    assert settings.sqlalchemy_url is not None, "the worker is told its database"
+    database = Database(settings.sqlalchemy_url)
+    notifications = Notifications(settings.sqlalchemy_url)
+    woken = asyncio.Event()
+    notifications.on(CHANNEL, lambda _queue: woken.set())
+    handlers = job_handlers(settings)
+    try:
+        async with notifications, asyncio.TaskGroup() as tasks:
+            tasks.create_task(persist("seal", lambda: seal_for_ever(database)))
+            tasks.create_task(persist("clock", lambda: keep_time(database)))
+            for _ in range(JOBS_AT_ONCE):
+                tasks.create_task(persist("jobs", lambda: work_on(database, handlers, woken=woken)))
+    finally:
+        await database.close()
+
+
+def job_handlers(settings: Settings) -> Mapping[str, Handler]:
+    """Every kind of job and who does it."""
+    del settings
+    return {}
+
+
+async def persist(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Start work again, after a pause, whenever the database breaks it off."""
+    while True:
+        try:
+            await work()
+        except (DBAPIError, OSError, TimeoutError) as error:
+            log.warning("work_interrupted", work=name, error=type(error).__name__)
+        await asyncio.sleep(AWAY_SECONDS)
+
+
+async def seal_for_ever(database: Database) -> None:
+    """Seal facts as they are committed."""
+    while True:
+        async with database.writes(WORKER) as session:
+            sealed = await seal_facts(session, REACTIONS)
+        if not sealed:
+            await asyncio.sleep(SEAL_SECONDS)
+
+
+async def keep_time(database: Database) -> None:
+    """While this worker leads, queue what is due by the clock; another takes over when it ends."""
+    async with leadership(database.engine, "clock") as lost:
+        log.info("leading")
+        clock = AsyncIOScheduler(timezone=UTC)
+        clock.add_job(queue_upkeep, IntervalTrigger(seconds=HOURLY), [database], next_run_time=None)
+        clock.start()
+        try:
+            await queue_upkeep(database)
+            await lost.wait()
+        finally:
+            clock.shutdown(wait=False)
+
+
+async def queue_upkeep(database: Database) -> None:
+    """Queue the hourly upkeep; what is still open from the hour before is not queued twice."""
+    async with database.writes(WORKER) as session:
+        for kind in UPKEEP:
+            await enqueue(session, kind, {}, dedupe_key=kind)
+
+
+UPKEEP: tuple[str, ...] = ()
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT."""
+    settings = Settings()
+    configure_logging(settings.log_level)
+    with suppress(asyncio.CancelledError):
+        asyncio.run(_until_told_to_stop(settings))
+
+
+async def _until_told_to_stop(settings: Settings) -> None:
+    work = asyncio.ensure_future(run_worker(settings))
+    for order in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(order, work.cancel)
+    await work
+
+
+if __name__ == "__main__":
+    main()
