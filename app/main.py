@@ -20,11 +20,11 @@ from app.core.problems import answer_errors_with_problems
 from app.core.secrets import load_secrets
 from app.core.telemetry import RequestLog, configure_logging, tracing
 from app.registry import api as registry
-from app.registry.artifact_cache import ArtifactCache
-from app.registry.artifacts import open_artifact_store
+from app.artifacts.cache import ArtifactCache
+from app.artifacts.store import open_artifact_store
 from app.registry.gates import Gatekeeper
 from app.registry.intake import Intake
-from app.registry.signing import open_signer
+from app.artifacts.signing import open_signer
 from app.runtimes.probe import Prober
 from app.system import keys
 
@@ -81,8 +81,16 @@ async def run(service: FastAPI) -> AsyncIterator[None]:
         )
         state.store, state.signer = open_artifact_store(settings), open_signer(settings)
         state.artifacts = ArtifactCache(state.store, state.signer, settings.base_path)
-        state.prober = await stack.enter_async_context(Prober(settings))
+        state.prober = await stack.enter_async_context(_prober(settings))
         state.intake = Intake(settings, state.database, state.store, state.signer, state.prober)
         state.gatekeeper = Gatekeeper(state.database, state.store, state.artifacts, state.prober)
         await stack.enter_async_context(notifications)
         yield
+
+
+def _prober(settings: Settings) -> Prober:
+    return Prober(
+        seconds=settings.probe_seconds,
+        memory_bytes=settings.probe_memory_bytes,
+        allowed_unsafe=settings.allowed_unsafe_formats,
+    )

@@ -25,6 +25,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.core.config import Settings
+from app.core.errors import Refusal
+from app.core.limits import HeadersTooLarge, NotHttp, RequestTooSlow
+from app.core.problems import problem_of
 
 APPLICATION = "app.main:create_app"
 
@@ -32,9 +35,9 @@ _SILENCE_SECONDS = 10.0  # how long a client may take for its headers, or for th
 _DRAIN_SILENCE_SECONDS = 2.0  # the same while the process stops, for idle connections too
 _KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep theirs (60 s), so that they close first
 _PROGRESS_BYTES = 1024  # a body that brings less than this in its silence is not moving
-_UPGRADE = re.compile(rb"(?i)(?<=\r\n)upgrade:[^\r\n]*\r\n")
 _HEADER_BYTES = 64 * 1024
 _TICKS_PER_SWEEP = 5  # uvicorn ticks ten times a second
+_UPGRADE = re.compile(rb"(?i)(?<=\r\n)upgrade:[^\r\n]*\r\n")
 
 
 class EdgeState(ServerState):
@@ -43,9 +46,7 @@ class EdgeState(ServerState):
     def __init__(self) -> None:
         super().__init__()
         self.draining = asyncio.Event()
-        self.now = (
-            time.monotonic()
-        )  # as of the last sweep: clocks of connections need no more, and it costs nothing
+        self.now = time.monotonic()  # as of the last sweep: exact enough for deadlines, and free
 
 
 class Phase(Enum):
@@ -81,7 +82,7 @@ class EdgeProtocol(HttpToolsProtocol):
             self._count(len(data))
         HttpToolsProtocol.data_received(self, data)
         if self._phase is Phase.HEADERS and self._header_bytes > _HEADER_BYTES:
-            self._refuse(431, "headers-too-large", "The headers are larger than this service reads")
+            self._refuse(HeadersTooLarge(_HEADER_BYTES))
 
     def on_message_begin(self) -> None:
         """Start the clock of a request's headers; they get no more time for coming in many pieces."""
@@ -105,9 +106,9 @@ class EdgeProtocol(HttpToolsProtocol):
         self._phase = Phase.NOTHING
         HttpToolsProtocol.on_message_complete(self)
 
-    def send_400_response(self, msg: str) -> None:
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's signature
         """Refuse what is not HTTP; uvicorn calls this when the parser gives up."""
-        self._refuse(400, "malformed-http", msg.rstrip("."))
+        self._refuse(NotHttp())
 
     def drain(self) -> None:
         """Make the request under way the connection's last one; an idle connection may still bring one."""
@@ -124,7 +125,7 @@ class EdgeProtocol(HttpToolsProtocol):
         elif self._phase in {Phase.NOTHING, Phase.LEFTOVERS}:
             self.transport.close()
         else:
-            self._refuse(408, "request-timeout", "The request did not arrive in time")
+            self._refuse(RequestTooSlow(self._patience_seconds))
 
     @property
     def _is_answering(self) -> bool:
@@ -149,19 +150,22 @@ class EdgeProtocol(HttpToolsProtocol):
         if self._fresh_bytes >= _PROGRESS_BYTES:
             self._mark()
 
-    def _refuse(self, status: int, kind: str, title: str) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         """Answer in the application's stead and hang up, reading on for a moment.
 
         Closing with unread bytes resets the connection, and the reset can overtake the answer (RFC 9112, 9.6).
         """
-        if (
-            self._is_answering and self._phase is not Phase.BODY
-        ):  # an earlier request: it gets its answer first
+        if self.pipeline:  # answers are owed to earlier requests: this one would be taken for theirs
+            self.transport.close()
+        elif self._is_answering and self._phase is not Phase.BODY:  # one is owed: it goes out first
             self.cycle.keep_alive = False
             self.flow.pause_reading()
-            return
+        else:
+            self._answer_and_hang_up(refusal)
+
+    def _answer_and_hang_up(self, refusal: Refusal) -> None:
         if self._phase is not Phase.BODY or not self.cycle.response_started:
-            self.transport.write(_problem(status, kind, title, self.server_state.default_headers))
+            self.transport.write(_answer_of(refusal, self.server_state.default_headers))
         if self._is_answering:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -181,17 +185,12 @@ def _without_upgrade(data: bytes) -> bytes:
     return _UPGRADE.sub(b"", head + end) + rest
 
 
-def _problem(status: int, kind: str, title: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def _answer_of(refusal: Refusal, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """A whole HTTP answer that carries problem details (RFC 9457)."""
-    body = json.dumps({"type": f"/problems/{kind}", "title": title, "status": status}).encode()
-    fields = [
-        *headers,
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close"),
-    ]
-    lines = b"".join(name + b": " + value + b"\r\n" for name, value in fields)
-    return STATUS_LINE[status] + lines + b"\r\n" + body
+    body = json.dumps(problem_of(refusal)).encode()
+    lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+    ours = b"content-type: application/problem+json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+    return STATUS_LINE[refusal.status] + lines + ours % len(body) + body
 
 
 class EdgeServer(uvicorn.Server):
@@ -236,9 +235,7 @@ class EdgeServer(uvicorn.Server):
         self._captured_signals.clear()  # uvicorn would raise them again: a drained process has ended well
 
     def _connections(self) -> list[EdgeProtocol]:
-        return [
-            connection for connection in self.server_state.connections if isinstance(connection, EdgeProtocol)
-        ]
+        return [each for each in self.server_state.connections if isinstance(each, EdgeProtocol)]
 
     def _sweep(self) -> None:
         self.server_state.now = time.monotonic()
@@ -247,9 +244,7 @@ class EdgeServer(uvicorn.Server):
 
     async def _wait_for_connections(self, deadline: float) -> None:
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(
-            0.1
-        )  # a connection accepted just now reaches its protocol in the loop's next turns
+        await asyncio.sleep(0.1)  # what was accepted just now reaches its protocol in the loop's next turns
         while self.server_state.connections and loop.time() < deadline and not self.force_exit:
             self._sweep()
             await asyncio.sleep(0.05)
@@ -290,14 +285,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m app.server", description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="the listening socket")
     parser.add_argument("--ready-fd", type=int, help="a pipe that gets a word once requests are answered")
-    parser.add_argument(
-        "--app", default=APPLICATION, help="module:function that makes the application of Settings"
-    )
+    parser.add_argument("--gate-fd", type=int, help="a pipe; nothing starts before its other end closes")
+    parser.add_argument("--app", default=APPLICATION, help="module:function that makes it of Settings")
     options = parser.parse_args()
     module, _, name = options.app.partition(":")
-    settings = Settings()
-    application = getattr(import_module(module), name)(settings)
-    server = edge_server(application, settings, ready_fd=options.ready_fd)
+    make_application = getattr(import_module(module), name)
+    if options.gate_fd is not None:
+        os.read(options.gate_fd, 1)
+    server = edge_server(make_application(settings := Settings()), settings, ready_fd=options.ready_fd)
     server.run(sockets=[socket.socket(fileno=options.fd)])
 
 

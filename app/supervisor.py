@@ -16,9 +16,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from itertools import count
 
 import structlog
@@ -40,7 +41,7 @@ _STOP_ORDERS = (signal.SIGTERM, signal.SIGINT)
 
 @dataclass(frozen=True)
 class Commands:
-    """The programs that the supervisor runs; the HTTP one is told its sockets by `--fd` and `--ready-fd`."""
+    """The programs that the supervisor runs; `app.server` says what the HTTP one is told."""
 
     http: Sequence[str] = (sys.executable, "-m", "app.server")
     worker: Sequence[str] = (sys.executable, "-m", "app.worker")
@@ -114,19 +115,25 @@ async def _spawn(name: str, command: Sequence[str], env: dict[str, str], fds: Se
     return _Child(name, process)
 
 
-async def _has_word(fd: int) -> bool:
+@contextmanager
+def _pipe() -> Iterator[tuple[FileIO, FileIO]]:
+    reader, writer = os.pipe()
+    with FileIO(reader, "rb") as readable, FileIO(writer, "wb") as writable:
+        yield readable, writable
+
+
+async def _has_word(pipe: FileIO) -> bool:
     """Whether a pipe brings anything before its other end closes."""
     readable = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.add_reader(fd, readable.set)
+    loop.add_reader(pipe, readable.set)
     try:
         await asyncio.wait_for(readable.wait(), _READY_SECONDS)
-        return bool(os.read(fd, 16))
+        return bool(pipe.read(16))
     except TimeoutError:
         return False
     finally:
-        loop.remove_reader(fd)
-        os.close(fd)
+        loop.remove_reader(pipe)
 
 
 class _Slot:
@@ -192,6 +199,7 @@ class _Supervisor:
         self._drain_seconds = settings.drain_seconds + _KILL_SECONDS
         self._env = _environment(settings, port=listener.getsockname()[1])
         self._http: dict[int, _Child] = {}
+        self._worker: _Slot | None = None
         self._numbering = asyncio.Lock()
         self._reload = asyncio.Event()
 
@@ -199,54 +207,56 @@ class _Supervisor:
         """Migrate, start everything, announce the address, and keep it going until cancelled."""
         self._env["ML_DATABASE_URL"] = database_url
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload.set)
-        await self._migrate()
-        async with self._worker() as worker, self._http_processes() as slots, asyncio.TaskGroup() as keepers:
-            keepers.create_task(_keep("worker", worker.wait, worker.fill))
-            for slot in slots:
-                keepers.create_task(_keep("http", slot.wait, slot.fill))
-            keepers.create_task(self._reload_when_told(slots))
-            _announce(self._listener)
+        try:
+            slots = [_Slot(child, self._start_http) for child in await self._migrate_and_start_http()]
+            self._worker = _Slot(await self._start_worker(), self._start_worker)
+            async with asyncio.TaskGroup() as keepers:
+                keepers.create_task(_keep("worker", self._worker.wait, self._worker.fill))
+                for slot in slots:
+                    keepers.create_task(_keep("http", slot.wait, slot.fill))
+                keepers.create_task(self._reload_when_told(slots))
+                _announce(self._listener)
+        finally:
+            await self._stop()
+
+    async def _migrate_and_start_http(self) -> list[_Child]:
+        """HTTP processes that answer; they import their program while the database is migrated."""
+        with _pipe() as (gate, opener):
+            starting = asyncio.gather(*(self._start_http(gate) for _ in range(self._workers)))
+            try:
+                await self._migrate()
+                opener.close()
+                return await starting
+            finally:
+                starting.cancel()
 
     async def _migrate(self) -> None:
         child = await _spawn("migrate", self._commands.migrate, self._env)
         if await child.process.wait() != 0:
             raise StartFailed("the migrations failed; the lines above say why")
 
-    @asynccontextmanager
-    async def _worker(self) -> AsyncIterator[_Slot]:
-        async def start() -> _Child:
-            return await _spawn("worker", self._commands.worker, self._env)
+    async def _start_worker(self) -> _Child:
+        return await _spawn("worker", self._commands.worker, self._env)
 
-        slot = _Slot(await start(), start)
-        try:
-            yield slot
-        finally:
-            await slot.stop(_WORKER_SECONDS)
+    async def _start_http(self, gate: FileIO | None = None) -> _Child:
+        with _pipe() as (readiness, announcer):
+            child = await self._spawn_http(announcer, gate)
+            announcer.close()
+            if await _has_word(readiness):
+                return child
+        await child.stop(_KILL_SECONDS)
+        raise StartFailed(f"{child.name} did not become ready; the lines above say why")
 
-    @asynccontextmanager
-    async def _http_processes(self) -> AsyncIterator[list[_Slot]]:
-        try:
-            children = await asyncio.gather(*(self._start_http() for _ in range(self._workers)))
-            yield [_Slot(child, self._start_http) for child in children]
-        finally:
-            await self._drain()
-
-    async def _start_http(self) -> _Child:
-        """An HTTP process that answers.
-
-        Its number is the lowest free one, so that it and the one it may replace never share a spool.
-        """
-        reader, writer = os.pipe()
-        sockets = (self._listener.fileno(), writer)
-        command = [*self._commands.http, "--fd", str(sockets[0]), "--ready-fd", str(writer)]
+    async def _spawn_http(self, announcer: FileIO, gate: FileIO | None) -> _Child:
+        """An HTTP process with the lowest free number: it and the one it may replace never share a spool."""
+        told: dict[str, socket.socket | FileIO] = {"--fd": self._listener, "--ready-fd": announcer}
+        told |= {"--gate-fd": gate} if gate else {}
+        fds = {option: file.fileno() for option, file in told.items()}
+        command = [*self._commands.http, *(f"{option}={fd}" for option, fd in fds.items())]
         async with self._numbering:
             number = next(n for n in count(1) if n not in self._http or self._http[n].has_ended)
             env = self._env | {"SWITCHYARD_PROCESS": str(number)}
-            child = self._http[number] = await _spawn(f"http {number}", command, env, sockets)
-        os.close(writer)
-        if not await _has_word(reader):
-            await child.stop(_KILL_SECONDS)
-            raise StartFailed(f"{child.name} did not become ready; the lines above say why")
+            child = self._http[number] = await _spawn(f"http {number}", command, env, tuple(fds.values()))
         return child
 
     async def _reload_when_told(self, slots: Sequence[_Slot]) -> None:
@@ -259,16 +269,18 @@ class _Supervisor:
         try:
             for slot in slots:
                 await slot.replace(self._drain_seconds)
-        except StartFailed as error:
+        except (StartFailed, OSError) as error:
             log.error("reload_stopped", reason=str(error))  # noqa: TRY400 - no traceback
         else:
             log.info("reload_finished", processes=len(slots))
 
-    async def _drain(self) -> None:
+    async def _stop(self) -> None:
         refuse_new_connections(self._listener)
         await asyncio.sleep(_SETTLE_SECONDS)
         self._listener.close()
         await asyncio.gather(*(child.stop(self._drain_seconds) for child in self._http.values()))
+        if self._worker:
+            await self._worker.stop(_WORKER_SECONDS)
 
 
 def _environment(settings: Settings, *, port: int) -> dict[str, str]:

@@ -9,8 +9,11 @@ ROOMS = (
     "app.core.idempotency",
     "app.core.jobs",
     "app.core.keys",
+    "app.core.replicas",
     "app.core.secrets",
     "app.registry.tables",
+    "app.traffic.tables",
+    "app.deployments.tables",
 )
 
 for room in ROOMS:

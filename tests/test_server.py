@@ -64,7 +64,7 @@ async def test_what_is_not_http_is_answered_with_400_and_closed(client, noise):
     status, headers, problem = await client.read_answer()
     assert (status, headers["connection"]) == (400, "close")
     assert headers["content-type"] == "application/problem+json"
-    assert problem["type"] == "/problems/malformed-http"
+    assert problem["type"] == "/problems/not-http"
     assert await is_closed(client)
 
 
@@ -72,6 +72,13 @@ async def test_noise_behind_a_request_does_not_cost_the_request_its_answer(clien
     await client.send(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\nNONSENSE\r\n\r\n")
     status, headers, _ = await client.read_answer()
     assert (status, headers["connection"]) == (200, "close")
+    assert await is_closed(client)
+
+
+async def test_noise_inside_a_pipelined_request_is_not_taken_for_its_predecessors_answer(client):
+    await client.send(
+        b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\nPOST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+    )
     assert await is_closed(client)
 
 
@@ -123,7 +130,7 @@ async def test_headers_that_drip_are_cut_off_by_time(hurry, client):
     dripping = asyncio.create_task(drip(client, [b"GET / HTTP/1.1\r\n", *30 * [b"A: b\r\n"]], 0.1))
     await eventually(lambda: client.reader)
     status, _, problem = await asyncio.wait_for(client.read_answer(), 2)
-    assert (status, problem["type"]) == (408, "/problems/request-timeout")
+    assert (status, problem["type"]) == (408, "/problems/request-too-slow")
     dripping.cancel()
 
 

@@ -125,6 +125,13 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("artifact_bucket")
+    @classmethod
+    def _bucket_has_scheme(cls, value: str | None) -> str | None:
+        if value is not None and "://" not in value:
+            raise ValueError(f"MODEL_STORAGE_BUCKET must say which store it is: s3://{value}, gs://{value} or az://{value}")
+        return value
+
     @model_validator(mode="after")
     def _confidence_and_significance_agree(self) -> Self:
         if abs(self.ab_test_confidence_level + self.ab_test_significance_threshold - 1) > 1e-9:

@@ -28,6 +28,25 @@ from app.core.notify import notify
 GENESIS = bytes(32)
 CHANNEL = "facts"
 SEAL_BATCH = 500
+APPEND_ONLY = (
+    """
+    CREATE FUNCTION refuse_change_of_fact() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF TG_OP = 'UPDATE' AND OLD.sequence IS NULL AND NEW.sequence IS NOT NULL AND
+           (NEW.id, NEW.kind, NEW.subject, NEW.actor, NEW.role, NEW.request_id, NEW.at, NEW.body)
+           IS NOT DISTINCT FROM
+           (OLD.id, OLD.kind, OLD.subject, OLD.actor, OLD.role, OLD.request_id, OLD.at, OLD.body)
+        THEN RETURN NEW;
+        END IF;
+        RAISE EXCEPTION 'facts are sealed once and never change';
+    END $$
+    """,
+    """
+    CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON fact
+    FOR EACH ROW EXECUTE FUNCTION refuse_change_of_fact()
+    """,
+)
+"""A fact may be sealed; nothing else may happen to it. The migration that makes the table executes this."""
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,9 @@ class HostRules:
         if origin is None:
             return site in {b"", b"same-origin", b"none"}
         authority = origin.lower().partition(b"://")[2]
-        return site != b"cross-site" and (authority == host or authority in self._allowed)
+        return (
+            site != b"cross-site" and authority != b"" and (authority == host or authority in self._allowed)
+        )
 
 
 def _without_port(host: bytes) -> bytes:

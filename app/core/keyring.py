@@ -35,22 +35,21 @@ log = structlog.get_logger()
 
 REFRESH_SECONDS = 15.0  # the longest that a revoked key works when the notification of it is lost
 SPACING_SECONDS = 0.1  # between two reads, so that a flood of wrong keys costs ten small queries a second
-_NEVER = datetime.max.replace(tzinfo=UTC)
+_LONG_AGO, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Entry:
     id: UUID
     caller: Caller
     digest: bytes
     expires_at: datetime
-    use_noted_at: datetime | None
-    used: bool = False
+    use_noted_at: datetime
 
 
 def _entry(row: ApiKey) -> _Entry:
     caller = Caller(row.name, row.role, tuple(row.models))
-    return _Entry(row.id, caller, row.digest, row.expires_at or _NEVER, row.last_used_at)
+    return _Entry(row.id, caller, row.digest, row.expires_at or _NEVER, row.last_used_at or _LONG_AGO)
 
 
 class Keyring:
@@ -59,6 +58,7 @@ class Keyring:
     def __init__(self, database: Database, notifications: Notifications) -> None:
         self._database = database
         self._entries: dict[bytes, _Entry] = {}
+        self._used: set[bytes] = set()
         self._wanted = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -82,12 +82,13 @@ class Keyring:
 
     def find_caller(self, key: bytes) -> Caller | None:
         """Whose key this is, if it is a live one."""
-        entry = self._entries.get(key[:PREFIX_LENGTH])
+        prefix = key[:PREFIX_LENGTH]
+        entry = self._entries.get(prefix)
         if entry is None or not hmac.compare_digest(entry.digest, digest_of(key)):
             return None
         if entry.expires_at <= clock.now():
             return None
-        entry.used = True
+        self._used.add(prefix)
         return entry.caller
 
     async def refresh(self) -> None:
@@ -108,18 +109,17 @@ class Keyring:
                     await self._wanted.wait()
             self._wanted.clear()
             waiting, self._waiting = self._waiting, []
-            await self._read_for(waiting)
+            await self._catch_up(waiting)
             await asyncio.sleep(SPACING_SECONDS)
 
-    async def _read_for(self, waiting: list[asyncio.Future[None]]) -> None:
+    async def _catch_up(self, waiting: list[asyncio.Future[None]]) -> None:
         try:
-            await self._note_uses()
             await self._read()
+            _settle(waiting, None)
+            await self._note_uses()
         except Exception as error:  # noqa: BLE001 - this task has to outlive whatever the database does
             log.warning("keys_not_read", error=repr(error))
             _settle(waiting, DatabaseAway())
-        else:
-            _settle(waiting, None)
 
     async def _read(self) -> None:
         async with self._database.reads() as session:
@@ -128,11 +128,8 @@ class Keyring:
 
     async def _note_uses(self) -> None:
         due = clock.now() - USE_RESOLUTION
-        used = [
-            entry.id
-            for entry in self._entries.values()
-            if entry.used and (entry.use_noted_at is None or entry.use_noted_at < due)
-        ]
+        seen, self._used = self._used & self._entries.keys(), set()
+        used = [self._entries[prefix].id for prefix in seen if self._entries[prefix].use_noted_at < due]
         if used:
             async with self._database.writes(WORKER) as session:
                 await note_uses(session, used)

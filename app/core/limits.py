@@ -19,9 +19,7 @@ from app.core.config import Settings
 from app.core.errors import Malformed, Refusal, TooLarge
 from app.core.problems import answer_refusal
 
-_SLICE_BYTES = (
-    64 * 1024
-)  # scanned between two turns of the event loop: 0.2 ms, 5 ms when all of it is brackets
+_SLICE_BYTES = 64 * 1024  # scanned between two turns of the event loop: 0.2 ms, 5 ms if all are brackets
 _LINGER_SECONDS = 2.0
 _NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
@@ -60,14 +58,26 @@ class BodyTooDeep(TooLarge):
 
 
 @dataclass(eq=False)
-class BodyTooSlow(Refusal):
+class HeadersTooLarge(TooLarge):
+    """The headers are larger than this service reads."""
+
+    status = 431
+    limit_bytes: int
+
+
+@dataclass(eq=False)
+class RequestTooSlow(Refusal):
     """The request did not arrive in time."""
 
     status = 408
     limit_seconds: float
 
     def detail(self) -> str:
-        return f"The whole request has to arrive within {self.limit_seconds:g} seconds."
+        return f"The rest of the request did not arrive within {self.limit_seconds:g} seconds."
+
+
+class NotHttp(Malformed):
+    """The request is not HTTP as RFC 9112 defines it."""
 
 
 @dataclass(eq=False)
@@ -110,7 +120,7 @@ class BodyLimits:
             return
         try:
             body = await self._collect(headers, receive)
-        except (BodyTooLarge, BodyTooSlow) as refusal:
+        except (BodyTooLarge, RequestTooSlow) as refusal:
             await _answer_and_close(refusal, receive, send)
         except BodyTooDeep as refusal:
             await answer_refusal(refusal)(scope, receive, send)
@@ -146,7 +156,7 @@ class BodyLimits:
             async with asyncio.timeout(self._settings.request_seconds):
                 return await _gather(first, receive, limit=self._settings.max_json_bytes)
         except TimeoutError:
-            raise BodyTooSlow(self._settings.request_seconds) from None
+            raise RequestTooSlow(self._settings.request_seconds) from None
 
 
 class _Gone(Exception):  # noqa: N818 - the client hung up: nobody is left to answer

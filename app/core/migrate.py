@@ -6,7 +6,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -65,6 +65,6 @@ def _upgrade(connection: Connection) -> None:
 
 
 def _refuse_old_server(connection: Connection) -> None:
-    version = connection.dialect.server_version_info or (0,)
-    if version[0] < OLDEST_POSTGRES:
-        raise PostgresTooOld(f"Postgres {OLDEST_POSTGRES} or newer is needed; this server is {version[0]}")
+    number = int(connection.scalar(text("SELECT current_setting('server_version_num')")) or 0)
+    if number < OLDEST_POSTGRES * 10_000:
+        raise PostgresTooOld(f"Postgres {OLDEST_POSTGRES} or newer is needed; this server is {number // 10_000}")

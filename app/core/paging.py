@@ -10,6 +10,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import pydantic_core
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, Field
+from sqlalchemy import ColumnElement, or_
 
 from app.core.errors import Malformed
 
@@ -76,3 +77,14 @@ def _paging(
 
 
 Paged = Annotated[Paging, Depends(_paging)]
+
+
+def matches_any(column: Any, patterns: Sequence[str]) -> ColumnElement[bool]:
+    """Whether a text column matches one of the name patterns that a key is limited to."""
+    return or_(*(column.like(_like(pattern), escape="\\") for pattern in patterns))
+
+
+def _like(pattern: str) -> str:
+    """A shell pattern in SQL: `*` and `?` become `%` and `_`, which themselves are escaped."""
+    escaped = pattern.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+    return escaped.replace("*", "%").replace("?", "_")

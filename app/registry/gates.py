@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from app.artifacts.cache import ArtifactCache
+from app.artifacts.manifests import Manifest, ManifestFile
+from app.artifacts.store import ArtifactStore
 from app.core import clock
 from app.core.access import Caller, Role
 from app.core.database import Database
 from app.core.errors import Refusal
 from app.core.facts import announce
 from app.registry import gate_checks as checks
-from app.registry.artifact_cache import ArtifactCache
-from app.registry.artifacts import ArtifactStore
 from app.registry.errors import ForceNeedsAdmin, GateClosed, IllegalMove
 from app.registry.facts import GateJudged
 from app.registry.gate_checks import Check, Evaluation
-from app.registry.manifests import Manifest, ManifestFile
 from app.registry.queries import (
     PRODUCTION,
     files_of,
@@ -143,18 +143,21 @@ class Gatekeeper:
                 finding=f"loads, verified, and answers its {rows} stored rows as before",
             )
 
-        return await _attempt("artifact", load_and_compare)
+        check: Check = await _attempt("artifact", load_and_compare)
+        return check
 
     async def _try_edge_cases(
         self, version: Version, files: tuple[VersionFile, ...], cases: list[dict[str, Any]]
     ) -> list[Check]:
         async def answer_all() -> list[Check]:
             answers = await self._prober.answer_instances(
-                await self._directory(version, files), version.signature, [case["input"] for case in cases]
+                await self._directory(version, files),
+                signature=version.signature,
+                instances=[case["input"] for case in cases],
             )
             return [
                 checks.check_edge_case(i, case["prediction"], found, case["tolerance"])
-                for i, (case, found) in enumerate(zip(cases, answers.prediction, strict=True), 1)
+                for i, (case, found) in enumerate(zip(cases, answers, strict=True), 1)
             ]
 
         if not cases:
@@ -190,7 +193,7 @@ class Gatekeeper:
         self, version: Version, files: tuple[VersionFile, ...], rows: bytes, target: str
     ) -> Answers:
         return await self._prober.answer_table(
-            await self._directory(version, files), version.signature, rows, target
+            await self._directory(version, files), signature=version.signature, table=rows, target=target
         )
 
     async def _judge_leaks(self, version: Version, answers: Answers) -> list[Check]:
@@ -268,7 +271,7 @@ def _evaluation(version: Version, answers: Answers) -> Evaluation:
 def _judge_fairness(model: Model, answers: Answers) -> list[Check]:
     found = []
     for rule in model.gates.get("fairness", []):
-        groups = answers.table.get(rule["column"])
+        groups = answers.groups.get(rule["column"])
         if groups is None:
             found.append(
                 Check(

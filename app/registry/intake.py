@@ -4,18 +4,18 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+from app.artifacts.archives import ArchiveLimits
+from app.artifacts.manifests import Manifest, store_artifact
+from app.artifacts.signing import ArtifactSigner
+from app.artifacts.store import ArtifactStore
+from app.artifacts.uploads import StagedFile, Staging, open_staging
 from app.core.config import Settings
 from app.core.database import Database
 from app.registry.actions import Draft, StoredFile
-from app.registry.archives import ArchiveLimits
-from app.registry.artifacts import ArtifactStore
-from app.registry.manifests import Manifest, store_artifact
 from app.registry.queries import find_known_artifact, get_version
 from app.registry.registration import IncomingFile, Registration
 from app.registry.rules import Stage
 from app.registry.schemas import VersionDetails
-from app.registry.signing import ArtifactSigner
-from app.registry.uploads import StagedFile, Staging, open_staging
 from app.runtimes.probe import Prober
 
 
@@ -82,7 +82,7 @@ class Intake:
             expected = registration.details.sha256.get(file.name)
             arrived = await self._receive(staging, file, expected)
             staged.extend(
-                await staging.unpack(arrived, ArchiveLimits(max_bytes=self._settings.max_upload_bytes))
+                await staging.unpack(arrived, ArchiveLimits(total_bytes=self._settings.max_upload_bytes))
             )
         return staged
 

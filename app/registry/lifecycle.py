@@ -110,6 +110,15 @@ async def _end_tenure(session: AsyncSession, model_id: UUID, environment: str) -
     await session.execute(reigning.values(ended_at=clock.now()))
 
 
+async def retire(
+    session: AsyncSession, version_id: UUID, *, environment: str = PRODUCTION, reason: str
+) -> None:
+    """End a version's time in production in an environment without a successor."""
+    version = await lock_version(session, version_id)
+    await _end_tenure(session, version.model_id, environment)
+    await _deprecate_unless_reigning(session, version_id, reason, environment)
+
+
 async def _deprecate_unless_reigning(
     session: AsyncSession, version_id: UUID, reason: str, environment: str
 ) -> None:

@@ -1,13 +1,14 @@
 """What the registry can be asked."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Select, and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.access import Caller
+from app.core.paging import matches_any
 from app.registry.errors import (
     BadReference,
     ModelNotFound,
@@ -52,6 +53,11 @@ async def get_model(session: AsyncSession, name: str) -> Model:
     if model is None:
         raise ModelNotFound(name)
     return model
+
+
+async def get_model_by_id(session: AsyncSession, model_id: UUID) -> Model:
+    """The model that another room's row names."""
+    return await session.get_one(Model, model_id)
 
 
 async def get_version(
@@ -134,6 +140,12 @@ async def find_champion(
 async def get_version_by_id(session: AsyncSession, version_id: UUID) -> Version:
     """The version that another room's row names."""
     return await session.get_one(Version, version_id)
+
+
+async def references_of(session: AsyncSession, version_ids: Collection[UUID]) -> dict[UUID, str]:
+    """The canonical `name:number` of some versions."""
+    rows = await session.scalars(select(Version).where(Version.id.in_(version_ids)))
+    return {version.id: version.model_reference for version in rows}
 
 
 async def lock_version(session: AsyncSession, version_id: UUID) -> Version:
@@ -286,7 +298,7 @@ def select_models(caller: Caller, filters: Filters, after: str | None, limit: in
         select(Model)
         .order_by(Model.name)
         .limit(limit + 1)
-        .where(_visible(caller), Model.deleted_at.is_(None))
+        .where(matches_any(Model.name, caller.models), Model.deleted_at.is_(None))
     )
     if after is not None:
         query = query.where(Model.name > after)
@@ -310,16 +322,6 @@ def select_versions(model_id: UUID, filters: Filters, before: int | None, limit:
     if before is not None:
         query = query.where(Version.number < before)
     return query.order_by(Version.number.desc()).limit(limit + 1)
-
-
-def _visible(caller: Caller) -> ColumnElement[bool]:
-    patterns = [_like(pattern) for pattern in caller.models]
-    return or_(*(Model.name.like(pattern, escape="\\") for pattern in patterns))
-
-
-def _like(pattern: str) -> str:
-    escaped = pattern.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
-    return escaped.replace("*", "%").replace("?", "_")
 
 
 def _conditions(filters: Filters) -> list[ColumnElement[bool]]:

@@ -30,23 +30,34 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """What a loader hands over: the model, what it takes, what it occupies, and rows to warm it with."""
+@dataclass(frozen=True, kw_only=True)
+class LoadedVersion:
+    """What a loader hands over: a model, what it takes, what it occupies, and rows to warm it with."""
 
+    version_id: UUID
+    model_name: str
+    number: int
     model: Model
     signature: Signature
     memory_bytes: int
     sample: Rows | None = None
 
 
-@dataclass(frozen=True)
-class Ready:
+@dataclass(frozen=True, eq=False, slots=True)
+class ReadyVersion:
     """A version that takes traffic."""
 
+    version_id: UUID
+    model_name: str
+    number: int
     signature: Signature
     batcher: Batcher
     pace: Pace
+
+    @property
+    def model_id(self) -> str:
+        """The canonical reference to this version."""
+        return f"{self.model_name}:{self.number}"
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,7 @@ class _Entry:
     phase: Phase = Phase.LOADING
     reason: str = ""
     memory_bytes: int = 0
-    ready: Ready | None = None
+    ready: ReadyVersion | None = None
     touched_at: float = field(default_factory=time.monotonic)
 
     def fail(self, reason: str) -> None:
@@ -85,7 +96,7 @@ class ModelCache:
     """
 
     def __init__(
-        self, load: Callable[[UUID], Awaitable[Loaded]], *, budget_bytes: int, queue_rows: int
+        self, load: Callable[[UUID], Awaitable[LoadedVersion]], *, budget_bytes: int, queue_rows: int
     ) -> None:
         self._load = load
         self._budget_bytes = budget_bytes
@@ -94,7 +105,7 @@ class ModelCache:
         self._pins: Counter[UUID] = Counter()
         self._turn = asyncio.Semaphore(LOADS_AT_ONCE)
 
-    def find_ready(self, version_id: UUID) -> Ready | None:
+    def find_ready(self, version_id: UUID) -> ReadyVersion | None:
         """The version if it takes traffic now."""
         entry = self._entries.get(version_id)
         if entry is None or entry.ready is None:
@@ -102,7 +113,7 @@ class ModelCache:
         entry.touched_at = time.monotonic()
         return entry.ready
 
-    async def get_ready(self, version_id: UUID) -> Ready:
+    async def get_ready(self, version_id: UUID) -> ReadyVersion:
         """The version, loaded and warmed first if need be; who comes meanwhile waits for the same load.
 
         Raises:
@@ -173,10 +184,15 @@ class ModelCache:
         except MODEL_ERRORS as error:  # readiness tells it, and the other versions go on
             self._give_up(version_id, entry, f"{type(error).__name__}: {error}")
         else:
-            batcher = Batcher(loaded.model, pace, queue_rows=self._queue_rows)
-            entry.ready = Ready(loaded.signature, batcher, pace)
+            entry.ready = self._ready(loaded, pace)
             entry.phase = Phase.READY
         entry.opening = None
+
+    def _ready(self, loaded: LoadedVersion, pace: Pace) -> ReadyVersion:
+        batcher = Batcher(loaded.model, pace, queue_rows=self._queue_rows)
+        return ReadyVersion(
+            loaded.version_id, loaded.model_name, loaded.number, loaded.signature, batcher, pace
+        )
 
     def _give_up(self, version_id: UUID, entry: _Entry, reason: str) -> None:
         entry.fail(reason)
@@ -211,7 +227,7 @@ class ModelCache:
         return entry.phase == Phase.READY and version_id not in self._pins
 
 
-async def _warm(loaded: Loaded) -> Pace:
+async def _warm(loaded: LoadedVersion) -> Pace:
     """Score the stored sample until the model's pace is known, so that no caller meets a cold model."""
     if loaded.sample is None or not loaded.sample.good:
         return unknown_pace()

@@ -73,7 +73,7 @@ def _report(loaded: Loaded, sample: bytes, given: Any) -> dict[str, Any]:
     rows = _sample_rows(kept, signature)
     reference = _own_answers(loaded, kept)
     model = loaded.serve(signature)
-    scores = _score(model, rows)
+    scores = score_or_refuse(model, rows)
     if reference is not None and differing_rows(scores.prediction, reference):
         raise BrokenArtifact(
             "the model answers the sample's data frame otherwise than the same values as a matrix"
@@ -111,7 +111,12 @@ def _own_answers(loaded: Loaded, frame: "pd.DataFrame | None") -> list[Any] | No
     return loaded.own_answers(frame) if isinstance(loaded, SklearnModel) and frame is not None else None
 
 
-def _score(model: Model, rows: Rows) -> Scores:
+def score_or_refuse(model: Model, rows: Rows) -> Scores:
+    """A model's answers to its sample.
+
+    Raises:
+        BrokenArtifact: it gives none, or not one for each row.
+    """
     try:
         scores = model.score(rows)
     except MemoryError:
@@ -189,14 +194,22 @@ def check_outputs(directory: Path, options: dict[str, Any]) -> dict[str, Any]:
     file = detect_format(directory, allowed_unsafe=tuple(options.get("allowed_unsafe", ())))
     signature = Signature.from_json(options["signature"])
     rows = parse_rows({"instances": options["sample_input"]}, signature, max_rows=STORED_ROWS)
-    scores = _score(load_model(file, signature), rows)
-    now, then = scores_to_json(scores), options["sample_output"]
+    require_same_answers(load_model(file, signature), rows, options["sample_output"])
+    return {"rows": len(rows.good)}
+
+
+def require_same_answers(model: Model, rows: Rows, then: dict[str, Any]) -> None:
+    """Make sure that a model answers its stored sample as it did when it was registered.
+
+    Raises:
+        OutputsChanged: it answers otherwise.
+    """
+    now = scores_to_json(score_or_refuse(model, rows))
     changed = differing_rows(now["predictions"], then["predictions"])
     if then["probabilities"] is not None:
         changed |= differing_rows(now["probabilities"] or [], then["probabilities"])
     if changed:
         raise OutputsChanged(sorted(changed), _largest_difference(now, then))
-    return {"rows": len(rows.good)}
 
 
 def differing_rows(now: list[Any], then: list[Any]) -> set[int]:

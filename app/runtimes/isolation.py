@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,10 @@ from app.runtimes.rows import Rows, merge_rows
 from app.runtimes.scores import Model, Scores
 
 MAX_REASON = 200  # characters of a model's own message that an answer repeats
-MODEL_ERRORS = (Exception, SystemExit)  # a model may raise anything, and `sys.exit()` must not end the service
+MODEL_ERRORS = (
+    Exception,
+    SystemExit,
+)  # a model may raise anything, and `sys.exit()` must not end the service
 OUT_OF_TIME = "the deadline passed before this row was scored"
 
 
@@ -30,6 +34,13 @@ class Scored:
     def count(self) -> int:
         """How many rows were scored."""
         return len(self.scores.prediction) - len(self.failures)
+
+    def answers(self) -> list[Any]:
+        """The predictions of the rows that have one."""
+        predictions = self.scores.prediction
+        if not self.failures:
+            return predictions
+        return [answer for i, answer in enumerate(predictions) if i not in self.failures]
 
 
 class WrongNumberOfAnswers(Exception):  # noqa: N818 - it ends as the reason that a row carries

@@ -27,6 +27,7 @@ def read_sample(content: bytes) -> "pd.DataFrame":
     """
     import pandas as pd  # noqa: PLC0415 - only the probe's child needs it here
 
+    frame: pd.DataFrame
     try:
         if content.startswith(b"PAR1"):
             import pyarrow.parquet as pq  # noqa: PLC0415

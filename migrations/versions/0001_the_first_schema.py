@@ -28,6 +28,32 @@ def upgrade() -> None:
     sa.UniqueConstraint('prefix', name=op.f('uq_api_key_prefix'))
     )
     op.create_index('uq_api_key_name_unrevoked', 'api_key', ['name'], unique=True, postgresql_where=sa.text('revoked_at IS NULL'))
+    op.create_table('deployment',
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('model_id', sa.Uuid(), nullable=False),
+    sa.Column('model_name', sa.Text(), nullable=False),
+    sa.Column('environment', sa.Text(), nullable=False),
+    sa.Column('version_id', sa.Uuid(), nullable=False),
+    sa.Column('version_number', sa.BigInteger(), nullable=False),
+    sa.Column('from_version_id', sa.Uuid(), nullable=True),
+    sa.Column('from_version_number', sa.BigInteger(), nullable=True),
+    sa.Column('strategy', sa.Enum('direct', name='strategy', native_enum=False, create_constraint=True, length=32), nullable=False),
+    sa.Column('kind', sa.Enum('promote', 'rollback', name='kind', native_enum=False, create_constraint=True, length=32), nullable=False),
+    sa.Column('phase', sa.Enum('preparing', 'live', 'failed', 'aborted', name='phase', native_enum=False, create_constraint=True, length=32), nullable=False),
+    sa.Column('forced', sa.Boolean(), nullable=False),
+    sa.Column('expected_revision', sa.BigInteger(), nullable=True),
+    sa.Column('revision', sa.BigInteger(), nullable=True),
+    sa.Column('reason', sa.Text(), nullable=False),
+    sa.Column('actor', sa.Text(), nullable=False),
+    sa.Column('role', sa.Text(), nullable=False),
+    sa.Column('steps', postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
+    sa.Column('made_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('deadline_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('settled_at', sa.DateTime(timezone=True), nullable=True),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_deployment'))
+    )
+    op.create_index('ix_deployment_model', 'deployment', ['model_name', 'id'], unique=False)
+    op.create_index('uq_deployment_open', 'deployment', ['model_id', 'environment'], unique=True, postgresql_where=sa.text("phase = 'preparing'"))
     op.create_table('fact',
     sa.Column('id', sa.Uuid(), nullable=False),
     sa.Column('kind', sa.Text(), nullable=False),
@@ -95,11 +121,46 @@ def upgrade() -> None:
     sa.Column('made_at', sa.DateTime(timezone=True), nullable=False),
     sa.PrimaryKeyConstraint('caller', 'key', name=op.f('pk_receipt'))
     )
+    op.create_table('replica',
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('started_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('seen_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('draining', sa.Boolean(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_replica'))
+    )
     op.create_table('secret',
     sa.Column('name', sa.Text(), nullable=False),
     sa.Column('value', sa.LargeBinary(), nullable=False),
     sa.Column('made_at', sa.DateTime(timezone=True), nullable=False),
     sa.PrimaryKeyConstraint('name', name=op.f('pk_secret'))
+    )
+    op.create_table('want',
+    sa.Column('version_id', sa.Uuid(), nullable=False),
+    sa.Column('wanted_by', sa.Text(), nullable=False),
+    sa.Column('since', sa.DateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint('version_id', 'wanted_by', name=op.f('pk_want'))
+    )
+    op.create_table('preparation',
+    sa.Column('replica_id', sa.Uuid(), nullable=False),
+    sa.Column('version_id', sa.Uuid(), nullable=False),
+    sa.Column('ready', sa.Boolean(), nullable=False),
+    sa.Column('problem', sa.Text(), nullable=True),
+    sa.Column('at', sa.DateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['replica_id'], ['replica.id'], name=op.f('fk_preparation_replica_id_replica'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('replica_id', 'version_id', name=op.f('pk_preparation'))
+    )
+    op.create_table('route',
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('model_id', sa.Uuid(), nullable=False),
+    sa.Column('model_name', sa.Text(), nullable=False),
+    sa.Column('environment', sa.Text(), nullable=False),
+    sa.Column('revision', sa.BigInteger(), nullable=False),
+    sa.Column('salt', sa.Text(), nullable=False),
+    sa.Column('made_at', sa.DateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['model_id'], ['model.id'], name=op.f('fk_route_model_id_model')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_route')),
+    sa.UniqueConstraint('model_id', 'environment', name=op.f('uq_route_model_id_environment'))
     )
     op.create_table('version',
     sa.Column('id', sa.Uuid(), nullable=False),
@@ -173,6 +234,21 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['version_id'], ['version.id'], name=op.f('fk_hold_version_id_version')),
     sa.PrimaryKeyConstraint('version_id', 'holder', name=op.f('pk_hold'))
     )
+    op.create_table('route_revision',
+    sa.Column('route_id', sa.Uuid(), nullable=False),
+    sa.Column('number', sa.BigInteger(), nullable=False),
+    sa.Column('change', sa.BigInteger(), sa.Identity(always=False), nullable=False),
+    sa.Column('arms', postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
+    sa.Column('shadows', postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
+    sa.Column('owners', postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
+    sa.Column('kind', sa.Text(), nullable=False),
+    sa.Column('reason', sa.Text(), nullable=False),
+    sa.Column('actor', sa.Text(), nullable=False),
+    sa.Column('at', sa.DateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['route_id'], ['route.id'], name=op.f('fk_route_revision_route_id_route')),
+    sa.PrimaryKeyConstraint('route_id', 'number', name=op.f('pk_route_revision'))
+    )
+    op.create_index('ix_route_revision_change', 'route_revision', ['change'], unique=False)
     op.create_table('stage_move',
     sa.Column('id', sa.Uuid(), nullable=False),
     sa.Column('version_id', sa.Uuid(), nullable=False),
@@ -221,6 +297,8 @@ def downgrade() -> None:
     op.drop_table('tenure')
     op.drop_index(op.f('ix_stage_move_version_id'), table_name='stage_move')
     op.drop_table('stage_move')
+    op.drop_index('ix_route_revision_change', table_name='route_revision')
+    op.drop_table('route_revision')
     op.drop_table('hold')
     op.drop_index(op.f('ix_gate_report_version_id'), table_name='gate_report')
     op.drop_table('gate_report')
@@ -229,7 +307,11 @@ def downgrade() -> None:
     op.drop_index('ix_version_tags', table_name='version', postgresql_using='gin')
     op.drop_index('ix_version_artifact', table_name='version')
     op.drop_table('version')
+    op.drop_table('route')
+    op.drop_table('preparation')
+    op.drop_table('want')
     op.drop_table('secret')
+    op.drop_table('replica')
     op.drop_table('receipt')
     op.drop_index('ix_model_tags', table_name='model', postgresql_using='gin')
     op.drop_table('model')
@@ -241,6 +323,9 @@ def downgrade() -> None:
     op.drop_index('ix_fact_kind', table_name='fact')
     op.drop_index('ix_fact_actor', table_name='fact')
     op.drop_table('fact')
+    op.drop_index('uq_deployment_open', table_name='deployment', postgresql_where=sa.text("phase = 'preparing'"))
+    op.drop_index('ix_deployment_model', table_name='deployment')
+    op.drop_table('deployment')
     op.drop_index('uq_api_key_name_unrevoked', table_name='api_key', postgresql_where=sa.text('revoked_at IS NULL'))
     op.drop_table('api_key')
     # ### end Alembic commands ###

@@ -93,7 +93,7 @@ async def test_a_body_that_takes_too_long_is_refused():
     async with client_of(request_seconds=0.2) as client:
         answer = await client.post("/x", content=pieces(50, pause=0.05))
     assert answer.status_code == 408
-    assert answer.json()["type"] == "/problems/body-too-slow"
+    assert answer.json()["type"] == "/problems/request-too-slow"
 
 
 async def test_a_client_that_hangs_up_half_way_is_answered_by_nobody():

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from stand_in_models import ONE_NUMBER, Busy, Doubling, rows_of
 
-from app.runtimes.cache import Loaded, ModelCache, Phase
+from app.runtimes.cache import LoadedVersion, ModelCache, Phase
 from app.runtimes.errors import BrokenArtifact, ModelNotReady
 
 A, B, C, D = (UUID(int=i) for i in range(4))
@@ -17,19 +17,27 @@ A, B, C, D = (UUID(int=i) for i in range(4))
 class Store:
     """Where models are loaded from: counts loads, and fails for versions that are named as broken."""
 
-    def __init__(self, **sizes: int) -> None:
+    def __init__(self) -> None:
         self.loads: Counter[UUID] = Counter()
         self.broken: dict[UUID, Exception] = {}
         self.sizes = {A: 40, B: 40, C: 40, D: 90}
         self.models: dict[UUID, Doubling] = {}
 
-    async def load(self, version_id: UUID) -> Loaded:
+    async def load(self, version_id: UUID) -> LoadedVersion:
         self.loads[version_id] += 1
         await asyncio.sleep(0.01)
         if version_id in self.broken:
             raise self.broken[version_id]
         model = self.models.setdefault(version_id, Doubling())
-        return Loaded(model, ONE_NUMBER, self.sizes[version_id], rows_of(1, 2, 3))
+        return LoadedVersion(
+            version_id=version_id,
+            model_name="doubling",
+            number=version_id.int + 1,
+            model=model,
+            signature=ONE_NUMBER,
+            memory_bytes=self.sizes[version_id],
+            sample=rows_of(1, 2, 3),
+        )
 
 
 @pytest.fixture

@@ -1,0 +1,189 @@
+"""Uploads on their way in: streamed to a private directory with flat memory, hashed as they are written."""
+
+import hashlib
+import shutil
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO
+from uuid import UUID
+
+from app.artifacts.archives import ArchiveLimits, is_archive, is_skops, read_archive, unsafe_archive_refused
+from app.artifacts.disk import full_disk_refused, require_space, run_to_end
+from app.artifacts.errors import (
+    UnsafeArchive,
+    UploadDigestMismatch,
+    UploadLengthMismatch,
+    UploadTooLarge,
+)
+from app.artifacts.filenames import NamesInUse
+from app.artifacts.tarballs import Member
+from app.core.config import MIB
+from app.core.ids import new_id, time_of
+
+BLOCK_BYTES = MIB
+ABANDONED_AFTER = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """A file that has arrived whole: its name in the artifact, where it lies now, and what it is."""
+
+    name: str
+    path: Path
+    size: int
+    sha256: str
+
+
+class Staging:
+    """One upload's private directory. Get one from `open_staging`, which removes it however the upload ends."""
+
+    def __init__(self, directory: Path) -> None:
+        self.files_directory = directory / "files"
+        self._archive = directory / "archive"
+        self._names = NamesInUse()
+
+    async def receive(
+        self,
+        name: str,
+        chunks: AsyncIterable[bytes],
+        *,
+        max_bytes: int,
+        declared_bytes: int | None = None,
+        expected_sha256: str | None = None,
+    ) -> StagedFile:
+        """Write one file as it comes in, off the event loop.
+
+        Raises:
+            UnsafeFileName, FileNameTaken: its name can't be kept beside the others.
+            UploadTooLarge: it has more than `max_bytes`.
+            UploadLengthMismatch: it is shorter or longer than declared.
+            UploadDigestMismatch: its SHA-256 is not the expected one.
+            StorageFull: the disk is full.
+        """
+        path = self._claim(name)
+        require_space(path.parent, declared_bytes or 0)
+        with full_disk_refused(), path.open("wb") as file:
+            body = _Body(file)
+            async for block in _in_blocks(chunks):
+                await run_to_end(body.write, block)
+                _refuse_excess(name, body.size, max_bytes, declared_bytes)
+        staged = StagedFile(name, path, body.size, body.sha256)
+        _refuse_difference(staged, declared_bytes, expected_sha256)
+        return staged
+
+    async def unpack(self, staged: StagedFile, limits: ArchiveLimits) -> list[StagedFile]:
+        """Replace an archive by the files in it; a skops model and any other file stay as they are.
+
+        Raises:
+            UnsafeArchive: it is broken, too large when unpacked, or holds more than plain files and directories.
+            UnsafeFileName, FileNameTaken: a name in it can't be kept.
+            StorageFull: the disk is full.
+        """
+        return await run_to_end(self._unpack, staged, limits)
+
+    def _unpack(self, staged: StagedFile, limits: ArchiveLimits) -> list[StagedFile]:
+        if not is_archive(staged.name) or is_skops(staged.path):
+            return [staged]
+        archive = staged.path.rename(self._archive)
+        with full_disk_refused(), unsafe_archive_refused(staged.name):
+            files = [self._write(member) for member in read_archive(staged.name, archive, limits)]
+        archive.unlink()
+        if not files:
+            raise UnsafeArchive(staged.name, "it holds no file")
+        return files
+
+    def _write(self, member: Member) -> StagedFile:
+        path = self._claim(member.name)
+        with path.open("wb") as file:
+            body = _Body(file)
+            for block in member.blocks:
+                body.write(block)
+        return StagedFile(member.name, path, body.size, body.sha256)
+
+    def _claim(self, name: str) -> Path:
+        self._names.claim(name)
+        path = self.files_directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+@asynccontextmanager
+async def open_staging(base_path: Path) -> AsyncIterator[Staging]:
+    """A new staging directory under the service's base path, removed at the end of the block."""
+    directory = _staging_root(base_path) / str(new_id())
+    staging = Staging(directory)
+    with full_disk_refused():
+        directory.mkdir(mode=0o700, parents=True)
+        staging.files_directory.mkdir()
+    try:
+        yield staging
+    finally:
+        await run_to_end(shutil.rmtree, directory)
+
+
+def sweep_staging(base_path: Path, now: datetime) -> int:
+    """Remove what uploads left behind that never ended, such as those cut off by a kill; gives their count."""
+    root = _staging_root(base_path)
+    abandoned = [each for each in root.iterdir() if _is_abandoned(each, now)] if root.is_dir() else []
+    for directory in abandoned:
+        shutil.rmtree(directory, ignore_errors=True)  # another replica may sweep at the same time
+    return len(abandoned)
+
+
+def _staging_root(base_path: Path) -> Path:
+    return base_path / "staging"
+
+
+def _is_abandoned(directory: Path, now: datetime) -> bool:
+    try:
+        opened_at = time_of(UUID(directory.name))
+    except ValueError:
+        return False  # not one of ours
+    return now - opened_at > ABANDONED_AFTER
+
+
+class _Body:
+    """A file being written, with its size and digest so far."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def write(self, block: bytes) -> None:
+        self._file.write(block)
+        self._digest.update(block)
+        self.size += len(block)
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
+def _refuse_excess(name: str, size: int, max_bytes: int, declared_bytes: int | None) -> None:
+    if size > max_bytes:
+        raise UploadTooLarge(name, max_bytes)
+    if declared_bytes is not None and size > declared_bytes:
+        raise UploadLengthMismatch(name, declared_bytes, size)
+
+
+def _refuse_difference(staged: StagedFile, declared_bytes: int | None, expected_sha256: str | None) -> None:
+    if declared_bytes is not None and declared_bytes != staged.size:
+        raise UploadLengthMismatch(staged.name, declared_bytes, staged.size)
+    if expected_sha256 is not None and expected_sha256.lower() != staged.sha256:
+        raise UploadDigestMismatch(staged.name, expected_sha256, staged.sha256)
+
+
+async def _in_blocks(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes in fewer pieces, so that a gigabyte costs a thousand hops to a thread and not sixteen thousand."""
+    block = bytearray()
+    async for chunk in chunks:
+        block += chunk
+        if len(block) >= BLOCK_BYTES:
+            yield bytes(block)
+            block.clear()
+    if block:
+        yield bytes(block)

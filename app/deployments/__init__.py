@@ -1,0 +1,1 @@
+"""Changes of who answers traffic, over time: started, prepared, judged, settled."""

@@ -1,0 +1,252 @@
+"""What deployments do: start, wait for every replica, switch, settle."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core import clock
+from app.core.database import Actor
+from app.core.facts import announce
+from app.core.ids import new_id
+from app.core.jobs import enqueue
+from app.core.notify import notify
+from app.core.replicas import replicas_lacking, want, want_no_more
+from app.deployments import facts
+from app.deployments.errors import (
+    AlreadyServing,
+    DeploymentSettled,
+    DeploymentUnderway,
+    NothingToRollBackTo,
+    NotOfThisModel,
+)
+from app.deployments.queries import find_open_deployment, lock_deployment
+from app.deployments.rules import Kind, Phase, Strategy, first_problem
+from app.deployments.tables import Deployment
+from app.registry.lifecycle import enthrone, place_hold, release_hold, retire
+from app.registry.queries import (
+    PRODUCTION,
+    find_champion,
+    find_predecessor,
+    get_model,
+    get_version,
+    get_version_by_id,
+    list_tenures,
+    read_reference,
+)
+from app.traffic.actions import append_revision
+from app.traffic.rules import Arm
+
+ADVANCE = "advance deployment"
+SETTLED = "deployments"
+"""The channel on which the end of a deployment is told."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a caller wants of a deployment."""
+
+    environment: str = PRODUCTION
+    kind: Kind = Kind.PROMOTE
+    reason: str = ""
+    forced: bool = False
+    expected_revision: int | None = None
+    prepare_seconds: float = 120.0
+
+
+async def start_deployment(session: AsyncSession, version_id: UUID, order: Order) -> Deployment:
+    """Bring a version to production: at once when every live replica holds it ready, else when they all do.
+
+    Raises:
+        AlreadyServing: it is there.
+        DeploymentUnderway: another version is on its way.
+        IllegalMove: its stage does not lead to production.
+        RouteMoved: the route is not at the revision that the caller has seen.
+    """
+    version = await get_version_by_id(session, version_id)
+    champion = await find_champion(session, version.model_id, order.environment)
+    if champion is not None and champion.id == version_id:
+        raise AlreadyServing(version.model_reference, order.environment)
+    deployment = _deployment_row(session, order)
+    deployment.model_id, deployment.model_name = version.model_id, version.model_name
+    deployment.version_id, deployment.version_number = version.id, version.number
+    if champion is not None:
+        deployment.from_version_id, deployment.from_version_number = champion.id, champion.number
+    await _enter(session, deployment)
+    lacking = await replicas_lacking(session, version_id)
+    if lacking:
+        await _prepare(session, deployment, [each.replica for each in lacking])
+    else:
+        await _activate(session, deployment)
+    return deployment
+
+
+def _deployment_row(session: AsyncSession, order: Order) -> Deployment:
+    actor: Actor = session.info["actor"]
+    now = clock.now()
+    return Deployment(
+        id=new_id(),
+        environment=order.environment,
+        strategy=Strategy.DIRECT,
+        kind=order.kind,
+        phase=Phase.PREPARING,
+        forced=order.forced,
+        expected_revision=order.expected_revision,
+        reason=order.reason,
+        actor=actor.name,
+        role=actor.role,
+        steps=[],
+        made_at=now,
+        deadline_at=now + timedelta(seconds=order.prepare_seconds),
+    )
+
+
+async def _enter(session: AsyncSession, deployment: Deployment) -> None:
+    """Insert the row; the database sees to it that only one of a model is open."""
+    try:
+        async with session.begin_nested():
+            session.add(deployment)
+    except IntegrityError:
+        rival = await find_open_deployment(session, deployment.model_id, deployment.environment)
+        known = str(rival.id) if rival else "which has just ended"
+        raise DeploymentUnderway(deployment.model_name, deployment.environment, known) from None
+
+
+def _note(deployment: Deployment, step: str, **evidence: object) -> None:
+    deployment.steps = [*deployment.steps, {"step": step, "at": clock.now().isoformat(), **evidence}]
+
+
+def _about(deployment: Deployment) -> tuple[str, int, str, str]:
+    return deployment.model_name, deployment.version_number, deployment.environment, str(deployment.id)
+
+
+async def _prepare(session: AsyncSession, deployment: Deployment, replicas: list[str]) -> None:
+    _note(deployment, "prepare", waiting_for=sorted(replicas))
+    await want(session, deployment.version_id, f"deployment {deployment.id}")
+    await enqueue(
+        session,
+        ADVANCE,
+        {"deployment_id": str(deployment.id)},
+        dedupe_key=f"{ADVANCE} {deployment.id}",
+        max_attempts=1000,
+    )
+    announce(session, facts.DeploymentStarted(*_about(deployment), deployment.strategy, deployment.kind))
+
+
+async def _activate(session: AsyncSession, deployment: Deployment) -> None:
+    """One route revision and one change of stage, together."""
+    revision = await append_revision(
+        session,
+        deployment.model_id,
+        deployment.environment,
+        [Arm("champion", deployment.version_id, 1.0)],
+        expected=deployment.expected_revision,
+        kind=deployment.kind,
+        reason=deployment.reason,
+    )
+    holder = f"route {deployment.environment}"
+    before = await enthrone(
+        session,
+        deployment.version_id,
+        environment=deployment.environment,
+        reason=deployment.reason or deployment.kind,
+        force=deployment.forced,
+    )
+    await place_hold(session, deployment.version_id, holder)
+    if before is not None:
+        await release_hold(session, before.id, holder)
+    deployment.revision = revision.number
+    _note(deployment, "activate", revision=revision.number)
+    await _settle(session, deployment, Phase.LIVE)
+    happened = facts.VersionRolledBack if deployment.kind == Kind.ROLLBACK else facts.VersionPromoted
+    announce(
+        session,
+        happened(*_about(deployment), revision.number, deployment.from_version_number, deployment.reason),
+    )
+
+
+async def _settle(session: AsyncSession, deployment: Deployment, phase: Phase) -> None:
+    deployment.phase, deployment.settled_at = phase, clock.now()
+    await want_no_more(session, deployment.version_id, f"deployment {deployment.id}")
+    await notify(session, SETTLED, str(deployment.id))
+
+
+async def advance_deployment(session: AsyncSession, deployment_id: UUID) -> bool:
+    """Take an open deployment as far as it can go now; whether it is settled.
+
+    Raises:
+        DeploymentNotFound: there is no such deployment.
+    """
+    deployment = await lock_deployment(session, deployment_id)
+    if deployment.phase != Phase.PREPARING:
+        return True
+    lacking = await replicas_lacking(session, deployment.version_id)
+    problem = first_problem([(each.replica, each.problem) for each in lacking])
+    if lacking and problem is None and clock.now() >= deployment.deadline_at:
+        problem = f"{', '.join(each.replica for each in lacking)}: not ready before the deadline"
+    if problem is not None:
+        await fail_deployment(session, deployment, problem)
+    elif not lacking:
+        await _activate(session, deployment)
+    return deployment.phase != Phase.PREPARING
+
+
+async def fail_deployment(session: AsyncSession, deployment: Deployment, problem: str) -> None:
+    """End a deployment that can't be carried out; traffic stays as it is."""
+    _note(deployment, "fail", problem=problem)
+    await _settle(session, deployment, Phase.FAILED)
+    announce(session, facts.DeploymentFailed(*_about(deployment), problem))
+
+
+async def abort_deployment(session: AsyncSession, deployment_id: UUID, reason: str) -> Deployment:
+    """Call an open deployment off.
+
+    Raises:
+        DeploymentNotFound: there is no such deployment.
+        DeploymentSettled: it has ended.
+    """
+    deployment = await lock_deployment(session, deployment_id)
+    if deployment.phase != Phase.PREPARING:
+        raise DeploymentSettled(str(deployment_id), deployment.phase)
+    _note(deployment, "abort", reason=reason)
+    await _settle(session, deployment, Phase.ABORTED)
+    announce(session, facts.DeploymentAborted(*_about(deployment), reason))
+    return deployment
+
+
+async def choose_rollback_target(
+    session: AsyncSession, reference: str, to: str | None, environment: str
+) -> UUID:
+    """The version that a rollback returns to: the one named, or the one in production before.
+
+    Raises:
+        NothingToRollBackTo: nothing was in production before.
+        NotOfThisModel: the one named never was in production under this name.
+    """
+    model = await get_model(session, read_reference(reference).name)
+    if to is None:
+        predecessor = await find_predecessor(session, model.id, environment)
+        if predecessor is None:
+            raise NothingToRollBackTo(model.name, environment)
+        return predecessor.id
+    target = await get_version(session, to if ":" in to or "@" in to else f"{model.name}:{to}")
+    served = {tenure.version_id for tenure in await list_tenures(session, model.id, environment)}
+    if target.id not in served:
+        raise NotOfThisModel(model.name, target.model_reference)
+    return target.id
+
+
+async def withdraw(session: AsyncSession, reference: str, environment: str, reason: str) -> UUID:
+    """Let a model answer no more traffic in an environment; its version there is deprecated.
+
+    Raises:
+        NoProductionVersion: there is none.
+    """
+    version = await get_version(session, read_reference(reference).name, environment)
+    await append_revision(session, version.model_id, environment, [], kind="withdraw", reason=reason)
+    await retire(session, version.id, environment=environment, reason=reason)
+    await release_hold(session, version.id, f"route {environment}")
+    announce(session, facts.VersionWithdrawn(version.model_name, version.number, environment, reason))
+    return version.id

@@ -1,0 +1,228 @@
+"""Deployments over HTTP: promote, roll back, watch, call off."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Header, Path, Request, Response
+from starlette.responses import JSONResponse
+
+from app.core.access import Role, allows, caller_of
+from app.core.edge import Reads, Writes, after_commit, room
+from app.core.paging import Page, Paged
+from app.core.problems import problems
+from app.deployments import actions, errors, queries
+from app.deployments.actions import Order
+from app.deployments.rules import Kind, Phase
+from app.deployments.schemas import (
+    AbortOrder,
+    DeploymentOut,
+    DeployOrder,
+    PromoteOrder,
+    RollbackOrder,
+    WithdrawOrder,
+)
+from app.deployments.tables import Deployment
+from app.deployments.waiting import SettledDeployments
+from app.registry import errors as registry_errors
+from app.registry.answers import answer_version
+from app.registry.gates import Gatekeeper
+from app.registry.queries import get_version_by_id
+from app.registry.rules import Stage
+from app.registry.schemas import VersionOut
+from app.traffic.api import IfMatch, read_if_match
+from app.traffic.errors import RouteMoved, RouteRaced
+
+verbs = room("/models", "deployments")
+router = room("/deployments", "deployments")
+ModelId = Annotated[
+    str, Path(description="`name:3`, `name:2.1.0` or `name@alias`", examples=["breast-cancer:1"])
+]
+Prefer = Annotated[str | None, Header(description="`respond-async` answers 202 at once.")]
+REFUSED = (
+    registry_errors.BadReference,
+    registry_errors.ModelNotFound,
+    registry_errors.VersionNotFound,
+    registry_errors.VersionNeeded,
+    registry_errors.IllegalMove,
+    registry_errors.GateClosed,
+    registry_errors.ForceNeedsAdmin,
+    errors.AlreadyServing,
+    errors.DeploymentUnderway,
+    RouteMoved,
+    RouteRaced,
+)
+ACCEPTED: dict[int | str, dict[str, Any]] = {
+    202: {"description": "Under way; `Location` tells where to look.", "model": DeploymentOut}
+}
+
+
+@verbs.post(
+    "/{model_id}/promote",
+    response_model=DeploymentOut,
+    dependencies=[allows(Role.OPERATOR)],
+    responses=ACCEPTED | problems(*REFUSED),
+)
+async def promote_version(
+    model_id: ModelId,
+    order: PromoteOrder,
+    request: Request,
+    session: Writes,
+    if_match: IfMatch = None,
+    prefer: Prefer = None,
+) -> Any:
+    """Let a version answer: it passes the gate, every replica loads and warms it, then one revision switches."""
+    gatekeeper: Gatekeeper = request.app.state.gatekeeper
+    version_id = await gatekeeper.pass_gate(
+        model_id,
+        Stage.PRODUCTION,
+        caller=caller_of(request),
+        environment=order.environment,
+        force=order.force,
+        reason=order.reason,
+    )
+    wanted = _order(request, Kind.PROMOTE, order.environment, order.reason, if_match, forced=order.force)
+    return _answer(request, await actions.start_deployment(session, version_id, wanted), prefer)
+
+
+@verbs.post(
+    "/{model_id}/deploy",
+    response_model=DeploymentOut,
+    dependencies=[allows(Role.OPERATOR)],
+    responses=ACCEPTED | problems(*REFUSED),
+)
+async def deploy_version(
+    model_id: ModelId,
+    order: DeployOrder,
+    request: Request,
+    session: Writes,
+    if_match: IfMatch = None,
+    prefer: Prefer = None,
+) -> Any:
+    """Bring a version to answer by a strategy; `direct` is what promote does."""
+    return await promote_version(model_id, order, request, session, if_match, prefer)
+
+
+@verbs.post(
+    "/{model_id}/rollback",
+    response_model=DeploymentOut,
+    dependencies=[allows(Role.OPERATOR)],
+    responses=ACCEPTED | problems(*REFUSED, errors.NothingToRollBackTo, errors.NotOfThisModel),
+)
+async def roll_back(
+    model_id: ModelId,
+    order: RollbackOrder,
+    request: Request,
+    session: Writes,
+    if_match: IfMatch = None,
+    prefer: Prefer = None,
+) -> Any:
+    """Return to the version that was in production before, or to a named one; no gate stands in the way back."""
+    target = await actions.choose_rollback_target(session, model_id, order.to, order.environment)
+    wanted = _order(request, Kind.ROLLBACK, order.environment, order.reason, if_match)
+    return _answer(request, await actions.start_deployment(session, target, wanted), prefer)
+
+
+@verbs.post(
+    "/{model_id}/deprecate",
+    response_model=VersionOut,
+    dependencies=[allows(Role.OPERATOR)],
+    responses=problems(registry_errors.ModelNotFound, registry_errors.NoProductionVersion),
+)
+async def deprecate_model(model_id: ModelId, order: WithdrawOrder, session: Writes) -> Any:
+    """Let a model answer no more in an environment; its version there is deprecated without a successor."""
+    version_id = await actions.withdraw(session, model_id, order.environment, order.reason)
+    return await answer_version(session, await get_version_by_id(session, version_id))
+
+
+def _order(
+    request: Request, kind: Kind, environment: str, reason: str, if_match: str | None, *, forced: bool = False
+) -> Order:
+    return Order(
+        environment=environment,
+        kind=kind,
+        reason=reason,
+        forced=forced,
+        expected_revision=read_if_match(if_match),
+        prepare_seconds=request.app.state.settings.prepare_seconds,
+    )
+
+
+def _answer(request: Request, deployment: Deployment, prefer: str | None) -> Response:
+    """200 for what has happened; for what is under way 202, unless it settles within the request's patience."""
+    if deployment.phase != Phase.PREPARING:
+        return _as_response(DeploymentOut.of(deployment))
+    if prefer is None or "respond-async" not in prefer.lower():
+        after_commit(request, lambda: _wait(request, deployment.id))
+    return _as_response(DeploymentOut.of(deployment))
+
+
+async def _wait(request: Request, deployment_id: UUID) -> Response:
+    settled: SettledDeployments = request.app.state.settled_deployments
+    return _as_response(
+        await settled.wait(deployment_id, request.app.state.settings.promote_patience_seconds)
+    )
+
+
+def _as_response(deployment: DeploymentOut) -> Response:
+    status = {Phase.PREPARING: 202, Phase.FAILED: 503}.get(deployment.phase, 200)
+    return JSONResponse(deployment.model_dump(mode="json"), status, {"Location": deployment.links["self"]})
+
+
+@router.get("", response_model=Page[DeploymentOut], dependencies=[allows(Role.VIEWER)])
+async def list_deployments(
+    request: Request, session: Reads, paging: Paged, model: str | None = None, phase: Phase | None = None
+) -> Any:
+    """Deployments, newest first."""
+    query = queries.select_deployments(caller_of(request), model, phase, paging.after, paging.limit)
+    rows = (await session.scalars(query)).all()
+    deployments, following = paging.cut(rows, lambda row: str(row.id))
+    return {"items": [DeploymentOut.of(row) for row in deployments], "next": following}
+
+
+@router.get(
+    "/{deployment_id}",
+    response_model=DeploymentOut,
+    dependencies=[allows(Role.VIEWER)],
+    responses=problems(errors.DeploymentNotFound),
+)
+@router.get(
+    "/{deployment_id}/status",
+    response_model=DeploymentOut,
+    include_in_schema=False,
+    dependencies=[allows(Role.VIEWER)],
+)
+async def get_deployment(deployment_id: UUID, request: Request, session: Reads) -> Any:
+    """A deployment with every step and its evidence."""
+    return DeploymentOut.of(await queries.get_deployment(session, deployment_id, caller_of(request)))
+
+
+@router.post(
+    "/{deployment_id}/abort",
+    response_model=DeploymentOut,
+    dependencies=[allows(Role.OPERATOR)],
+    responses=problems(errors.DeploymentNotFound, errors.DeploymentSettled),
+)
+async def abort_deployment(deployment_id: UUID, order: AbortOrder, request: Request, session: Writes) -> Any:
+    """Call a deployment off while it is being prepared; traffic stays as it is."""
+    await queries.get_deployment(session, deployment_id, caller_of(request))
+    return DeploymentOut.of(await actions.abort_deployment(session, deployment_id, order.reason))
+
+
+@router.post(
+    "/{deployment_id}/rollback",
+    response_model=DeploymentOut,
+    dependencies=[allows(Role.OPERATOR)],
+    responses=ACCEPTED
+    | problems(errors.DeploymentNotFound, errors.NothingToRollBackTo, errors.DeploymentUnderway),
+)
+async def undo_deployment(
+    deployment_id: UUID, order: AbortOrder, request: Request, session: Writes, prefer: Prefer = None
+) -> Any:
+    """Return to the version that answered before this deployment."""
+    deployment = await queries.get_deployment(session, deployment_id, caller_of(request))
+    if deployment.from_version_id is None:
+        raise errors.NothingToRollBackTo(deployment.model_name, deployment.environment)
+    wanted = _order(request, Kind.ROLLBACK, deployment.environment, order.reason, None)
+    return _answer(
+        request, await actions.start_deployment(session, deployment.from_version_id, wanted), prefer
+    )

@@ -1,0 +1,56 @@
+"""Frames of a spool, made ready for one transaction."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+from app.evidence.copying import copy_lines, days_of
+from app.evidence.frames import ScoredRequest, UnreadableFrameError, decode_frame
+from app.evidence.segments import Piece
+
+ROWS_PER_CHUNK = 64
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction brings into the log.
+
+    Attributes:
+        requests: what was asked and answered, for whoever counts and sums.
+        unreadable: frames that arrived whole but mean nothing, and why.
+    """
+
+    requests: list[ScoredRequest] = field(default_factory=list)
+    unreadable: list[tuple[Piece, str]] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """How many rows the log grows by."""
+        return sum(request.rows for request in self.requests)
+
+    @property
+    def days(self) -> set[date]:
+        """The days of the log that the rows belong to."""
+        return set().union(*map(days_of, self.requests))
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        """The rows as COPY reads them, a few at a time, so that the database works while the next are made."""
+        chunk, rows = [], 0
+        for request in self.requests:
+            chunk.append(copy_lines(request))
+            rows += request.rows
+            if rows >= ROWS_PER_CHUNK:
+                yield b"".join(chunk)
+                chunk, rows = [], 0
+        yield b"".join(chunk)
+
+
+def collect(pieces: Sequence[Piece]) -> Batch:
+    """What some frames tell of."""
+    batch = Batch()
+    for piece in pieces:
+        try:
+            batch.requests.append(decode_frame(piece.payload))
+        except UnreadableFrameError as error:
+            batch.unreadable.append((piece, str(error)))
+    return batch

@@ -1,0 +1,63 @@
+"""Why the prediction log refuses."""
+
+from dataclasses import dataclass
+
+from app.core.errors import Invalid, NoSpace, NotFound, TooLarge
+
+
+@dataclass(eq=False)
+class SpoolFull(NoSpace):
+    """The spool of the prediction log is full.
+
+    Predictions are logged before they are answered, so none is answered while there is no room. The spool empties
+    as the database takes its rows; the operator's limit is `SWITCHYARD_SPOOL_BYTES`.
+    """
+
+    limit_bytes: int
+
+    def detail(self) -> str:
+        return f"The spool holds its {self.limit_bytes:,} bytes already; the database does not keep up or is away."
+
+
+@dataclass(eq=False)
+class SpoolUnwritable(NoSpace):
+    """The spool of the prediction log can't be written."""
+
+    reason: str
+
+    def detail(self) -> str:
+        return f"Writing the prediction log failed: {self.reason}. The prediction was not answered and not logged."
+
+
+@dataclass(eq=False)
+class PredictionNotFound(NotFound):
+    """The log has no such prediction.
+
+    It is not of this model, is older than the log keeps, or has not been shipped to the database yet.
+    """
+
+    prediction_id: str
+
+    def detail(self) -> str:
+        return f"There is no prediction {self.prediction_id} of this model in the log."
+
+
+@dataclass(eq=False)
+class TooManyOutcomes(TooLarge):
+    """One call brings more outcomes than are taken at once."""
+
+    items: int
+    limit: int
+
+    def detail(self) -> str:
+        return f"{self.items:,} items came, {self.limit:,} are taken in one call; send the rest in further calls."
+
+
+@dataclass(eq=False)
+class UnknownExportFormat(Invalid):
+    """The log is not exported in this format."""
+
+    format: str
+
+    def detail(self) -> str:
+        return f"format: {self.format!r} is none of csv, parquet"

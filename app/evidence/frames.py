@@ -1,0 +1,156 @@
+"""One answered predict request as bytes for the spool, and back.
+
+A payload is a version byte, the lengths of its five sections, and the sections: the origin and the request as
+JSON, the prediction ids, the features, the probabilities. Numbers stay binary, so that the process that answers
+pays microseconds; turning them into text is left to the shipper. Features with text in them are JSON.
+"""
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic_core import from_json, to_json
+
+Matrix = NDArray[np.float64]
+
+LAYOUT = 1
+_HEAD = struct.Struct("<B5I")
+_ID_BYTES = 16
+
+
+class UnreadableFrameError(ValueError):
+    """A frame's bytes arrived whole but do not mean anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which version answers, and how it came to be chosen: the same for many requests, so encoded once.
+
+    Attributes:
+        column_types: the signature's input types in order, by their names.
+        revision: of the route; None when the caller named the version.
+        propensity: the probability with which the route chooses this arm.
+        log_probability: the probability with which such a request is logged.
+    """
+
+    model: str
+    version_id: UUID
+    version: int
+    column_types: tuple[str, ...]
+    environment: str
+    revision: int | None
+    arm: str | None
+    propensity: float
+    shadow: bool
+    log_probability: float
+    encoded: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        values = [getattr(self, name) for name in self.__slots__ if name != "encoded"]
+        object.__setattr__(self, "encoded", to_json(values))
+
+    def __hash__(self) -> int:
+        return hash(self.encoded)
+
+
+@dataclass(slots=True)
+class ScoredRequest:
+    """What was asked and answered.
+
+    Attributes:
+        ids: the prediction ids of the rows that reached the model.
+        features: those rows, cells in signature order: shape (rows, columns) with NaN for null, or lists where a
+            column holds text.
+        predictions: one JSON-safe value for each of them.
+        probabilities: shape (rows, classes), or None.
+        failures: by position among those rows, why the model could not score one.
+        refused: ids of the rows that never reached the model, and what was wrong with each.
+    """
+
+    origin: Origin
+    request_id: str
+    caller: str
+    entity_id: str | None
+    latency_ms: float
+    ids: Sequence[UUID]
+    features: Matrix | Sequence[Sequence[Any]]
+    predictions: Sequence[Any]
+    probabilities: Matrix | None = None
+    failures: Mapping[int, Any] = field(default_factory=dict)
+    refused: Sequence[tuple[UUID, Any]] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many rows the caller sent."""
+        return len(self.ids) + len(self.refused)
+
+
+def encode_frame(scored: ScoredRequest) -> bytes:
+    """The payload of one frame."""
+    features, probabilities = scored.features, scored.probabilities
+    request = to_json(
+        [
+            scored.request_id, scored.caller, scored.entity_id, scored.latency_ms,
+            isinstance(features, np.ndarray), scored.predictions, scored.failures, scored.refused,
+        ],
+        inf_nan_mode="null",
+    )  # fmt: skip
+    ids = b"".join([identifier.bytes for identifier in scored.ids])
+    cells = features.tobytes() if isinstance(features, np.ndarray) else to_json(features)
+    odds = b"" if probabilities is None else probabilities.tobytes()
+    origin = scored.origin.encoded
+    head = _HEAD.pack(LAYOUT, len(origin), len(request), len(ids), len(cells), len(odds))
+    return b"".join((head, origin, request, ids, cells, odds))
+
+
+def decode_frame(payload: bytes) -> ScoredRequest:
+    """The request that a payload tells of.
+
+    Raises:
+        UnreadableFrameError: the bytes are not what `encode_frame` makes.
+    """
+    try:
+        return _decode(payload)
+    except (ValueError, TypeError, struct.error) as error:
+        raise UnreadableFrameError(str(error)) from error
+
+
+def _decode(payload: bytes) -> ScoredRequest:
+    layout, *lengths = _HEAD.unpack_from(payload)
+    if layout != LAYOUT:
+        raise UnreadableFrameError(f"layout {layout} is not known to this version")
+    origin, request, ids, cells, odds = _cut(payload, lengths)
+    request_id, caller, entity_id, latency_ms, is_matrix, predictions, failures, refused = from_json(request)
+    return ScoredRequest(
+        _decode_origin(origin), request_id, caller, entity_id, latency_ms,
+        ids=[UUID(bytes=ids[i : i + _ID_BYTES]) for i in range(0, len(ids), _ID_BYTES)],
+        features=_matrix(cells, len(predictions)) if is_matrix else from_json(cells),
+        predictions=predictions,
+        probabilities=_matrix(odds, len(predictions)) if odds else None,
+        failures={int(position): why for position, why in failures.items()},
+        refused=[(UUID(identifier), why) for identifier, why in refused],
+    )  # fmt: skip
+
+
+def _cut(payload: bytes, lengths: Sequence[int]) -> Iterator[bytes]:
+    if _HEAD.size + sum(lengths) != len(payload):
+        raise UnreadableFrameError("its sections do not add up to its length")
+    start = _HEAD.size
+    for length in lengths:
+        yield payload[start : start + length]
+        start += length
+
+
+@lru_cache(maxsize=1024)
+def _decode_origin(encoded: bytes) -> Origin:
+    model, version_id, version, column_types, *rest = from_json(encoded)
+    return Origin(model, UUID(version_id), version, tuple(column_types), *rest)
+
+
+def _matrix(raw: bytes, rows: int) -> Matrix:
+    return np.frombuffer(raw, dtype=np.float64).reshape(rows, -1)

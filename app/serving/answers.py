@@ -1,0 +1,105 @@
+"""What was asked, what was answered, and everything about it that the log wants to know."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from app.core.access import Caller
+from app.runtimes.cache import ReadyVersion
+from app.runtimes.cells import ColumnError
+from app.runtimes.isolation import Scored
+from app.runtimes.rows import Rows
+from app.serving.dialects import NATIVE, Dialect
+
+
+@dataclass(slots=True)
+class PredictRequest:
+    """One request, whichever door it came through; options in the body win over those given here."""
+
+    reference: str
+    body: bytes
+    caller: Caller
+    dialect: Dialect = NATIVE
+    request_id: str = ""
+    entity_id: str | None = None
+
+
+@dataclass(slots=True)
+class Part:
+    """A run of rows that are scored, encoded and logged in one go; positions count from its own beginning.
+
+    Attributes:
+        rows: the rows, good and bad.
+        scored: the answers for the good ones.
+        ids: a prediction id for each row, bad ones included.
+    """
+
+    rows: Rows
+    scored: Scored
+    ids: Sequence[UUID]
+
+    @property
+    def good_ids(self) -> Sequence[UUID]:
+        """The ids of the good rows."""
+        return [self.ids[i] for i in self.rows.good] if self.rows.errors else self.ids
+
+    @property
+    def is_flawless(self) -> bool:
+        """Whether every row has an answer."""
+        return not self.rows.errors and not self.scored.failures
+
+    def errors(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The rows without an answer by position, those that don't fit the signature first, and what is wrong."""
+        for position, columns in self.rows.errors.items():
+            yield position, _misfit(columns)
+        for i, reason in self.scored.failures.items():
+            yield self.rows.good[i], {"message": reason}
+
+
+def _misfit(columns: Sequence[ColumnError]) -> dict[str, Any]:
+    message = "; ".join(f"{error.column or 'the row'} {error.problem}" for error in columns)
+    return {"message": message, "columns": [error.to_json() for error in columns]}
+
+
+@dataclass(slots=True, kw_only=True)
+class PredictAnswer:
+    """The outcome of one request for one version.
+
+    Attributes:
+        version: the version that answered.
+        revision: the route's revision; None where the caller named the version.
+        arm: the arm of the route; None likewise.
+        propensity: the probability with which the route chooses this arm.
+        environment: whose route was asked.
+        caller: the name of the key that asked.
+        request_id: as the caller or the service named the request.
+        entity_id: the sticky key.
+        parts: the rows with their answers, in order.
+        warnings: what the caller should know though nothing failed.
+        latency_ms: from the request's arrival to the last score.
+        is_shadow: whether nobody is told this answer.
+    """
+
+    version: ReadyVersion
+    revision: int | None
+    arm: str | None
+    propensity: float
+    environment: str
+    caller: str
+    request_id: str
+    entity_id: str | None
+    parts: list[Part]
+    warnings: Sequence[str]
+    latency_ms: float
+    is_shadow: bool = False
+
+    @property
+    def scored_rows(self) -> int:
+        """How many rows have an answer."""
+        return sum([part.scored.count for part in self.parts])
+
+    @property
+    def rows(self) -> int:
+        """How many rows came."""
+        return sum([part.rows.count for part in self.parts])

@@ -1,0 +1,48 @@
+"""The numbers of predict for Prometheus."""
+
+from collections import Counter as Tally
+from collections.abc import Callable
+from functools import lru_cache
+
+from prometheus_client import Counter, Histogram
+
+from app.serving.answers import PredictAnswer
+
+_LATENCY_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_NOT_A_CLASS = ""  # the label where a prediction is a number without end, not one of a few classes
+
+PREDICTIONS = Counter(
+    "model_predictions", "Rows scored.", ["model_version", "prediction_class"]
+)  # exposed as model_predictions_total
+LATENCY = Histogram(
+    "model_prediction_latency_seconds",
+    "From a request's arrival to its last score.",
+    ["model_version"],
+    buckets=_LATENCY_SECONDS,
+)
+SHADOWS_DROPPED = Counter("shadow_requests_dropped", "Requests that no shadow scored: too many were waiting.")
+RECORDS_DROPPED = Counter("prediction_records_dropped", "Sampled records that found no room in the spool.")
+
+
+def count_answer(answer: PredictAnswer) -> None:
+    """Count an answer's rows by class, and its latency."""
+    model_id = answer.version.model_id
+    _latency_of(model_id)(answer.latency_ms / 1000)
+    has_classes = answer.version.signature.classes is not None
+    for part in answer.parts:
+        predictions = part.scored.answers()
+        if has_classes:
+            for prediction, count in Tally(predictions).items():
+                _counter_of(model_id, str(prediction))(count)
+        else:
+            _counter_of(model_id, _NOT_A_CLASS)(len(predictions))
+
+
+@lru_cache(maxsize=4096)
+def _counter_of(model_id: str, prediction_class: str) -> Callable[[float], None]:
+    return PREDICTIONS.labels(model_id, prediction_class).inc
+
+
+@lru_cache(maxsize=1024)
+def _latency_of(model_id: str) -> Callable[[float], None]:
+    return LATENCY.labels(model_id).observe

@@ -1,0 +1,81 @@
+"""Answers on their way into the prediction log: recorded in the spool before anybody is told."""
+
+import random
+
+from app.core.errors import NoSpace
+from app.evidence.frames import Origin, ScoredRequest, encode_frame
+from app.evidence.spool import Spool
+from app.serving.answers import Part, PredictAnswer
+from app.serving.figures import RECORDS_DROPPED
+from app.serving.lines import Line, LogMode
+
+_MOST_ORIGINS = 4096  # revisions come and go; what is dropped is made anew
+
+
+class Journal:
+    """Writes answers to this process's spool, as safely as each model asks for."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._origins: dict[tuple[object, ...], Origin] = {}
+
+    async def record(self, answer: PredictAnswer, line: Line) -> None:
+        """Return once the answer is as safe as its line promises.
+
+        Raises:
+            NoSpace: there is no room for it; it must not be given.
+        """
+        if line.log_mode is LogMode.DURABLE:
+            self._spool.append(*self._frames(answer, 1.0))
+        elif line.log_mode is LogMode.FSYNC:
+            await self._spool.append_synced(*self._frames(answer, 1.0))
+        elif random.random() < line.log_probability:  # noqa: S311 - a sample, not a secret
+            self._record_if_there_is_room(answer, line.log_probability)
+
+    def _record_if_there_is_room(self, answer: PredictAnswer, log_probability: float) -> None:
+        try:
+            self._spool.append(*self._frames(answer, log_probability))
+        except NoSpace:
+            RECORDS_DROPPED.inc()
+
+    def _frames(self, answer: PredictAnswer, log_probability: float) -> list[bytes]:
+        origin = self._origin_of(answer, log_probability)
+        return [encode_frame(_scored_request(origin, answer, part)) for part in answer.parts]
+
+    def _origin_of(self, answer: PredictAnswer, log_probability: float) -> Origin:
+        choice = (answer.environment, answer.revision, answer.arm, answer.propensity, answer.is_shadow)
+        key = (answer.version.version_id, choice, log_probability)
+        if (origin := self._origins.get(key)) is None:
+            if len(self._origins) >= _MOST_ORIGINS:
+                self._origins.clear()
+            origin = self._origins[key] = _make_origin(answer, log_probability)
+        return origin
+
+
+def _make_origin(answer: PredictAnswer, log_probability: float) -> Origin:
+    version = answer.version
+    return Origin(
+        version.model_name,
+        version.version_id,
+        version.number,
+        tuple(str(column.type) for column in version.signature.inputs),
+        answer.environment,
+        answer.revision,
+        answer.arm,
+        answer.propensity,
+        answer.is_shadow,
+        log_probability,
+    )
+
+
+def _scored_request(origin: Origin, answer: PredictAnswer, part: Part) -> ScoredRequest:
+    rows, scored = part.rows, part.scored
+    return ScoredRequest(
+        origin, answer.request_id, answer.caller, answer.entity_id, answer.latency_ms,
+        ids=part.good_ids,
+        features=rows.values if rows.matrix is None else rows.matrix,
+        predictions=scored.scores.prediction,
+        probabilities=scored.scores.probabilities,
+        failures=scored.failures,
+        refused=[(part.ids[i], [error.to_json() for error in errors]) for i, errors in rows.errors.items()],
+    )  # fmt: skip

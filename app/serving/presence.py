@@ -1,0 +1,114 @@
+"""This process among the replicas: it says that it lives, holds ready what is wanted, and says what it holds."""
+
+import asyncio
+from contextlib import suppress
+from typing import Self
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from app.core import replicas
+from app.core.database import Actor, Database
+from app.core.errors import Refusal
+from app.core.notify import Notifications
+from app.runtimes.cache import ModelCache, Phase
+from app.traffic.live import RouteTable
+
+log = structlog.get_logger()
+
+LEAVE_SECONDS = 2.0
+
+
+class Presence:
+    """Use as an async context manager, entered before its notifications and after its routes."""
+
+    def __init__(
+        self,
+        name: str,
+        database: Database,
+        notifications: Notifications,
+        routes: RouteTable,
+        cache: ModelCache,
+    ) -> None:
+        self._actor = Actor(name, "system")
+        self._database = database
+        self._routes = routes
+        self._cache = cache
+        self._id: UUID | None = None
+        self._pinned: set[UUID] = set()
+        self._told: dict[UUID, tuple[bool, str]] = {}
+        self._stirred = asyncio.Event()
+        self._watches: set[asyncio.Task[None]] = set()
+        self._task: asyncio.Task[None] | None = None
+        self.draining = False
+        notifications.on(replicas.WANTS, lambda _payload: self._stirred.set())
+        routes.on_change(self._stirred.set)
+
+    async def __aenter__(self) -> Self:
+        await self._keep_up()
+        self._task = asyncio.create_task(self._stay_present())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in (*self._watches, *([self._task] if self._task else ())):
+            task.cancel()
+        with suppress(asyncio.CancelledError, DBAPIError, OSError, TimeoutError):
+            await asyncio.wait_for(self._leave(), LEAVE_SECONDS)
+
+    async def _leave(self) -> None:
+        if self._id is not None:
+            async with self._database.writes(self._actor) as session:
+                await replicas.leave(session, self._id)
+
+    async def _stay_present(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stirred.wait(), replicas.BEAT.total_seconds())
+            self._stirred.clear()
+            try:
+                await self._keep_up()
+            except (DBAPIError, OSError, TimeoutError) as error:
+                log.warning("presence_unknown", error=type(error).__name__)
+
+    async def _keep_up(self) -> None:
+        """One round: say that we live, see what is wanted, hold that, and tell what has changed."""
+        async with self._database.writes(self._actor) as session:
+            if self._id is None or not await replicas.beat(session, self._id, draining=self.draining):
+                self._id, self._told = await replicas.join(session, self._actor.name), {}
+            wanted = await replicas.wanted_versions(session)
+        self._hold(wanted.union(*(route.version_ids for route in self._routes.all())))
+        await self._tell()
+
+    def _hold(self, wanted: set[UUID]) -> None:
+        for version_id in wanted - self._pinned:
+            self._cache.retry(version_id)
+            self._cache.pin(version_id)
+            watch = asyncio.create_task(self._stir_when_opened(version_id))
+            self._watches.add(watch)
+            watch.add_done_callback(self._watches.discard)
+        for version_id in self._pinned - wanted:
+            self._cache.unpin(version_id)
+            self._told.pop(version_id, None)
+        self._pinned = wanted
+
+    async def _stir_when_opened(self, version_id: UUID) -> None:
+        with suppress(Refusal):  # its reason is told from the cache's states
+            await self._cache.get_ready(version_id)
+        self._stirred.set()
+
+    async def _tell(self) -> None:
+        states = self._cache.states()
+        news = {
+            version_id: (state.phase == Phase.READY, state.reason)
+            for version_id in self._pinned
+            if (state := states.get(version_id)) is not None and state.phase in {Phase.READY, Phase.FAILED}
+        }
+        changed = {version_id: now for version_id, now in news.items() if self._told.get(version_id) != now}
+        if not changed or self._id is None:
+            return
+        async with self._database.writes(self._actor) as session:
+            for version_id, (is_ready, reason) in sorted(changed.items()):
+                problem = None if is_ready else reason
+                await replicas.note_preparation(session, self._id, version_id, problem=problem)
+        self._told |= changed

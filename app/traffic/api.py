@@ -1,0 +1,119 @@
+"""Routes over HTTP."""
+
+from typing import Annotated, Any
+
+from fastapi import Header, Path, Query, Response
+
+from app.core.access import Role, allows
+from app.core.edge import Reads, Writes, room
+from app.core.errors import FieldProblem
+from app.core.paging import Page, Paged
+from app.core.problems import problems
+from app.registry.errors import BadReference, ModelNotFound, VersionNotFound
+from app.registry.queries import get_model, get_named_version, read_reference
+from app.traffic import errors, queries
+from app.traffic.actions import append_revision
+from app.traffic.answers import answer_revisions
+from app.traffic.rules import Arm, Shadow
+from app.traffic.schemas import RevisionOut, RouteOrder
+
+router = room("/models", "traffic")
+ModelId = Annotated[str, Path(description="A model's name.", examples=["breast-cancer"])]
+Environment = Annotated[str, Query(max_length=128)]
+IfMatch = Annotated[str | None, Header(description="The revision that the caller has seen, as ETag gave it.")]
+
+
+def read_if_match(value: str | None) -> int | None:
+    """The revision in an `If-Match` header.
+
+    Raises:
+        FieldProblem: it holds none.
+    """
+    if value is None or value.strip() == "*":
+        return None
+    text = value.strip().strip('"')
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise FieldProblem("If-Match", f'{value!r} is no revision; send the ETag of the route, such as "7"')
+    return int(text)
+
+
+@router.get(
+    "/{model_id}/route",
+    response_model=RevisionOut,
+    dependencies=[allows(Role.VIEWER)],
+    responses=problems(ModelNotFound, errors.NoRoute),
+)
+async def get_route(
+    model_id: ModelId, response: Response, session: Reads, environment: Environment = "production"
+) -> Any:
+    """Who answers now; the ETag is the revision."""
+    model = await get_model(session, read_reference(model_id).name)
+    route = await queries.find_route(session, model.id, environment)
+    if route is None:
+        raise errors.NoRoute(model.name, environment)
+    response.headers["ETag"] = f'"{route.revision}"'
+    revision = await queries.get_revision(session, route, route.revision)
+    return (await answer_revisions(session, route, [revision]))[0]
+
+
+@router.get(
+    "/{model_id}/routes",
+    response_model=Page[RevisionOut],
+    dependencies=[allows(Role.VIEWER)],
+    responses=problems(ModelNotFound, errors.NoRoute),
+)
+async def list_revisions(
+    model_id: ModelId, session: Reads, paging: Paged, environment: Environment = "production"
+) -> Any:
+    """Every revision of a route, newest first."""
+    model = await get_model(session, read_reference(model_id).name)
+    route = await queries.find_route(session, model.id, environment)
+    if route is None:
+        raise errors.NoRoute(model.name, environment)
+    rows = (await session.scalars(queries.select_revisions(route.id, paging.after, paging.limit))).all()
+    revisions, following = paging.cut(rows, lambda revision: revision.number)
+    return {"items": await answer_revisions(session, route, revisions), "next": following}
+
+
+@router.put(
+    "/{model_id}/route",
+    response_model=RevisionOut,
+    dependencies=[allows(Role.OPERATOR)],
+    responses=problems(
+        BadReference, ModelNotFound, VersionNotFound, errors.BadRoute, errors.RouteMoved, errors.RouteRaced
+    ),
+)
+async def set_route(
+    model_id: ModelId, order: RouteOrder, response: Response, session: Writes, if_match: IfMatch = None
+) -> Any:
+    """Say who answers from now on. The production version keeps an arm: to replace it, promote another."""
+    model = await get_model(session, read_reference(model_id).name)
+    arms = [
+        Arm(arm.name, await _version_id(session, model.id, arm.model_id), arm.weight) for arm in order.arms
+    ]
+    shadows = [
+        Shadow(await _version_id(session, model.id, shadow.model_id), shadow.share)
+        for shadow in order.shadows
+    ]
+    await append_revision(
+        session,
+        model.id,
+        order.environment,
+        arms,
+        shadows,
+        kind="set",
+        reason=order.reason,
+        expected=read_if_match(if_match),
+    )
+    return await get_route(model_id, response, session, order.environment)  # type: ignore[arg-type]
+
+
+async def _version_id(session: Writes, model_id: Any, reference: str) -> Any:
+    version = await get_named_version(session, reference)
+    if version.model_id != model_id:
+        raise errors.BadRoute("arms", f"{reference} is a version of another model")
+    if version.stage not in {"staging", "production", "deprecated"}:
+        raise errors.BadRoute(
+            "arms", f"{reference} is in {version.stage}; only validated versions may answer"
+        )
+    return version.id

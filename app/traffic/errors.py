@@ -1,0 +1,49 @@
+"""How routes say no."""
+
+from dataclasses import dataclass
+
+from app.core.errors import Conflict, Invalid, NotFound, Stale
+
+
+@dataclass(eq=False)
+class RouteMoved(Stale):
+    """The route was changed since the caller looked."""
+
+    expected: int
+    current: int
+
+    def detail(self) -> str:
+        return f"If-Match: the route is at revision {self.current}, not {self.expected}; look at it again and repeat the change"
+
+
+@dataclass(eq=False)
+class RouteRaced(Conflict):
+    """Somebody else changed the route at the same moment."""
+
+    model: str
+    environment: str
+
+    def detail(self) -> str:
+        return f"the route of {self.model} in {self.environment} was changed at the same moment; look at it and try again"
+
+
+@dataclass(eq=False)
+class NoRoute(NotFound):
+    """Nothing answers for this model there."""
+
+    model: str
+    environment: str
+
+    def detail(self) -> str:
+        return f"{self.model} has no route in {self.environment}; promote a version first"
+
+
+@dataclass(eq=False)
+class BadRoute(Invalid):
+    """The route can't share callers out."""
+
+    field: str
+    problem: str
+
+    def detail(self) -> str:
+        return f"{self.field}: {self.problem}"

@@ -1,0 +1,153 @@
+"""The routes in this process's memory: read at the start, told of changes, confirmed by asking.
+
+Looking a route up is reading a dictionary. While the database is away the last known routes go on serving.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Self
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from app.core.database import Database
+from app.core.notify import Notifications
+from app.traffic.actions import CHANNEL
+from app.traffic.queries import RouteState, current_routes, read_marks
+from app.traffic.rules import BUCKETS, Layer, Shadow, bucket_of, count_owned, layer_salt, owner_table
+
+log = structlog.get_logger()
+
+CONFIRM_SECONDS = 1.0
+Listener = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Who answers one request, and how likely that was."""
+
+    arm: str
+    version_id: UUID
+    propensity: float
+
+
+class LiveRoute:
+    """One route as of one revision, ready to choose."""
+
+    def __init__(self, state: RouteState) -> None:
+        self.model_id = state.model_id
+        self.model = state.model
+        self.environment = state.environment
+        self.revision = state.revision
+        self.shadows: tuple[Shadow, ...] = state.shadows
+        self._salt = layer_salt(bytes.fromhex(state.salt), Layer.VARIANT)
+        shares = [owned / BUCKETS for owned in count_owned(state.owners, len(state.arms))]
+        self._choices = [
+            Choice(arm.name, arm.version_id, share) for arm, share in zip(state.arms, shares, strict=True)
+        ]
+        self._by_bucket = owner_table(state.owners)
+
+    def choose(self, entity_key: str | None) -> Choice:
+        """The arm of an entity, the same one while the weights stay; for none, any arm by weight."""
+        if len(self._choices) == 1:
+            return self._choices[0]
+        if entity_key is None:
+            return self._choices[self._by_bucket[random.randrange(BUCKETS)]]  # noqa: S311 - spreads load, keeps no secret
+        return self._choices[self._by_bucket[bucket_of(entity_key.encode(), self._salt)]]
+
+    def find_arm(self, name: str) -> Choice | None:
+        """The arm of this name."""
+        return next((choice for choice in self._choices if choice.arm == name), None)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody answers."""
+        return bool(self._choices)
+
+    @property
+    def arm_names(self) -> tuple[str, ...]:
+        """The names of all arms."""
+        return tuple(choice.arm for choice in self._choices)
+
+    @property
+    def version_ids(self) -> frozenset[UUID]:
+        """Every version that must be ready for this route, shadows included."""
+        arms = (choice.version_id for choice in self._choices)
+        return frozenset([*arms, *(shadow.version_id for shadow in self.shadows)])
+
+
+@dataclass
+class RouteTable:
+    """Every route, by model and environment. Use as an async context manager, entered before its notifications."""
+
+    database: Database
+    confirmed_at: float = field(default=0.0, init=False)
+    _routes: dict[tuple[str, str], LiveRoute] = field(default_factory=dict, init=False)
+    _marks: tuple[int, int] = field(default=(-1, -1), init=False)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _listeners: list[Listener] = field(default_factory=list, init=False)
+    _task: asyncio.Task[None] | None = field(default=None, init=False)
+
+    def listen(self, notifications: Notifications) -> None:
+        """Be told of changes."""
+        notifications.on(CHANNEL, lambda _payload: self._changed.set())
+
+    def on_change(self, listener: Listener) -> None:
+        """Call `listener` whenever some route has changed."""
+        self._listeners.append(listener)
+
+    def find(self, model: str, environment: str) -> LiveRoute | None:
+        """The route of a model in an environment, if anybody answers there."""
+        route = self._routes.get((model, environment))
+        return route if route is not None and route.is_open else None
+
+    def all(self) -> Iterable[LiveRoute]:
+        """Every route."""
+        return self._routes.values()
+
+    @property
+    def seconds_since_confirmed(self) -> float:
+        """How long ago these routes were last known to be the current ones."""
+        return time.monotonic() - self.confirmed_at
+
+    async def __aenter__(self) -> Self:
+        await self._read()
+        self._task = asyncio.create_task(self._stay_current())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _stay_current(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), CONFIRM_SECONDS)
+            self._changed.clear()
+            try:
+                await self._read()
+            except (DBAPIError, OSError, TimeoutError) as error:
+                log.warning("routes_unconfirmed", error=type(error).__name__)
+
+    async def _read(self) -> None:
+        async with self.database.reads() as session:
+            marks = await read_marks(session)
+            states = await current_routes(session) if marks != self._marks else None
+        self.confirmed_at = time.monotonic()
+        if states is None:
+            return
+        self._routes = {(state.model, state.environment): self._keep_or_make(state) for state in states}
+        self._marks = marks
+        for listener in self._listeners:
+            listener()
+
+    def _keep_or_make(self, state: RouteState) -> LiveRoute:
+        known = self._routes.get((state.model, state.environment))
+        return known if known is not None and known.revision == state.revision else LiveRoute(state)
