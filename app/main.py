@@ -1,12 +1,18 @@
 """The application: the one place where the wires between rooms are soldered."""
 
+import os
 import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
+from starlette.datastructures import State
 
 import app as switchyard
+from app.artifacts.cache import ArtifactCache
+from app.artifacts.signing import open_signer
+from app.artifacts.store import open_artifact_store
 from app.core.access import require_declared_roles
 from app.core.authenticate import Authenticator
 from app.core.bootstrap import require_a_way_in
@@ -19,16 +25,33 @@ from app.core.notify import Notifications
 from app.core.problems import answer_errors_with_problems
 from app.core.secrets import load_secrets
 from app.core.telemetry import RequestLog, configure_logging, tracing
+from app.deployments import api as deployments
+from app.deployments.waiting import SettledDeployments
+from app.evidence.spool import Spool
 from app.registry import api as registry
-from app.artifacts.cache import ArtifactCache
-from app.artifacts.store import open_artifact_store
 from app.registry.gates import Gatekeeper
 from app.registry.intake import Intake
-from app.artifacts.signing import open_signer
+from app.runtimes.cache import ModelCache
 from app.runtimes.probe import Prober
+from app.serving.api import PredictApp
+from app.serving.directory import Directory
+from app.serving.journal import Journal
+from app.serving.loader import VersionLoader
+from app.serving.predictor import Predictor
+from app.serving.presence import Presence
+from app.serving.readers import Readers
+from app.serving.shadows import Shadows
 from app.system import keys
+from app.traffic import api as traffic
+from app.traffic.live import RouteTable
 
-ROUTERS: tuple[APIRouter, ...] = (keys.router, registry.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    keys.router,
+    deployments.verbs,
+    deployments.router,
+    traffic.router,
+    registry.router,
+)
 FORMS = re.compile(r"/api(/v1)?/models(/register)?")
 
 
@@ -43,6 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="Switchyard",
         version=switchyard.__version__,
         lifespan=run,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         telemetry=tracing(settings.telemetry),
@@ -54,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
         service.include_router(router, prefix="/api")
     for router in ROUTERS:
         service.include_router(router, prefix="/api/v1", include_in_schema=False)
+    service.add_middleware(PredictApp, state=service.state)
     service.add_middleware(BodyLimits, settings=settings, form_paths=FORMS)
     service.add_middleware(HostRules, settings=settings)
     service.add_middleware(RequestLog)
@@ -79,18 +104,65 @@ async def run(service: FastAPI) -> AsyncIterator[None]:
         state.authenticate = await stack.enter_async_context(
             Authenticator(settings, state.database, notifications)
         )
-        state.store, state.signer = open_artifact_store(settings), open_signer(settings)
-        state.artifacts = ArtifactCache(state.store, state.signer, settings.base_path)
-        state.prober = await stack.enter_async_context(_prober(settings))
-        state.intake = Intake(settings, state.database, state.store, state.signer, state.prober)
-        state.gatekeeper = Gatekeeper(state.database, state.store, state.artifacts, state.prober)
+        state.settled_deployments = SettledDeployments(state.database, notifications)
+        await open_registry(state, stack)
+        await open_serving(state, stack, notifications)
         await stack.enter_async_context(notifications)
         yield
 
 
-def _prober(settings: Settings) -> Prober:
-    return Prober(
-        seconds=settings.probe_seconds,
-        memory_bytes=settings.probe_memory_bytes,
-        allowed_unsafe=settings.allowed_unsafe_formats,
+async def open_registry(state: State, stack: AsyncExitStack) -> None:
+    """Where artifacts lie, and who looks at them first."""
+    settings: Settings = state.settings
+    state.store, state.signer = open_artifact_store(settings), open_signer(settings)
+    state.artifacts = ArtifactCache(state.store, state.signer, settings.base_path)
+    prober = await stack.enter_async_context(
+        Prober(
+            seconds=settings.probe_seconds,
+            memory_bytes=settings.probe_memory_bytes,
+            allowed_unsafe=settings.allowed_unsafe_formats,
+        )
     )
+    state.intake = Intake(settings, state.database, state.store, state.signer, prober)
+    state.gatekeeper = Gatekeeper(state.database, state.store, state.artifacts, prober)
+
+
+async def open_serving(state: State, stack: AsyncExitStack, notifications: Notifications) -> None:
+    """The way of a prediction: directory, routes, models in memory, spool."""
+    settings: Settings = state.settings
+    name = process_name()
+    spool = Spool(settings.base_path / "spool" / name, max_bytes=settings.spool_bytes)
+    stack.callback(spool.close)
+    state.routes = RouteTable(state.database)
+    state.routes.listen(notifications)
+    loader = VersionLoader(state.database, state.artifacts, settings.allowed_unsafe_formats)
+    state.models = ModelCache(
+        loader, budget_bytes=settings.model_memory_bytes, queue_rows=settings.predict_queue_rows
+    )
+    stack.push_async_callback(state.models.close)
+    await stack.enter_async_context(state.routes)
+    state.presence = Presence(name, state.database, notifications, state.routes, state.models)
+    await stack.enter_async_context(state.presence)
+    journal = Journal(spool)
+    shadows = Shadows(
+        state.models,
+        journal,
+        queue_rows=settings.predict_queue_rows,
+        deadline_seconds=settings.predict_deadline_ms / 1000,
+    )
+    stack.push_async_callback(shadows.drain)
+    readers = Readers()
+    stack.push_async_callback(readers.close)
+    state.predictor = Predictor(
+        lines=Directory(state.database, state.routes, notifications),
+        cache=state.models,
+        journal=journal,
+        shadows=shadows,
+        readers=readers,
+        settings=settings,
+    )
+
+
+def process_name() -> str:
+    """This process among all replicas: the machine, and its place among the processes there."""
+    return f"{socket.gethostname()}-{os.environ.get('SWITCHYARD_PROCESS', '0')}"

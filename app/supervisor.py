@@ -26,7 +26,7 @@ import structlog
 
 from app.core.config import Settings
 from app.core.embedded import embedded_postgres
-from app.core.processes import StartFailed, claimed, leash, listening, refuse_new_connections
+from app.core.processes import StartFailed, claimed, leash, listening, refuse_new_connections, tell
 
 log = structlog.get_logger()
 
@@ -95,13 +95,12 @@ class _Child:
 
     async def stop(self, patience: float) -> None:
         """Ask it to end, and kill it when it has not after `patience` seconds."""
-        if not self.has_ended:
-            self.process.terminate()
+        tell(self.process, signal.SIGTERM)
         try:
             await asyncio.wait_for(self.process.wait(), patience)
         except TimeoutError:
             log.warning("process_killed", process=self.name, waited_seconds=patience)
-            self.process.kill()
+            tell(self.process, signal.SIGKILL)
             await self.process.wait()
 
 

@@ -13,6 +13,7 @@ ROOMS = (
     "app.core.secrets",
     "app.registry.tables",
     "app.traffic.tables",
+    "app.evidence.tables",
     "app.deployments.tables",
 )
 

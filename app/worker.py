@@ -18,6 +18,8 @@ from app.core.jobs import CHANNEL, WORKER, Handler, enqueue, work_on
 from app.core.locks import leadership
 from app.core.notify import Notifications
 from app.core.telemetry import configure_logging
+from app.deployments import jobs as deployments
+from app.evidence.shipper import ship_forever
 from app.reactions import REACTIONS
 
 log = structlog.get_logger()
@@ -38,6 +40,7 @@ async def run_worker(settings: Settings) -> None:
     handlers = job_handlers(settings)
     try:
         async with notifications, asyncio.TaskGroup() as tasks:
+            tasks.create_task(ship_forever(database, settings.base_path / "spool"))
             tasks.create_task(persist("seal", lambda: seal_for_ever(database)))
             tasks.create_task(persist("clock", lambda: keep_time(database)))
             for _ in range(JOBS_AT_ONCE):
@@ -49,7 +52,7 @@ async def run_worker(settings: Settings) -> None:
 def job_handlers(settings: Settings) -> Mapping[str, Handler]:
     """Every kind of job and who does it."""
     del settings
-    return {}
+    return {**deployments.HANDLERS}
 
 
 async def persist(name: str, work: Callable[[], Awaitable[None]]) -> None:

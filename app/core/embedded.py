@@ -24,7 +24,7 @@ import asyncpg
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import structlog
 
-from app.core.processes import StartFailed, claimed, end_processes, leash, processes_in
+from app.core.processes import StartFailed, claimed, end_processes, leash, processes_in, tell
 
 log = structlog.get_logger()
 
@@ -101,14 +101,14 @@ class EmbeddedPostgres:
         if self._process is None or self._process.returncode is not None:
             return
         for farewell in (signal.SIGINT, signal.SIGQUIT):  # "fast", then "immediate" shutdown
-            self._process.send_signal(farewell)
+            tell(self._process, farewell)
             try:
                 await asyncio.wait_for(self._process.wait(), _STOP_SECONDS)
             except TimeoutError:
                 log.warning("postgres_does_not_stop", signal=farewell.name)
             else:
                 return
-        self._process.kill()
+        tell(self._process, signal.SIGKILL)
         await self._process.wait()
 
     def _prepare_directories(self, account: dict[str, Any]) -> None:

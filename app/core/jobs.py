@@ -51,6 +51,7 @@ class Job(Base):
         Index(
             "uq_job_open", "dedupe_key", unique=True, postgresql_where=text("state IN ('queued', 'running')")
         ),
+        Index("ix_job_waits_for", "waits_for", postgresql_where=text("state = 'queued'")),
         Index("ix_job_due", "queue", "due_at", postgresql_where=text("state IN ('queued', 'running')")),
     )
 
@@ -59,6 +60,8 @@ class Job(Base):
     queue: Mapped[str] = mapped_column(default="default")
     payload: Mapped[dict[str, Any]]
     dedupe_key: Mapped[str | None]
+    waits_for: Mapped[str | None]
+    """An event that makes it due before its time."""
     state: Mapped[JobState] = mapped_column(choice(JobState), default=JobState.QUEUED)
     attempts: Mapped[int] = mapped_column(default=0)
     max_attempts: Mapped[int] = mapped_column(default=8)
@@ -106,11 +109,12 @@ async def enqueue(
     queue: str = "default",
     delay_seconds: float = 0,
     max_attempts: int = 8,
+    waits_for: str | None = None,
 ) -> UUID | None:
     """Add a job to this transaction; None when an open job has the same dedupe key."""
     now = clock.now()
     row = insert(Job).values(
-        id=new_id(), kind=kind, queue=queue, payload=payload, dedupe_key=dedupe_key, max_attempts=max_attempts,
+        id=new_id(), kind=kind, queue=queue, payload=payload, dedupe_key=dedupe_key, max_attempts=max_attempts, waits_for=waits_for,
         state=JobState.QUEUED, attempts=0, fence=0, due_at=now + timedelta(seconds=delay_seconds), made_at=now,
     )  # fmt: skip
     unless_open = row.on_conflict_do_nothing(
@@ -122,14 +126,10 @@ async def enqueue(
     return job_id
 
 
-async def wake(session: AsyncSession, dedupe_key: str) -> None:
-    """Make an open job due now, because what it waits for has happened."""
-    due = (
-        update(Job)
-        .where(Job.dedupe_key == dedupe_key, Job.state == JobState.QUEUED)
-        .values(due_at=clock.now())
-    )
-    await session.execute(due)
+async def wake(session: AsyncSession, event: str) -> None:
+    """Make the jobs that wait for an event due now."""
+    waiting = update(Job).where(Job.waits_for == event, Job.state == JobState.QUEUED)
+    await session.execute(waiting.values(due_at=clock.now()))
     await notify(session, CHANNEL)
 
 

@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 REFRESH_SECONDS = 15.0  # the longest that a revoked key works when the notification of it is lost
 SPACING_SECONDS = 0.1  # between two reads, so that a flood of wrong keys costs ten small queries a second
-_LONG_AGO, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,13 @@ class _Entry:
     id: UUID
     caller: Caller
     digest: bytes
-    expires_at: datetime
+    expires_at: datetime | None
     use_noted_at: datetime
 
 
 def _entry(row: ApiKey) -> _Entry:
     caller = Caller(row.name, row.role, tuple(row.models))
-    return _Entry(row.id, caller, row.digest, row.expires_at or _NEVER, row.last_used_at or _LONG_AGO)
+    return _Entry(row.id, caller, row.digest, row.expires_at, row.last_used_at or _LONG_AGO)
 
 
 class Keyring:
@@ -86,7 +86,7 @@ class Keyring:
         entry = self._entries.get(prefix)
         if entry is None or not hmac.compare_digest(entry.digest, digest_of(key)):
             return None
-        if entry.expires_at <= clock.now():
+        if entry.expires_at is not None and entry.expires_at <= clock.now():
             return None
         self._used.add(prefix)
         return entry.caller

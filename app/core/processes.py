@@ -1,5 +1,6 @@
 """What the processes of one service agree on: who owns a directory, who accepts, and who ends with whom."""
 
+import asyncio
 import ctypes
 import fcntl
 import os
@@ -107,6 +108,16 @@ def leash(farewell: signal.Signals) -> Callable[[], None] | None:
             os.kill(os.getpid(), farewell)
 
     return watch_parent
+
+
+def tell(child: asyncio.subprocess.Process, order: signal.Signals) -> None:
+    """Send a signal to a child unless it has ended.
+
+    `Process.send_signal` looks for the child's end first; when it finds it, asyncio never learns the status.
+    """
+    if child.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, order)
 
 
 def processes_in(directory: Path) -> list[psutil.Process]:

@@ -17,9 +17,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.core import clock
 from app.core.database import Base
 from app.core.ids import new_id
+from app.core.jobs import wake
 from app.core.notify import notify
 
-WANTS, PREPARED = "wants", "prepared"
+WANTS = "wants"
+PREPARED = "prepared"
+"""The event that a replica got on with a version that it was to hold ready."""
 BEAT = timedelta(seconds=2)
 PRESUMED_DEAD = timedelta(seconds=10)
 
@@ -82,7 +85,7 @@ async def beat(session: AsyncSession, replica_id: UUID, *, draining: bool) -> bo
 async def leave(session: AsyncSession, replica_id: UUID) -> None:
     """Take a replica that ends off the list; a deployment that waits for it waits no more."""
     await session.execute(delete(Replica).where(Replica.id == replica_id))
-    await notify(session, PREPARED)
+    await wake(session, PREPARED)
 
 
 async def forget_dead_replicas(session: AsyncSession) -> None:
@@ -117,7 +120,7 @@ async def note_preparation(
     row = insert(Preparation).values(replica_id=replica_id, version_id=version_id, **now)
     keys = [Preparation.replica_id, Preparation.version_id]
     await session.execute(row.on_conflict_do_update(index_elements=keys, set_=now))
-    await notify(session, PREPARED, str(version_id))
+    await wake(session, PREPARED)
 
 
 async def note_evictions(session: AsyncSession, replica_id: UUID, kept: Sequence[UUID]) -> None:

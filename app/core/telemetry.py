@@ -5,9 +5,9 @@ import os
 import re
 import sys
 import time
-from typing import Any
 
 import structlog
+from fastapi.telemetry import TelemetryConfig
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
 from prometheus_client.registry import REGISTRY
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -119,7 +119,7 @@ def exposition() -> bytes:
     return generate_latest(registry)
 
 
-def tracing(enabled: bool) -> dict[str, Any] | None:  # noqa: FBT001 - the one setting that it turns into options
+def tracing(enabled: bool) -> TelemetryConfig | None:  # noqa: FBT001 - the one setting that it turns into options
     """The options with which FastAPI traces requests, or None: off unless asked for."""
     if not enabled:
         return None
@@ -130,4 +130,4 @@ def tracing(enabled: bool) -> dict[str, Any] | None:  # noqa: FBT001 - the one s
 
     provider = TracerProvider(resource=Resource.create({"service.name": "switchyard"}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return {"tracer_provider": provider, "operation_spans": False}
+    return TelemetryConfig(tracer_provider=provider, operation_spans=False)

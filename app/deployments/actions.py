@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
@@ -12,8 +11,9 @@ from app.core.database import Actor
 from app.core.facts import announce
 from app.core.ids import new_id
 from app.core.jobs import enqueue
+from app.core.locks import try_hold_until_commit
 from app.core.notify import notify
-from app.core.replicas import replicas_lacking, want, want_no_more
+from app.core.replicas import PREPARED, replicas_lacking, want, want_no_more
 from app.deployments import facts
 from app.deployments.errors import (
     AlreadyServing,
@@ -66,6 +66,7 @@ async def start_deployment(session: AsyncSession, version_id: UUID, order: Order
         RouteMoved: the route is not at the revision that the caller has seen.
     """
     version = await get_version_by_id(session, version_id)
+    await _enter(session, version.model_id, version.model_name, order.environment)
     champion = await find_champion(session, version.model_id, order.environment)
     if champion is not None and champion.id == version_id:
         raise AlreadyServing(version.model_reference, order.environment)
@@ -74,12 +75,12 @@ async def start_deployment(session: AsyncSession, version_id: UUID, order: Order
     deployment.version_id, deployment.version_number = version.id, version.number
     if champion is not None:
         deployment.from_version_id, deployment.from_version_number = champion.id, champion.number
-    await _enter(session, deployment)
     lacking = await replicas_lacking(session, version_id)
     if lacking:
         await _prepare(session, deployment, [each.replica for each in lacking])
     else:
         await _activate(session, deployment)
+    session.add(deployment)
     return deployment
 
 
@@ -103,15 +104,16 @@ def _deployment_row(session: AsyncSession, order: Order) -> Deployment:
     )
 
 
-async def _enter(session: AsyncSession, deployment: Deployment) -> None:
-    """Insert the row; the database sees to it that only one of a model is open."""
-    try:
-        async with session.begin_nested():
-            session.add(deployment)
-    except IntegrityError:
-        rival = await find_open_deployment(session, deployment.model_id, deployment.environment)
-        known = str(rival.id) if rival else "which has just ended"
-        raise DeploymentUnderway(deployment.model_name, deployment.environment, known) from None
+async def _enter(session: AsyncSession, model_id: UUID, model: str, environment: str) -> None:
+    """Be the only one to change who is in production there, until this transaction ends.
+
+    What is read after this is what every earlier change has left behind.
+    """
+    if not await try_hold_until_commit(session, f"deploy {model_id} {environment}"):
+        raise DeploymentUnderway(model, environment, None)
+    rival = await find_open_deployment(session, model_id, environment)
+    if rival is not None:
+        raise DeploymentUnderway(model, environment, str(rival.id))
 
 
 def _note(deployment: Deployment, step: str, **evidence: object) -> None:
@@ -130,6 +132,7 @@ async def _prepare(session: AsyncSession, deployment: Deployment, replicas: list
         ADVANCE,
         {"deployment_id": str(deployment.id)},
         dedupe_key=f"{ADVANCE} {deployment.id}",
+        waits_for=PREPARED,
         max_attempts=1000,
     )
     announce(session, facts.DeploymentStarted(*_about(deployment), deployment.strategy, deployment.kind))
@@ -154,12 +157,12 @@ async def _activate(session: AsyncSession, deployment: Deployment) -> None:
         reason=deployment.reason or deployment.kind,
         force=deployment.forced,
     )
-    await place_hold(session, deployment.version_id, holder)
     if before is not None:
         await release_hold(session, before.id, holder)
+    await place_hold(session, deployment.version_id, holder)
     deployment.revision = revision.number
     _note(deployment, "activate", revision=revision.number)
-    await _settle(session, deployment, Phase.LIVE)
+    _settle(deployment, Phase.LIVE)
     happened = facts.VersionRolledBack if deployment.kind == Kind.ROLLBACK else facts.VersionPromoted
     announce(
         session,
@@ -167,8 +170,12 @@ async def _activate(session: AsyncSession, deployment: Deployment) -> None:
     )
 
 
-async def _settle(session: AsyncSession, deployment: Deployment, phase: Phase) -> None:
+def _settle(deployment: Deployment, phase: Phase) -> None:
     deployment.phase, deployment.settled_at = phase, clock.now()
+
+
+async def _end_preparation(session: AsyncSession, deployment: Deployment) -> None:
+    """Replicas need not hold the version for this deployment any more; who waits for it learns that it settled."""
     await want_no_more(session, deployment.version_id, f"deployment {deployment.id}")
     await notify(session, SETTLED, str(deployment.id))
 
@@ -190,13 +197,15 @@ async def advance_deployment(session: AsyncSession, deployment_id: UUID) -> bool
         await fail_deployment(session, deployment, problem)
     elif not lacking:
         await _activate(session, deployment)
+        await _end_preparation(session, deployment)
     return deployment.phase != Phase.PREPARING
 
 
 async def fail_deployment(session: AsyncSession, deployment: Deployment, problem: str) -> None:
     """End a deployment that can't be carried out; traffic stays as it is."""
     _note(deployment, "fail", problem=problem)
-    await _settle(session, deployment, Phase.FAILED)
+    _settle(deployment, Phase.FAILED)
+    await _end_preparation(session, deployment)
     announce(session, facts.DeploymentFailed(*_about(deployment), problem))
 
 
@@ -211,7 +220,8 @@ async def abort_deployment(session: AsyncSession, deployment_id: UUID, reason: s
     if deployment.phase != Phase.PREPARING:
         raise DeploymentSettled(str(deployment_id), deployment.phase)
     _note(deployment, "abort", reason=reason)
-    await _settle(session, deployment, Phase.ABORTED)
+    _settle(deployment, Phase.ABORTED)
+    await _end_preparation(session, deployment)
     announce(session, facts.DeploymentAborted(*_about(deployment), reason))
     return deployment
 
@@ -242,9 +252,12 @@ async def withdraw(session: AsyncSession, reference: str, environment: str, reas
     """Let a model answer no more traffic in an environment; its version there is deprecated.
 
     Raises:
+        DeploymentUnderway: a version is on its way there.
         NoProductionVersion: there is none.
     """
-    version = await get_version(session, read_reference(reference).name, environment)
+    model = await get_model(session, read_reference(reference).name)
+    await _enter(session, model.id, model.name, environment)
+    version = await get_version(session, model.name, environment)
     await append_revision(session, version.model_id, environment, [], kind="withdraw", reason=reason)
     await retire(session, version.id, environment=environment, reason=reason)
     await release_hold(session, version.id, f"route {environment}")

@@ -1,5 +1,6 @@
 """Deployments over HTTP: promote, roll back, watch, call off."""
 
+from contextlib import suppress
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -31,6 +32,7 @@ from app.registry.rules import Stage
 from app.registry.schemas import VersionOut
 from app.traffic.api import IfMatch, read_if_match
 from app.traffic.errors import RouteMoved, RouteRaced
+from app.traffic.live import RouteTable
 
 verbs = room("/models", "deployments")
 router = room("/deployments", "deployments")
@@ -149,18 +151,22 @@ def _order(
 
 def _answer(request: Request, deployment: Deployment, prefer: str | None) -> Response:
     """200 for what has happened; for what is under way 202, unless it settles within the request's patience."""
-    if deployment.phase != Phase.PREPARING:
-        return _as_response(DeploymentOut.of(deployment))
     if prefer is None or "respond-async" not in prefer.lower():
-        after_commit(request, lambda: _wait(request, deployment.id))
+        after_commit(request, lambda: _see_through(request, DeploymentOut.of(deployment)))
     return _as_response(DeploymentOut.of(deployment))
 
 
-async def _wait(request: Request, deployment_id: UUID) -> Response:
-    settled: SettledDeployments = request.app.state.settled_deployments
-    return _as_response(
-        await settled.wait(deployment_id, request.app.state.settings.promote_patience_seconds)
-    )
+async def _see_through(request: Request, deployment: DeploymentOut) -> Response:
+    """Wait until the deployment has settled, and until this process answers by what it changed."""
+    state = request.app.state
+    settled: SettledDeployments = state.settled_deployments
+    if deployment.phase == Phase.PREPARING:
+        deployment = await settled.wait(deployment.id, state.settings.promote_patience_seconds)
+    if deployment.revision is not None:
+        routes: RouteTable = state.routes
+        with suppress(TimeoutError):  # it is committed all the same; the route table goes on trying
+            await routes.wait_for(deployment.model, deployment.environment, deployment.revision)
+    return _as_response(deployment)
 
 
 def _as_response(deployment: DeploymentOut) -> Response:

@@ -21,13 +21,14 @@ class DeploymentUnderway(Conflict):
 
     model: str
     environment: str
-    deployment_id: str
+    deployment_id: str | None
+    """None while the other one has not been committed."""
 
     def detail(self) -> str:
-        return (
-            f"{self.model} is being deployed in {self.environment} already: wait for /api/deployments/{self.deployment_id}, "
-            "or abort it"
-        )
+        place = f"{self.model} is being deployed in {self.environment}"
+        if self.deployment_id is None:
+            return f"{place} at this very moment; look at what it led to and try again"
+        return f"{place} already: wait for /api/deployments/{self.deployment_id}, or abort it"
 
 
 @dataclass(eq=False)

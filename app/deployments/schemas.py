@@ -63,6 +63,7 @@ class DeploymentOut(Outgoing):
     """A deployment with every step that it took."""
 
     id: UUID
+    model: str
     model_id: str
     environment: str
     replaces: str | None
@@ -88,6 +89,7 @@ class DeploymentOut(Outgoing):
         before = row.from_version_number
         return cls(
             **same,
+            model=row.model_name,
             model_id=str(Reference(row.model_name, number=row.version_number)),
             replaces=None if before is None else str(Reference(row.model_name, number=before)),
             links={"self": f"/api/deployments/{row.id}", "route": f"/api/models/{row.model_name}/route"},

@@ -6,9 +6,10 @@ pays microseconds; turning them into text is left to the shipper. Features with 
 """
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import accumulate, pairwise
 from typing import Any
 from uuid import UUID
 
@@ -121,29 +122,30 @@ def decode_frame(payload: bytes) -> ScoredRequest:
 
 
 def _decode(payload: bytes) -> ScoredRequest:
-    layout, *lengths = _HEAD.unpack_from(payload)
-    if layout != LAYOUT:
-        raise UnreadableFrameError(f"layout {layout} is not known to this version")
-    origin, request, ids, cells, odds = _cut(payload, lengths)
+    origin, request, ids, cells, odds = _cut(payload)
     request_id, caller, entity_id, latency_ms, is_matrix, predictions, failures, refused = from_json(request)
+    rows = len(predictions)
+    if len(ids) != rows * _ID_BYTES:
+        raise UnreadableFrameError(f"{rows} predictions have {len(ids)} bytes of ids")
     return ScoredRequest(
         _decode_origin(origin), request_id, caller, entity_id, latency_ms,
-        ids=[UUID(bytes=ids[i : i + _ID_BYTES]) for i in range(0, len(ids), _ID_BYTES)],
-        features=_matrix(cells, len(predictions)) if is_matrix else from_json(cells),
-        predictions=predictions,
-        probabilities=_matrix(odds, len(predictions)) if odds else None,
-        failures={int(position): why for position, why in failures.items()},
-        refused=[(UUID(identifier), why) for identifier, why in refused],
+        [UUID(bytes=ids[i : i + _ID_BYTES]) for i in range(0, len(ids), _ID_BYTES)],
+        _matrix(cells, rows) if is_matrix else from_json(cells),
+        predictions,
+        _matrix(odds, rows) if odds else None,
+        {int(position): why for position, why in failures.items()} if failures else {},
+        [(UUID(identifier), why) for identifier, why in refused] if refused else (),
     )  # fmt: skip
 
 
-def _cut(payload: bytes, lengths: Sequence[int]) -> Iterator[bytes]:
+def _cut(payload: bytes) -> list[bytes]:
+    layout, *lengths = _HEAD.unpack_from(payload)
+    if layout != LAYOUT:
+        raise UnreadableFrameError(f"layout {layout} is not known to this version")
     if _HEAD.size + sum(lengths) != len(payload):
         raise UnreadableFrameError("its sections do not add up to its length")
-    start = _HEAD.size
-    for length in lengths:
-        yield payload[start : start + length]
-        start += length
+    ends = list(accumulate(lengths, initial=_HEAD.size))
+    return [payload[start:end] for start, end in pairwise(ends)]
 
 
 @lru_cache(maxsize=1024)

@@ -12,7 +12,7 @@ from app.runtimes.pace import Pace
 from app.runtimes.rows import Rows
 from app.runtimes.scores import Model, Scores
 
-INLINE_SECONDS = 0.0003  # a shorter batch is scored on the loop: a thread's round trip would cost as much
+INLINE_SECONDS = 0.001  # a shorter batch is scored on the loop: a thread's round trip would cost as much
 BATCH_SECONDS = 0.05  # the longest that one call may keep the interpreter's lock from the event loop
 WATCH_SECONDS = 0.05  # how often deadlines are looked at while a model is busy in its thread
 
@@ -139,13 +139,12 @@ class Batcher:
             ticket.fail(DeadlinePassed())
 
     def _score_here(self, batch: list[_Ticket]) -> None:
-        began = time.thread_time()
         try:
             answers = score_merged(self._model, [ticket.rows for ticket in batch])
         except MODEL_ERRORS:
             self._score_in_thread(batch)  # taking a batch apart may take long
         else:
-            self._settle(batch, answers, time.thread_time() - began)
+            self._settle(batch, answers)
 
     def _score_in_thread(self, batch: list[_Ticket]) -> None:
         self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="score")
@@ -163,14 +162,15 @@ class Batcher:
             for ticket in batch:
                 ticket.fail(error)
             self._score_next()
-        else:
-            self._settle(batch, *call.result())
+            return
+        answers, seconds = call.result()
+        if not any(scored.failures for scored in answers):
+            self._pace.learn(sum(ticket.count for ticket in batch), seconds)
+        self._settle(batch, answers)
 
-    def _settle(self, batch: list[_Ticket], answers: list[Scored], seconds: float) -> None:
+    def _settle(self, batch: list[_Ticket], answers: list[Scored]) -> None:
         for ticket, scored in zip(batch, answers, strict=True):
             ticket.settle(scored)
-        if not any(scored.failures for scored in answers):
-            self._pace.learn(sum([ticket.count for ticket in batch]), seconds)
         self._score_next()
 
 

@@ -49,7 +49,7 @@ def examine(directory: Path, sample: bytes, options: dict[str, Any]) -> dict[str
         loaded.check_structure()
         memory = max(0, resident_bytes() - before)
         report = _report(loaded, sample, options.get("signature"))
-    told = sorted({_warning(item.message) for item in caught if issubclass(item.category, UserWarning)})
+    told = sorted({first_line(item.message) for item in caught if issubclass(item.category, UserWarning)})
     identity = {
         "format": file.format.value,
         "file": str(file.path.relative_to(directory)),
@@ -59,7 +59,8 @@ def examine(directory: Path, sample: bytes, options: dict[str, Any]) -> dict[str
     return report | identity | {"warnings": report["warnings"] + told}
 
 
-def _warning(message: Any) -> str:
+def first_line(message: Any) -> str:
+    """The beginning of a library's message, fit to be repeated in an answer."""
     return str(message).strip().partition("\n")[0][:300]
 
 
@@ -97,6 +98,15 @@ def _report(loaded: Loaded, sample: bytes, given: Any) -> dict[str, Any]:
 
 def _sample_rows(frame: "pd.DataFrame | None", signature: Signature) -> Rows:
     instances: list[Any] = [example_row(signature)] if frame is None else cells_of(frame, signature)
+    return stored_rows(instances, signature)
+
+
+def stored_rows(instances: list[Any], signature: Signature) -> Rows:
+    """The rows of a sample, every one of them good.
+
+    Raises:
+        BadSample: one is not.
+    """
     rows = parse_rows({"instances": instances}, signature, max_rows=STORED_ROWS)
     if rows.errors:
         position, (error, *_) = next(iter(rows.errors.items()))
@@ -108,7 +118,20 @@ def _sample_rows(frame: "pd.DataFrame | None", signature: Signature) -> Rows:
 
 
 def _own_answers(loaded: Loaded, frame: "pd.DataFrame | None") -> list[Any] | None:
-    return loaded.own_answers(frame) if isinstance(loaded, SklearnModel) and frame is not None else None
+    if frame is None or not isinstance(loaded, SklearnModel):
+        return None
+    try:
+        return loaded.own_answers(frame)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _failure(len(frame), error) from error
+
+
+def _failure(rows: int, error: Exception) -> BrokenArtifact:
+    return BrokenArtifact(
+        f"the model can't score {rows} sample rows: {type(error).__name__}: {first_line(error)}"
+    )
 
 
 def score_or_refuse(model: Model, rows: Rows) -> Scores:
@@ -122,8 +145,7 @@ def score_or_refuse(model: Model, rows: Rows) -> Scores:
     except MemoryError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {_warning(error)}"
-        raise BrokenArtifact(f"the model can't score {len(rows.good)} sample rows: {reason}") from error
+        raise _failure(len(rows.good), error) from error
     if len(scores.prediction) != len(rows.good):
         raise BrokenArtifact(f"the model gave {len(scores.prediction)} answers to {len(rows.good)} rows")
     return scores
@@ -185,7 +207,7 @@ def versions_in(file: ModelFile) -> dict[str, str]:
 _PACKAGES = {b"sklearn": "scikit-learn", b"skops": "skops"}
 
 
-def check_outputs(directory: Path, options: dict[str, Any]) -> dict[str, Any]:
+def check_outputs(directory: Path, _: bytes, options: dict[str, Any]) -> dict[str, Any]:
     """Score the stored sample again and compare with the stored answers.
 
     Raises:
@@ -193,7 +215,7 @@ def check_outputs(directory: Path, options: dict[str, Any]) -> dict[str, Any]:
     """
     file = detect_format(directory, allowed_unsafe=tuple(options.get("allowed_unsafe", ())))
     signature = Signature.from_json(options["signature"])
-    rows = parse_rows({"instances": options["sample_input"]}, signature, max_rows=STORED_ROWS)
+    rows = stored_rows(options["sample_input"], signature)
     require_same_answers(load_model(file, signature), rows, options["sample_output"])
     return {"rows": len(rows.good)}
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from app.core.errors import Refusal
-from app.runtimes.errors import ProbeOutOfMemory
+from app.runtimes.errors import BrokenArtifact, ProbeOutOfMemory
 
 LIBRARIES = ("numpy", "pandas", "pyarrow.parquet", "skops.io", "onnxruntime", "app.runtimes.work")
 MAX_OPEN_FILES = 64
@@ -145,6 +145,11 @@ def _outcome(request: dict[str, Any], payload: bytes) -> dict[str, Any]:
         return {"error": type(error).__name__, "members": asdict(error) if is_dataclass(error) else {}}
     except MemoryError:
         return {"error": ProbeOutOfMemory.__name__, "members": {"limit_bytes": request["memory_bytes"]}}
+    except Exception as error:  # noqa: BLE001 - whatever else a hostile file makes the libraries raise
+        return {
+            "error": BrokenArtifact.__name__,
+            "members": {"problem": f"it can't be used: {type(error).__name__}"},
+        }
 
 
 if __name__ == "__main__":

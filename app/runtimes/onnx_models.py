@@ -1,5 +1,6 @@
 """ONNX models, run by onnxruntime in the calling thread."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ _ELEMENTS: dict[str, tuple[Any, ColumnType]] = {
     "tensor(bool)": (np.bool_, ColumnType.BOOLEAN),
     "tensor(string)": (object, ColumnType.STRING),
 }
-_QUIET = 3  # errors only: onnxruntime would log warnings to standard error
+_QUIET = 4  # fatal only: what fails is raised, and standard error is the service's log
 
 
 def open_session(model: Path | bytes) -> Any:
@@ -120,7 +121,7 @@ class OnnxModel:
         return tuple(range(width)) if isinstance(width, int) and width > 1 else None
 
     def check_structure(self) -> None:
-        """Nothing is left to check: onnxruntime checks its graphs itself."""
+        """Nothing is left to check: onnxruntime checks children, features and classes of tree ensembles itself."""
 
     def serve(self, signature: Signature, *, labels_from_probabilities: bool = False) -> Model:
         """The session behind a feed of this signature; an ONNX graph gives labels and probabilities in one pass."""
@@ -130,6 +131,11 @@ class OnnxModel:
 
 
 Feed = Callable[[Rows], dict[str, Any]]
+
+
+def as_input_name(column: str) -> str:
+    """A column's name as converters write it into a graph: nothing but letters, digits and underscores."""
+    return re.sub(r"\W", "_", column)
 
 
 def _table_feed(node: Any) -> Feed:
@@ -145,11 +151,11 @@ def _matrix(rows: Rows) -> NDArray[np.float64]:
 
 
 def _column_feed(nodes: Sequence[Any], signature: Signature) -> Feed:
-    positions = {name: i for i, name in enumerate(signature.names)}
-    missing = [node.name for node in nodes if node.name not in positions]
+    positions = {as_input_name(name): i for i, name in enumerate(signature.names)}
+    missing = [node.name for node in nodes if as_input_name(node.name) not in positions]
     if missing:
         raise BrokenArtifact(f"the model wants columns that its signature lacks: {', '.join(missing[:5])}")
-    wanted = [(node.name, positions[node.name], _ELEMENTS[node.type][0]) for node in nodes]
+    wanted = [(node.name, positions[as_input_name(node.name)], _ELEMENTS[node.type][0]) for node in nodes]
 
     def feed(rows: Rows) -> dict[str, Any]:
         columns = list(zip(*rows.values, strict=True))

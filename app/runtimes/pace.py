@@ -10,7 +10,7 @@ from app.runtimes.scores import Model
 FASTEST_ROW_SECONDS = 1e-8  # below this a clock shows noise
 LEARNING_RATE = 0.1  # of an exponentially weighted mean: some ten batches to follow a change
 MANY_ROWS = 256
-ATTEMPTS = 5
+ATTEMPTS = 20
 PATIENCE_SECONDS = (
     0.25  # for the attempts at one size: a slow model is not kept from its traffic by being measured
 )
@@ -20,8 +20,7 @@ PATIENCE_SECONDS = (
 class Pace:
     """The processor time of one call: a fixed part and a part for each row.
 
-    Processor time, not elapsed time: it is what the event loop would be kept from doing, and it does not count
-    the wait of a busy machine's thread for its turn, which would never let a model return to the loop.
+    Processor time, not elapsed time: it is what the event loop would be kept from doing, whoever else is busy.
     """
 
     call_seconds: float
@@ -36,17 +35,15 @@ class Pace:
         return max(1, int((seconds - self.call_seconds) / self.row_seconds))
 
     def learn(self, rows: int, seconds: float) -> None:
-        """Follow what one more call took: a single row teaches the fixed part, a batch the part for each row."""
-        surprise = LEARNING_RATE * (seconds - self.seconds(rows))
-        if rows == 1:
-            self.call_seconds = max(0.0, self.call_seconds + surprise)
-        else:
-            self.row_seconds = max(FASTEST_ROW_SECONDS, self.row_seconds + surprise / rows)
+        """Follow what rows take in large batches; smaller ones would mostly teach what else the machine did."""
+        if rows >= MANY_ROWS:
+            surprise = (seconds - self.seconds(rows)) / rows
+            self.row_seconds = max(FASTEST_ROW_SECONDS, self.row_seconds + LEARNING_RATE * surprise)
 
 
 def unknown_pace() -> Pace:
-    """What to assume of a model that has no sample to be measured with: slow, until it has shown otherwise."""
-    return Pace(call_seconds=0.01, row_seconds=0.001)
+    """What to assume of a model that has no sample to be measured with: slow."""
+    return Pace(call_seconds=0.001, row_seconds=0.0001)
 
 
 def measure_pace(model: Model, sample: Rows) -> Pace:

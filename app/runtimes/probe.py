@@ -244,14 +244,14 @@ class Prober:
                 assert self._control is not None
                 socket.send_fds(self._control, [b"\0"], [theirs.fileno()])
             except OSError:
-                await self._launch()
-                socket.send_fds(self._control, [b"\0"], [theirs.fileno()])
+                control = await self._launch()
+                socket.send_fds(control, [b"\0"], [theirs.fileno()])
         return await asyncio.open_unix_connection(sock=ours)
 
-    async def _launch(self) -> None:
+    async def _launch(self) -> socket.socket:
         if self._control is not None:
             self._control.close()
-        self._control, theirs = socket.socketpair()
+        control, theirs = socket.socketpair()
         with theirs:
             self._server = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -262,6 +262,8 @@ class Prober:
                 stdin=asyncio.subprocess.DEVNULL,
                 env=_bare_environment(),
             )
+        self._control = control
+        return control
 
 
 def _bare_environment() -> dict[str, str]:

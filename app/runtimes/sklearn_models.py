@@ -77,6 +77,8 @@ class SklearnModel:
             raise BrokenArtifact(f"the file holds a {type(estimator).__name__}, not a scikit-learn estimator")
         self.estimator = estimator
         self.final = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+        self.parameters = {name: json_safe(value) for name, value in estimator.get_params().items()}
+        run_in_one_thread(estimator)
 
     def traits(self) -> Traits:
         """What the estimator tells of itself."""
@@ -90,7 +92,7 @@ class SklearnModel:
             has_names=has_names,
             task=self._task(),
             classes=classes_of(self.estimator),
-            parameters={name: json_safe(value) for name, value in self.estimator.get_params().items()},
+            parameters=self.parameters,
             importances=tuple(map(float, importances)) if fits and importances is not None else None,
         )
 
@@ -127,11 +129,12 @@ class SklearnModel:
     def own_answers(self, frame: Any) -> list[Any]:
         """What the estimator answers to a data frame before anything was changed for serving."""
         table = frame.iloc[:, 0] if takes_text(self.estimator) else frame
-        return plain(_dense(_answer_of(self.estimator)(table)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a sample has names even where the training data had none
+            return plain(_dense(_answer_of(self.estimator)(table)))
 
     def serve(self, signature: Signature, *, labels_from_probabilities: bool = False) -> Model:
         """The estimator behind the quickest table that it takes."""
-        run_in_one_thread(self.estimator)
         if not takes_text(self.estimator) and signature.is_numeric and not needs_names(self.estimator):
             forget_names(self.estimator)
         return _Served(self.estimator, signature, argmax=labels_from_probabilities and self.may_take_argmax())

@@ -108,17 +108,19 @@ def _check_predictor(predictor: Any, categorical: NDArray[Any]) -> None:
 
 def _check_svm(model: Any) -> None:
     """LIBSVM walks support vectors by counts that are stored beside them."""
-    count, classes = model.support_vectors_.shape[0], len(model._n_support)
-    pairs = max(1, classes * (classes - 1) // 2)
+    count, classes = len(model.support_), len(getattr(model, "classes_", (0, 0)))
+    pairs = classes * (classes - 1) // 2
+    per_class = np.asarray(model._n_support if hasattr(model, "classes_") else model._n_support[:1])
+    _require(model.kernel != "precomputed", "a precomputed kernel takes no rows")
     _require(
-        bool((np.asarray(model._n_support) >= 0).all()), "a class has a negative number of support vectors"
+        bool((per_class >= 0).all()) and int(per_class.sum()) == count, "the support vectors don't add up"
     )
-    _require(int(np.sum(model._n_support[:classes])) == count, "the support vectors don't add up")
-    _require(len(model.support_) == count, "the support vectors don't add up")
-    _require(model._dual_coef_.shape == (max(1, classes - 1), count), "the coefficients don't fit")
-    _require(len(model._intercept_) == pairs, "the intercepts don't fit")
+    _require(len(model._n_support) == classes, "a class has no support vectors")
+    _require(model.support_vectors_.shape == (count, model.n_features_in_), "the support vectors don't fit")
+    _require(model._dual_coef_.shape == (classes - 1, count), "the coefficients don't fit")
+    _require(model._intercept_.shape == (pairs,), "the intercepts don't fit")
     for extra in (model._probA, model._probB):
-        _require(len(extra) in (0, 1, pairs), "the probabilities' parameters don't fit")
+        _require(len(extra) in (0, pairs), "the parameters of the probabilities don't fit")
 
 
 _CHECKS = {

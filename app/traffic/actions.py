@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.attributes import set_committed_value
 
 from app.core import clock
 from app.core.database import Actor
@@ -17,7 +18,7 @@ from app.core.notify import notify
 from app.registry.queries import get_model_by_id
 from app.traffic.errors import BadRoute, RouteMoved, RouteRaced
 from app.traffic.facts import RouteChanged
-from app.traffic.queries import arms_of, find_route, get_revision
+from app.traffic.queries import arms_of, find_current
 from app.traffic.rules import UNOWNED, Arm, Shadow, carry_over, check_arms, check_shadows, rebalance
 from app.traffic.tables import Route, RouteRevision
 
@@ -50,7 +51,6 @@ async def append_revision(
     revision = _revision_row(session, route, arms, shadows, before)
     revision.kind, revision.reason = kind, reason
     session.add(revision)
-    await session.flush()
     weights = {arm.name: arm.weight for arm in arms}
     announce(session, RouteChanged(route.model_name, environment, route.revision, kind, weights, reason))
     await notify(session, CHANNEL, f"{model_id} {environment}")
@@ -71,10 +71,9 @@ def _check(arms: Sequence[Arm], shadows: Sequence[Shadow]) -> None:
 async def _read(
     session: AsyncSession, model_id: UUID, environment: str
 ) -> tuple[Route, RouteRevision | None]:
-    route = await find_route(session, model_id, environment)
-    if route is not None:
-        await session.refresh(route)
-        return route, await get_revision(session, route, route.revision)
+    current = await find_current(session, model_id, environment)
+    if current is not None:
+        return current
     model = await get_model_by_id(session, model_id)
     new = Route(
         id=new_id(),
@@ -102,7 +101,7 @@ async def _step(session: AsyncSession, route: Route) -> None:
     )
     if moved is None:
         raise RouteRaced(route.model_name, route.environment)
-    await session.refresh(route)
+    set_committed_value(route, "revision", moved)
 
 
 _BY_HAND = {"synchronize_session": False}

@@ -13,7 +13,7 @@ from typing import Self
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.database import Database
 from app.core.notify import Notifications
@@ -24,6 +24,7 @@ from app.traffic.rules import BUCKETS, Layer, Shadow, bucket_of, count_owned, la
 log = structlog.get_logger()
 
 CONFIRM_SECONDS = 1.0
+CATCH_UP_SECONDS = 2.0
 Listener = Callable[[], None]
 
 
@@ -90,6 +91,7 @@ class RouteTable:
     _routes: dict[tuple[str, str], LiveRoute] = field(default_factory=dict, init=False)
     _marks: tuple[int, int] = field(default=(-1, -1), init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _renewed: asyncio.Condition = field(default_factory=asyncio.Condition, init=False)
     _listeners: list[Listener] = field(default_factory=list, init=False)
     _task: asyncio.Task[None] | None = field(default=None, init=False)
 
@@ -109,6 +111,15 @@ class RouteTable:
     def all(self) -> Iterable[LiveRoute]:
         """Every route."""
         return self._routes.values()
+
+    async def wait_for(self, model: str, environment: str, revision: int) -> None:
+        """Return once this process answers by a revision or a later one, so that who changed a route meets it."""
+        async with asyncio.timeout(CATCH_UP_SECONDS), self._renewed:
+            await self._renewed.wait_for(lambda: self._revision_of(model, environment) >= revision)
+
+    def _revision_of(self, model: str, environment: str) -> int:
+        route = self._routes.get((model, environment))
+        return route.revision if route is not None else 0
 
     @property
     def seconds_since_confirmed(self) -> float:
@@ -133,7 +144,7 @@ class RouteTable:
             self._changed.clear()
             try:
                 await self._read()
-            except (DBAPIError, OSError, TimeoutError) as error:
+            except (SQLAlchemyError, OSError, TimeoutError) as error:
                 log.warning("routes_unconfirmed", error=type(error).__name__)
 
     async def _read(self) -> None:
@@ -147,6 +158,8 @@ class RouteTable:
         self._marks = marks
         for listener in self._listeners:
             listener()
+        async with self._renewed:
+            self._renewed.notify_all()
 
     def _keep_or_make(self, state: RouteState) -> LiveRoute:
         known = self._routes.get((state.model, state.environment))

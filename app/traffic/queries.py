@@ -52,6 +52,20 @@ async def find_route(session: AsyncSession, model_id: UUID, environment: str) ->
     return found
 
 
+async def find_current(
+    session: AsyncSession, model_id: UUID, environment: str
+) -> tuple[Route, RouteRevision] | None:
+    """The route of a model in an environment with its newest revision, as the database has them now."""
+    query = (
+        select(Route, RouteRevision)
+        .join(RouteRevision, (RouteRevision.route_id == Route.id) & (RouteRevision.number == Route.revision))
+        .where(Route.model_id == model_id, Route.environment == environment)
+        .execution_options(populate_existing=True)
+    )
+    row = (await session.execute(query)).one_or_none()
+    return (row[0], row[1]) if row else None
+
+
 async def get_revision(session: AsyncSession, route: Route, number: int) -> RouteRevision:
     """One revision of a route."""
     return await session.get_one(RouteRevision, (route.id, number))

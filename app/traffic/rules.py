@@ -61,7 +61,7 @@ def bucket_of(key: bytes, salt: bytes) -> int:
     """The bucket of a caller's key: the same on every replica, for as long as the salt stays.
 
     >>> bucket_of(b"user-1", b"salt"), bucket_of(b"user-2", b"salt"), bucket_of(b"user-1", b"pepper")
-    (7797, 1834, 9152)
+    (9911, 1297, 1795)
     """
     return int.from_bytes(sha256(salt + key).digest()[:8]) % BUCKETS
 

@@ -79,6 +79,7 @@ def upgrade() -> None:
     sa.Column('queue', sa.Text(), nullable=False),
     sa.Column('payload', postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
     sa.Column('dedupe_key', sa.Text(), nullable=True),
+    sa.Column('waits_for', sa.Text(), nullable=True),
     sa.Column('state', sa.Enum('queued', 'running', 'done', 'failed', 'cancelled', name='jobstate', native_enum=False, create_constraint=True, length=32), nullable=False),
     sa.Column('attempts', sa.BigInteger(), nullable=False),
     sa.Column('max_attempts', sa.BigInteger(), nullable=False),
@@ -90,6 +91,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_job'))
     )
     op.create_index('ix_job_due', 'job', ['queue', 'due_at'], unique=False, postgresql_where=sa.text("state IN ('queued', 'running')"))
+    op.create_index('ix_job_waits_for', 'job', ['waits_for'], unique=False, postgresql_where=sa.text("state = 'queued'"))
     op.create_index('uq_job_open', 'job', ['dedupe_key'], unique=True, postgresql_where=sa.text("state IN ('queued', 'running')"))
     op.create_table('model',
     sa.Column('id', sa.Uuid(), nullable=False),
@@ -110,6 +112,48 @@ def upgrade() -> None:
     sa.UniqueConstraint('twin_key', name=op.f('uq_model_twin_key'))
     )
     op.create_index('ix_model_tags', 'model', ['tags'], unique=False, postgresql_using='gin')
+    op.create_table('outcome',
+    sa.Column('at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('prediction_id', sa.Uuid(), nullable=False),
+    sa.Column('model', sa.Text(), nullable=False),
+    sa.Column('actual', postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
+    sa.Column('value', sa.Double(), nullable=True),
+    sa.Column('observed_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('given_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('given_by', sa.Text(), nullable=False),
+    sa.Column('corrections', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('previous', postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),
+    sa.PrimaryKeyConstraint('at', 'prediction_id', 'model', name=op.f('pk_outcome')),
+    postgresql_partition_by='RANGE (at)'
+    )
+    op.create_table('prediction',
+    sa.Column('at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('request_id', sa.Text(), nullable=False),
+    sa.Column('model', sa.Text(), nullable=False),
+    sa.Column('version_id', sa.Uuid(), nullable=False),
+    sa.Column('version', sa.BigInteger(), nullable=False),
+    sa.Column('environment', sa.Text(), nullable=False),
+    sa.Column('revision', sa.BigInteger(), nullable=True),
+    sa.Column('arm', sa.Text(), nullable=True),
+    sa.Column('propensity', sa.Double(), nullable=False),
+    sa.Column('shadow', sa.Boolean(), nullable=False),
+    sa.Column('log_probability', sa.Double(), nullable=False),
+    sa.Column('caller', sa.Text(), nullable=False),
+    sa.Column('entity_id', sa.Text(), nullable=True),
+    sa.Column('latency_ms', sa.Double(), nullable=False),
+    sa.Column('features', postgresql.JSON(none_as_null=True, astext_type=sa.Text()), nullable=True),
+    sa.Column('output', postgresql.JSON(none_as_null=True, astext_type=sa.Text()), nullable=True),
+    sa.Column('probabilities', postgresql.JSON(none_as_null=True, astext_type=sa.Text()), nullable=True),
+    sa.Column('confidence', sa.Double(), nullable=True),
+    sa.Column('error', postgresql.JSON(none_as_null=True, astext_type=sa.Text()), nullable=True),
+    sa.PrimaryKeyConstraint('at', 'id', name=op.f('pk_prediction')),
+    postgresql_partition_by='RANGE (at)'
+    )
+    op.create_index('ix_prediction_arm', 'prediction', ['model', 'arm'], unique=False)
+    op.create_index('ix_prediction_caller', 'prediction', ['model', 'caller'], unique=False)
+    op.create_index('ix_prediction_model', 'prediction', ['model', 'at'], unique=False)
+    op.create_index('ix_prediction_version', 'prediction', ['model', 'version'], unique=False)
     op.create_table('receipt',
     sa.Column('caller', sa.Text(), nullable=False),
     sa.Column('key', sa.Text(), nullable=False),
@@ -134,6 +178,17 @@ def upgrade() -> None:
     sa.Column('value', sa.LargeBinary(), nullable=False),
     sa.Column('made_at', sa.DateTime(timezone=True), nullable=False),
     sa.PrimaryKeyConstraint('name', name=op.f('pk_secret'))
+    )
+    op.create_table('spool_position',
+    sa.Column('segment_id', sa.Uuid(), nullable=False),
+    sa.Column('spool', sa.Text(), nullable=False),
+    sa.Column('offset', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('frames', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('rows', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('quarantined', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('lost_bytes', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('shipped_at', sa.DateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint('segment_id', name=op.f('pk_spool_position'))
     )
     op.create_table('want',
     sa.Column('version_id', sa.Uuid(), nullable=False),
@@ -310,12 +365,20 @@ def downgrade() -> None:
     op.drop_table('route')
     op.drop_table('preparation')
     op.drop_table('want')
+    op.drop_table('spool_position')
     op.drop_table('secret')
     op.drop_table('replica')
     op.drop_table('receipt')
+    op.drop_index('ix_prediction_version', table_name='prediction')
+    op.drop_index('ix_prediction_model', table_name='prediction')
+    op.drop_index('ix_prediction_caller', table_name='prediction')
+    op.drop_index('ix_prediction_arm', table_name='prediction')
+    op.drop_table('prediction')
+    op.drop_table('outcome')
     op.drop_index('ix_model_tags', table_name='model', postgresql_using='gin')
     op.drop_table('model')
     op.drop_index('uq_job_open', table_name='job', postgresql_where=sa.text("state IN ('queued', 'running')"))
+    op.drop_index('ix_job_waits_for', table_name='job', postgresql_where=sa.text("state = 'queued'"))
     op.drop_index('ix_job_due', table_name='job', postgresql_where=sa.text("state IN ('queued', 'running')"))
     op.drop_table('job')
     op.drop_index('ix_fact_unsealed', table_name='fact', postgresql_where=sa.text('sequence IS NULL'))

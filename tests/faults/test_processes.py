@@ -172,8 +172,9 @@ async def test_a_rolling_restart_into_a_broken_version_leaves_the_old_processes_
 
 async def test_an_application_that_does_not_start_ends_the_service_with_a_reason(base_path):
     (base_path / "broken").touch()
-    with pytest.raises(AssertionError, match="http 1 did not become ready"), service(base_path):
+    with pytest.raises(AssertionError, match="http 1 did not become ready") as failure, service(base_path):
         pass
+    assert "Unknown child process" not in str(failure.value)
 
 
 async def test_a_taken_port_ends_the_service_with_a_reason(base_path):

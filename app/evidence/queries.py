@@ -1,0 +1,126 @@
+"""What the evidence can be asked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ARRAY, DateTime, Select, Uuid, and_, func, literal, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.ids import time_of
+from app.evidence.errors import PredictionNotFound
+from app.evidence.rules import Target, merge_targets
+from app.evidence.tables import OutcomeRow, PredictionRow
+from app.registry import queries as registry
+
+MOST_VERSIONS = 1000
+
+
+@dataclass(frozen=True)
+class LogFilters:
+    """What a list of predictions is narrowed to."""
+
+    id: UUID | None = None
+    version: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    arm: str | None = None
+    caller: str | None = None
+    shadow: bool | None = None
+    entity_id: str | None = None
+    labelled: bool | None = None
+
+
+_OUTCOME = and_(
+    OutcomeRow.at == PredictionRow.at,
+    OutcomeRow.prediction_id == PredictionRow.id,
+    OutcomeRow.model == PredictionRow.model,
+)
+
+
+def select_predictions(model: str, filters: LogFilters) -> Select[PredictionRow]:
+    """A model's predictions, newest first, that meet every filter given."""
+    query = select(PredictionRow).where(PredictionRow.model == model)
+    for column in (PredictionRow.version, PredictionRow.arm, PredictionRow.caller, PredictionRow.shadow,
+                   PredictionRow.entity_id):  # fmt: skip
+        wanted = getattr(filters, column.key)
+        if wanted is not None:
+            query = query.where(column == wanted)
+    if filters.id is not None:
+        query = query.where(PredictionRow.at == time_of(filters.id), PredictionRow.id == filters.id)
+    if filters.since is not None:
+        query = query.where(PredictionRow.at >= filters.since)
+    if filters.until is not None:
+        query = query.where(PredictionRow.at < filters.until)
+    if filters.labelled is not None:
+        has_outcome = select(OutcomeRow.at).where(_OUTCOME).exists()
+        query = query.where(has_outcome if filters.labelled else ~has_outcome)
+    return query.order_by(PredictionRow.at.desc(), PredictionRow.id.desc())
+
+
+def page_after(query: Select[PredictionRow], last: UUID | None, limit: int) -> Select[PredictionRow]:
+    """The rows of a list that follow a prediction; the bound on its time alone keeps newer days out of the plan."""
+    if last is not None:
+        last_at = time_of(last)
+        follows = tuple_(PredictionRow.at, PredictionRow.id) < tuple_(last_at, last)
+        query = query.where(PredictionRow.at <= last_at, follows)
+    return query.limit(limit + 1)
+
+
+async def get_prediction(session: AsyncSession, model: str, prediction_id: UUID) -> PredictionRow:
+    """One prediction of a model.
+
+    Raises:
+        PredictionNotFound: the log has none of this id, or it is another model's.
+    """
+    prediction: PredictionRow | None = await session.scalar(
+        select_predictions(model, LogFilters(id=prediction_id))
+    )
+    if prediction is None:
+        raise PredictionNotFound(str(prediction_id))
+    return prediction
+
+
+async def outcomes_of(session: AsyncSession, predictions: Sequence[PredictionRow]) -> dict[UUID, OutcomeRow]:
+    """What turned out to be true of some predictions, as far as it is known."""
+    if not predictions:
+        return {}
+    models = {row.id: row.model for row in predictions}
+    query = select(OutcomeRow).where(
+        OutcomeRow.at.in_({row.at for row in predictions}), OutcomeRow.prediction_id.in_(models)
+    )
+    outcomes = await session.scalars(query)
+    return {row.prediction_id: row for row in outcomes if row.model == models[row.prediction_id]}
+
+
+async def models_of(session: AsyncSession, prediction_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Whose predictions some ids are, as far as the log has them; one look-up in the primary key for each."""
+    times = [time_of(prediction_id) for prediction_id in prediction_ids]
+    given = (
+        func.unnest(literal(prediction_ids, ARRAY(Uuid)), literal(times, ARRAY(DateTime(timezone=True))))
+        .table_valued("id", "at")
+        .render_derived(name="given")
+    )
+    query = (
+        select(PredictionRow.id, PredictionRow.model)
+        .join(given, and_(PredictionRow.at == given.c.at, PredictionRow.id == given.c.id))
+        .where(PredictionRow.at.between(min(times), max(times)))
+    )
+    return {row.id: row.model for row in await session.execute(query)}
+
+
+async def target_of(session: AsyncSession, model_id: UUID) -> Target:
+    """What the true answers of a model look like, after all of its versions."""
+    versions = registry.select_versions(model_id, registry.Filters(), None, MOST_VERSIONS).subquery()
+    signature = versions.c.signature
+    rows = await session.execute(
+        select(signature["classes"], signature["output"].as_string()).order_by(versions.c.number.desc())
+    )
+    return merge_targets((classes, output) for classes, output in rows)
+
+
+async def column_names(session: AsyncSession, version_id: UUID) -> list[str]:
+    """The columns that a version takes, in the order of its signature."""
+    version = await registry.get_version_by_id(session, version_id)
+    return [column["name"] for column in version.signature["inputs"]]
