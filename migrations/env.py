@@ -11,7 +11,7 @@ from app.core.config import Settings
 from app.tables import Base
 
 
-def belongs_to_us(name: str | None, kind: str, parents: object) -> bool:
+def belongs_to_us(name: str | None, kind: str, _parents: object) -> bool:
     """Partitions of the prediction log are made by the log itself, day by day."""
     return not (kind == "table" and name is not None and name.startswith("prediction_"))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from starlette.routing import Mount, Route
 
 from app.core.database import Actor
@@ -136,7 +136,7 @@ def _declared(dependant: Dependant) -> Iterator[Allows]:
         yield from _declared(sub)
 
 
-def declared_role(route: APIRoute) -> Allows | None:
+def declared_role(route: APIRoute | RouteContext) -> Allows | None:
     """What a route says of who may call it."""
     return next(_declared(route.dependant), None)
 
@@ -147,19 +147,20 @@ def require_declared_roles(app: FastAPI) -> None:
     Raises:
         RuntimeError: naming the routes.
     """
-    silent = [
-        route.path
-        for route in all_routes(app)
-        if not isinstance(route, APIRoute) or declared_role(route) is None
-    ]
+    silent = [route.path or "?" for route in all_routes(app) if not _declares_role(route)]
     if silent:
         raise RuntimeError(f"routes without a declared role: {', '.join(sorted(silent))}")
 
 
-def all_routes(app: FastAPI) -> Iterator[Route]:
-    """Every route of an application, those of mounted applications included."""
-    for route in app.routes:
-        if isinstance(route, Route):
+def _declares_role(route: RouteContext) -> bool:
+    return isinstance(route.original_route, APIRoute) and declared_role(route) is not None
+
+
+def all_routes(app: FastAPI) -> Iterator[RouteContext]:
+    """Every route of an application, those of included routers and mounted applications too."""
+    for route in iter_route_contexts(app.routes):
+        inner = route.original_route
+        if isinstance(inner, Mount) and isinstance(inner.app, FastAPI):
+            yield from all_routes(inner.app)
+        elif isinstance(inner, Route):
             yield route
-        elif isinstance(route, Mount) and isinstance(route.app, FastAPI):
-            yield from all_routes(route.app)

@@ -7,13 +7,14 @@ announcing costs one insert, the order is one for all replicas, and each reactio
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from pydantic_core import to_json, to_jsonable_python
+from pydantic_core import to_jsonable_python
 from sqlalchemy import CheckConstraint, Index, LargeBinary, Select, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -28,6 +29,7 @@ from app.core.notify import notify
 GENESIS = bytes(32)
 CHANNEL = "facts"
 SEAL_BATCH = 500
+READ_BATCH = 2000
 APPEND_ONLY = (
     """
     CREATE FUNCTION refuse_change_of_fact() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -114,20 +116,21 @@ def announce(session: AsyncSession, fact: Fact) -> None:
     )
 
 
+def sealed_form(fact: FactRow) -> dict[str, Any]:
+    """All of a fact that its hash covers, as the export gives it."""
+    return {
+        "sequence": fact.sequence, "id": str(fact.id), "kind": fact.kind, "subject": fact.subject, "actor": fact.actor,
+        "role": fact.role, "request_id": fact.request_id, "at": fact.at.astimezone(UTC).isoformat(), "body": fact.body,
+    }  # fmt: skip
+
+
 def link(previous: bytes, fact: FactRow) -> bytes:
-    """The hash that seals a fact to the one before it."""
-    content = [
-        fact.sequence, fact.id, fact.kind, fact.subject, fact.actor, fact.role, fact.request_id,
-        fact.at.timestamp(), _canonical(fact.body),
-    ]  # fmt: skip
-    return hashlib.sha256(previous + to_json(content)).digest()
+    """The hash that seals a fact to the one before it.
 
-
-def _canonical(value: Any) -> Any:
-    """JSON as Postgres may give it back: the order of keys carries no meaning."""
-    if isinstance(value, dict):
-        return [[key, _canonical(value[key])] for key in sorted(value)]
-    return [_canonical(item) for item in value] if isinstance(value, list) else value
+    It is taken over what Python's own `json` makes of the fact, so that a check needs nothing of this service.
+    """
+    content = json.dumps(sealed_form(fact), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(previous + content.encode()).digest()
 
 
 async def seal_facts(session: AsyncSession, reactions: Mapping[str, Sequence[str]]) -> int:
@@ -141,7 +144,7 @@ async def seal_facts(session: AsyncSession, reactions: Mapping[str, Sequence[str
     facts = (await session.scalars(unsealed)).all()
     if not facts:
         return 0
-    sequence, previous = await _head(session)
+    sequence, previous = await read_head(session)
     for fact in facts:
         sequence += 1
         fact.sequence = sequence
@@ -153,7 +156,8 @@ async def seal_facts(session: AsyncSession, reactions: Mapping[str, Sequence[str
     return len(facts)
 
 
-async def _head(session: AsyncSession | Reading) -> tuple[int, bytes]:
+async def read_head(session: AsyncSession) -> tuple[int, bytes]:
+    """The number and the hash of the newest sealed fact; of an empty chain 0 and `GENESIS`."""
     last = select(FactRow.sequence, FactRow.hash).where(FactRow.sequence.is_not(None))
     row = (await session.execute(last.order_by(FactRow.sequence.desc()).limit(1))).one_or_none()
     return (row[0] or 0, row[1] or GENESIS) if row else (0, GENESIS)
@@ -162,7 +166,7 @@ async def _head(session: AsyncSession | Reading) -> tuple[int, bytes]:
 async def verify_facts(session: Reading, *, checkpoint: tuple[int, str] | None = None) -> Verdict:
     """Recompute the whole chain; a checkpoint noted earlier also shows a tail that was cut off."""
     previous, expected, noted = GENESIS, 1, checkpoint
-    async for fact in _sealed(session):
+    async for fact in list_sealed(session):
         if fact.sequence != expected:
             return await _broken(session, expected, f"fact {expected} is missing")
         if link(previous, fact) != fact.hash:
@@ -181,10 +185,11 @@ async def verify_facts(session: Reading, *, checkpoint: tuple[int, str] | None =
     return Verdict(True, expected - 1, await _count_unsealed(session), previous.hex())
 
 
-async def _sealed(session: Reading) -> AsyncIterator[FactRow]:
+async def list_sealed(session: Reading) -> AsyncIterator[FactRow]:
+    """Every sealed fact in the order of the chain, read page by page."""
     last = 0
     while True:
-        page = select(FactRow).where(FactRow.sequence > last).order_by(FactRow.sequence).limit(2000)
+        page = select(FactRow).where(FactRow.sequence > last).order_by(FactRow.sequence).limit(READ_BATCH)
         facts = (await session.scalars(page)).all()
         for fact in facts:
             yield fact
@@ -195,7 +200,7 @@ async def _sealed(session: Reading) -> AsyncIterator[FactRow]:
 
 
 async def _broken(session: Reading, sequence: int, problem: str) -> Verdict:
-    head = await _head(session)
+    head = await read_head(session)
     return Verdict(False, head[0], await _count_unsealed(session), head[1].hex(), sequence, problem)
 
 

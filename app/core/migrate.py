@@ -11,16 +11,17 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from app.core.locks import lock_number
+from app.core.processes import StartFailed
 
 ROOT = Path(__file__).resolve().parents[2]
 OLDEST_POSTGRES = 14
 
 
-class DatabaseNewer(RuntimeError):
+class DatabaseNewer(StartFailed):
     """The database was migrated by a newer Switchyard than this one."""
 
 
-class PostgresTooOld(RuntimeError):
+class PostgresTooOld(StartFailed):
     """The server is older than the oldest Postgres that Switchyard runs on."""
 
 
@@ -67,4 +68,6 @@ def _upgrade(connection: Connection) -> None:
 def _refuse_old_server(connection: Connection) -> None:
     number = int(connection.scalar(text("SELECT current_setting('server_version_num')")) or 0)
     if number < OLDEST_POSTGRES * 10_000:
-        raise PostgresTooOld(f"Postgres {OLDEST_POSTGRES} or newer is needed; this server is {number // 10_000}")
+        raise PostgresTooOld(
+            f"Postgres {OLDEST_POSTGRES} or newer is needed; this server is {number // 10_000}"
+        )

@@ -84,7 +84,7 @@ async def _on_invalid(_request: Request, error: Exception) -> Response:
     faults = error.errors()
     if any(fault["type"] == "json_invalid" for fault in faults):
         reason = faults[0].get("ctx", {}).get("error", "not JSON")
-        return _plain(400, "malformed-json", "The body is not JSON", f"body: {reason}")
+        return _plain(400, "malformed-json", "The body is not JSON", f"{faults[0]['loc'][0]}: {reason}")
     errors = [
         {"field": _field_of(fault["loc"]), "problem": fault["msg"], "in": str(fault["loc"][0])}
         for fault in faults

@@ -25,7 +25,7 @@ from app.deployments.errors import (
 from app.deployments.queries import find_open_deployment, lock_deployment
 from app.deployments.rules import Kind, Phase, Strategy, first_problem
 from app.deployments.tables import Deployment
-from app.registry.lifecycle import enthrone, place_hold, release_hold, retire
+from app.registry.lifecycle import enthrone, retire
 from app.registry.queries import (
     PRODUCTION,
     find_champion,
@@ -149,17 +149,13 @@ async def _activate(session: AsyncSession, deployment: Deployment) -> None:
         kind=deployment.kind,
         reason=deployment.reason,
     )
-    holder = f"route {deployment.environment}"
-    before = await enthrone(
+    await enthrone(
         session,
         deployment.version_id,
         environment=deployment.environment,
         reason=deployment.reason or deployment.kind,
         force=deployment.forced,
     )
-    if before is not None:
-        await release_hold(session, before.id, holder)
-    await place_hold(session, deployment.version_id, holder)
     deployment.revision = revision.number
     _note(deployment, "activate", revision=revision.number)
     _settle(deployment, Phase.LIVE)
@@ -260,6 +256,5 @@ async def withdraw(session: AsyncSession, reference: str, environment: str, reas
     version = await get_version(session, model.name, environment)
     await append_revision(session, version.model_id, environment, [], kind="withdraw", reason=reason)
     await retire(session, version.id, environment=environment, reason=reason)
-    await release_hold(session, version.id, f"route {environment}")
     announce(session, facts.VersionWithdrawn(version.model_name, version.number, environment, reason))
     return version.id

@@ -4,13 +4,15 @@ from contextlib import suppress
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Header, Path, Request, Response
+from fastapi import Header, Path, Query, Request, Response
+from pydantic import AfterValidator
 from starlette.responses import JSONResponse
 
 from app.core.access import Role, allows, caller_of
 from app.core.edge import Reads, Writes, after_commit, room
 from app.core.paging import Page, Paged
 from app.core.problems import problems
+from app.core.wire import storable
 from app.deployments import actions, errors, queries
 from app.deployments.actions import Order
 from app.deployments.rules import Kind, Phase
@@ -39,6 +41,7 @@ router = room("/deployments", "deployments")
 ModelId = Annotated[
     str, Path(description="`name:3`, `name:2.1.0` or `name@alias`", examples=["breast-cancer:1"])
 ]
+ModelName = Annotated[str | None, AfterValidator(lambda name: name and storable(name)), Query(max_length=128)]
 Prefer = Annotated[str | None, Header(description="`respond-async` answers 202 at once.")]
 REFUSED = (
     registry_errors.BadReference,
@@ -176,7 +179,7 @@ def _as_response(deployment: DeploymentOut) -> Response:
 
 @router.get("", response_model=Page[DeploymentOut], dependencies=[allows(Role.VIEWER)])
 async def list_deployments(
-    request: Request, session: Reads, paging: Paged, model: str | None = None, phase: Phase | None = None
+    request: Request, session: Reads, paging: Paged, model: ModelName = None, phase: Phase | None = None
 ) -> Any:
     """Deployments, newest first."""
     query = queries.select_deployments(caller_of(request), model, phase, paging.after, paging.limit)

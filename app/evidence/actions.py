@@ -44,7 +44,9 @@ async def record_outcomes(session: AsyncSession, model: str, submission: Submiss
 
     An outcome does not wait for its prediction: the two meet when they are read, so that their order can't matter.
     """
-    tally = Tally(corrected=submission.overruled, unchanged=submission.repeated, refused=list(submission.refused))
+    tally = Tally(
+        corrected=submission.overruled, unchanged=submission.repeated, refused=list(submission.refused)
+    )
     given = sorted(submission.given.values(), key=lambda item: item.prediction_id)
     await ensure_partitions(session, {time_of(item.prediction_id).date() for item in given})
     for start in range(0, len(given), OUTCOMES_PER_STATEMENT):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from app.core.errors import Invalid, NoSpace, NotFound, TooLarge
+from app.core.errors import NoSpace, NotFound, TooLarge
 
 
 @dataclass(eq=False)
@@ -51,13 +51,3 @@ class TooManyOutcomes(TooLarge):
 
     def detail(self) -> str:
         return f"{self.items:,} items came, {self.limit:,} are taken in one call; send the rest in further calls."
-
-
-@dataclass(eq=False)
-class UnknownExportFormat(Invalid):
-    """The log is not exported in this format."""
-
-    format: str
-
-    def detail(self) -> str:
-        return f"format: {self.format!r} is none of csv, parquet"

@@ -117,7 +117,7 @@ def decode_frame(payload: bytes) -> ScoredRequest:
     """
     try:
         return _decode(payload)
-    except (ValueError, TypeError, struct.error) as error:
+    except (ValueError, TypeError, AttributeError, struct.error) as error:
         raise UnreadableFrameError(str(error)) from error
 
 
@@ -155,4 +155,4 @@ def _decode_origin(encoded: bytes) -> Origin:
 
 
 def _matrix(raw: bytes, rows: int) -> Matrix:
-    return np.frombuffer(raw, dtype=np.float64).reshape(rows, -1)
+    return np.frombuffer(raw, dtype=np.float64).reshape(rows, -1 if rows else 0)

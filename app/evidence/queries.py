@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, DateTime, Select, Uuid, and_, func, literal, select, tuple_
@@ -10,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.ids import time_of
 from app.evidence.errors import PredictionNotFound
-from app.evidence.rules import Target, merge_targets
+from app.evidence.rules import Target, merge_targets, time_in
 from app.evidence.tables import OutcomeRow, PredictionRow
 from app.registry import queries as registry
 
@@ -48,7 +49,7 @@ def select_predictions(model: str, filters: LogFilters) -> Select[PredictionRow]
         if wanted is not None:
             query = query.where(column == wanted)
     if filters.id is not None:
-        query = query.where(PredictionRow.at == time_of(filters.id), PredictionRow.id == filters.id)
+        query = query.where(PredictionRow.at == time_in(filters.id), PredictionRow.id == filters.id)
     if filters.since is not None:
         query = query.where(PredictionRow.at >= filters.since)
     if filters.until is not None:
@@ -118,6 +119,16 @@ async def target_of(session: AsyncSession, model_id: UUID) -> Target:
         select(signature["classes"], signature["output"].as_string()).order_by(versions.c.number.desc())
     )
     return merge_targets((classes, output) for classes, output in rows)
+
+
+async def signatures_of(
+    session: AsyncSession, model_id: UUID, *, number: int | None = None
+) -> list[dict[str, Any]]:
+    """The signatures of a model's versions, newest first, or that of one version."""
+    versions = await session.scalars(
+        registry.select_versions(model_id, registry.Filters(), None, MOST_VERSIONS)
+    )
+    return [version.signature for version in versions if number in (None, version.number)]
 
 
 async def column_names(session: AsyncSession, version_id: UUID) -> list[str]:

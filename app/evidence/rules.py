@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -87,7 +87,7 @@ def problem_with_id(prediction_id: UUID, now: datetime, keep_days: int) -> str:
     """Why no prediction can have this id, "" when one can: ids carry the time at which they were made."""
     if not is_time_ordered(prediction_id):
         return "prediction_id: not one that this service made"
-    made_at = _time_in(prediction_id)
+    made_at = time_in(prediction_id)
     if made_at is None or made_at > now + CLOCK_TOLERANCE:
         return "prediction_id: its time lies in the future"
     if made_at < now - timedelta(days=keep_days):
@@ -95,9 +95,14 @@ def problem_with_id(prediction_id: UUID, now: datetime, keep_days: int) -> str:
     return ""
 
 
-def _time_in(prediction_id: UUID) -> datetime | None:
+def time_in(prediction_id: UUID) -> datetime | None:
+    """When a prediction was made, by its id; None when no prediction can have such an id.
+
+    >>> time_in(UUID("00000000-0000-4000-8000-000000000000")) is None
+    True
+    """
     try:
-        return time_of(prediction_id)
+        return time_of(prediction_id) if is_time_ordered(prediction_id) else None
     except (ValueError, OverflowError):  # beyond the year 9999
         return None
 
@@ -124,21 +129,21 @@ def name_features(
 
 
 def mask_error(error: Any, sensitive: AbstractSet[str]) -> Any:
-    """What went wrong with a row, without the values of sensitive columns that it may repeat.
+    """Why a row has no answer, without the values of sensitive columns that this may repeat.
 
-    >>> mask_error({"message": "bad", "columns": [{"column": "age", "got": "-1"}]}, {"age"})
-    {'message': 'bad', 'columns': [{'column': 'age', 'got': '•••'}]}
-    >>> mask_error({"message": "could not convert '41'"}, {"age"})
-    {'message': '•••'}
+    An error is a list of what is wrong with each column, or whatever the model itself had to say.
+
+    >>> mask_error([{"column": "age", "problem": "is null", "got": "-1"}], {"age"})
+    [{'column': 'age', 'problem': 'is null', 'got': '•••'}]
+    >>> mask_error("could not convert '41'", {"age"})
+    '•••'
     """
     if error is None or not sensitive:
         return error
-    columns = error.get("columns") if isinstance(error, Mapping) else None
-    if columns is None:
-        return {"message": MASK}
-    hidden = sensitive | {None}
-    shown = [{**column, "got": MASK} if column.get("column") in hidden else column for column in columns]
-    return {**error, "columns": shown}
+    if not isinstance(error, list):
+        return MASK
+    hidden = sensitive | {None}  # no column: the row itself is wrong, and may be shown
+    return [{**column, "got": MASK} if column.get("column") in hidden else column for column in error]
 
 
 def defuse(text: str) -> str:
@@ -164,3 +169,29 @@ def merge_targets(signatures: Iterable[tuple[list[Label] | None, str | None]]) -
     if not told or any(labels is None for labels, _ in told):
         return Target(None, outputs.pop() if len(outputs) == 1 else None)
     return Target(tuple(classes.values()), told[0][1])
+
+
+def export_type(types: Iterable[str]) -> str:
+    """The one type that holds the values of all of these types, by their names in signatures.
+
+    >>> export_type(["integer", "integer"]), export_type(["integer", "float"]), export_type(["float", "string"])
+    ('integer', 'float', 'string')
+    """
+    found = set(types)
+    if len(found) == 1:
+        return found.pop()
+    return "float" if found == {"integer", "float"} else "string"
+
+
+def label_type(classes: Sequence[Label] | None, output: str) -> str:
+    """The type of a model's answers: that of its classes, if it has any.
+
+    >>> label_type([0, 1], "float"), label_type(None, "integer"), label_type(["a", 1], "string")
+    ('integer', 'float', 'string')
+    """
+    if classes:
+        return export_type(_TYPE_NAMES[type(label)] for label in classes)
+    return "float" if output == "integer" else output
+
+
+_TYPE_NAMES = {bool: "boolean", int: "integer", float: "float", str: "string"}

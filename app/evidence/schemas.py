@@ -1,14 +1,28 @@
 """The evidence on the wire."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field
 
 from app.core.wire import Incoming, Outgoing
 
 MAX_ITEMS = 100_000
+
+
+def _within_reach(moment: datetime) -> datetime:
+    """A time that can be moved to UTC, wherever it was told.
+
+    Raises:
+        ValueError: it lies at the ends of the calendar.
+    """
+    if not 2 <= moment.year <= 9998:
+        raise ValueError("must lie between the years 2 and 9998")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
 
 
 class FeedbackItem(Incoming):
@@ -16,26 +30,30 @@ class FeedbackItem(Incoming):
 
     prediction_id: UUID
     actual: Any = Field(description="The true class or number.")
-    observed_at: AwareDatetime | None = Field(None, description="When it was seen; now when absent.")
+    observed_at: Moment | None = Field(None, description="When it was seen; now when absent.")
     value: float | None = Field(None, description="What it was worth, in whatever unit is used throughout.")
 
 
-class Feedback(Incoming):
-    """True answers, each to the prediction that it belongs to."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {"items": [{"prediction_id": "01a1fd46-3f9c-71d3-9878-5c15666f8e2d", "actual": 1}]}
-        }
-    )
-
-    items: list[FeedbackItem] = Field(min_length=1, max_length=MAX_ITEMS)
-
-
 class FeedbackEnvelope(Incoming):
-    """As `Feedback`, its items not looked at yet: one that is wrong is refused alone."""
+    """The items of a call, not looked at yet: one that is wrong is refused alone."""
 
     items: list[Any] = Field(min_length=1)
+
+
+FEEDBACK_SCHEMA = {
+    "type": "object",
+    "required": ["items"],
+    "additionalProperties": False,
+    "properties": {
+        "items": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": MAX_ITEMS,
+            "items": FeedbackItem.model_json_schema(),
+        }
+    },
+    "example": {"items": [{"prediction_id": "01a1fd46-3f9c-71d3-9878-5c15666f8e2d", "actual": 1}]},
+}
 
 
 class RefusedItem(Outgoing):

@@ -15,6 +15,7 @@ from app.core.ids import new_id
 from app.core.notify import notify
 from app.registry import facts
 from app.registry.errors import BadAlias, BadModelName, NameTooClose, NotOfAVersion, SemanticVersionTaken
+from app.registry.facts import CHANNEL
 from app.registry.lifecycle import record_move
 from app.registry.queries import find_latest_version, get_model, lock_version, used_semantics
 from app.registry.rules import (
@@ -27,7 +28,7 @@ from app.registry.rules import (
     next_semantic,
     twin_key,
 )
-from app.registry.tables import CHANNEL, Alias, Model, Version, VersionFile
+from app.registry.tables import Alias, Model, Version, VersionFile
 from app.runtimes.schema import Signature, breaks
 
 

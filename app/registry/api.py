@@ -1,10 +1,15 @@
 """Models and versions over HTTP."""
 
 import math
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import Depends, Path, Query, Request, Response, status
+from starlette.responses import StreamingResponse
 
+from app.artifacts.store import ArtifactStore
 from app.core.access import Role, allows, caller_of, require_sight
 from app.core.edge import Reads, Writes, claim_receipt, room
 from app.core.errors import FieldProblem
@@ -13,7 +18,7 @@ from app.core.problems import problems
 from app.registry import actions, answers, errors, lifecycle, queries
 from app.registry.gates import Gatekeeper
 from app.registry.intake import Intake
-from app.registry.registration import RemoteRegistration, read_registration
+from app.registry.registration import RemoteRegistration, open_registration
 from app.registry.rules import STATUS, Stage
 from app.registry.schemas import (
     AliasTarget,
@@ -24,6 +29,7 @@ from app.registry.schemas import (
     VersionOut,
     VersionWhole,
 )
+from app.registry.tables import Version, VersionFile
 
 router = room("/models", "models")
 ModelId = Annotated[
@@ -90,9 +96,10 @@ Guards = Annotated[Gatekeeper, Depends(_gatekeeper)]
 )
 async def register_version(request: Request, response: Response, session: Writes, intake: Takes) -> Any:
     """Register a version: its files, what they need, and what its maker says of it."""
-    registration = await read_registration(request, request.app.state.settings.import_roots)
-    require_sight(caller_of(request), registration.details.name)
-    draft = await intake.draft(registration, creator=caller_of(request).name)
+    caller, settings = caller_of(request), request.app.state.settings
+    async with open_registration(request, settings.import_roots) as registration:
+        require_sight(caller, registration.details.name)
+        draft = await intake.draft(registration, creator=caller.name)
     await claim_receipt(request, session, registration.identity + draft.artifact_digest.encode())
     version = await actions.register_version(session, registration.details.name, draft)
     response.headers["Location"] = f"/api/models/{version.model_reference}"
@@ -270,6 +277,44 @@ async def validate_version(
     if goal == Stage.STAGING:
         await lifecycle.move_stage(session, version_id, goal, reason=order.reason)
     return await answers.answer_version_whole(session, await queries.get_version_by_id(session, version_id))
+
+
+@router.get(
+    "/{model_id}/artifact",
+    response_class=StreamingResponse,
+    dependencies=[allows(Role.VIEWER)],
+    responses=problems(*REFUSED_REFERENCES, errors.NoSuchFile),
+)
+async def download_artifact(
+    model_id: ModelId,
+    request: Request,
+    session: Reads,
+    path: Annotated[str | None, Query(description="Which file, where there are several.")] = None,
+) -> Any:
+    """A file of a version's artifact, verified on its way out."""
+    version = await queries.get_version(session, model_id)
+    file = choose_file(version, await queries.files_of(session, version.id), path)
+    store: ArtifactStore = request.app.state.store
+    headers = {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(PurePosixPath(file.path).name)}",
+        "Content-Length": str(file.size_bytes),
+        "ETag": f'"{file.digest}"',
+    }
+    return StreamingResponse(
+        store.open_stream(file.digest), headers=headers, media_type="application/octet-stream"
+    )
+
+
+def choose_file(version: Version, files: Sequence[VersionFile], path: str | None) -> VersionFile:
+    """The file that a caller means: the one named, or the only one.
+
+    Raises:
+        NoSuchFile: the name is of none, or it is missing and there are several.
+    """
+    meant = [file for file in files if path in {None, file.path}]
+    if len(meant) != 1:
+        raise errors.NoSuchFile(version.model_reference, path, [file.path for file in files])
+    return meant[0]
 
 
 @router.post(

@@ -197,3 +197,18 @@ class NotOfAVersion(Invalid):
 
     def detail(self) -> str:
         return f"{', '.join(self.fields)}: set for the whole model; send them to {self.model!r} without a version"
+
+
+@dataclass(eq=False)
+class NoSuchFile(NotFound):
+    """The artifact has no such file."""
+
+    model_reference: str
+    path: str | None
+    files: list[str]
+
+    def detail(self) -> str:
+        asked = (
+            "say which file is meant with `path`" if self.path is None else f"there is no file {self.path!r}"
+        )
+        return f"{self.model_reference}: {asked}; it has {', '.join(self.files[:20])}"

@@ -5,6 +5,9 @@ from typing import Any
 
 from app.core.facts import Fact
 
+CHANNEL = "registry"
+"""Where replicas are told which model's references may mean something else now."""
+
 
 @dataclass(frozen=True)
 class ModelFact(Fact):

@@ -12,9 +12,10 @@ from app.core.facts import announce
 from app.core.notify import notify
 from app.registry import facts
 from app.registry.errors import IllegalMove, StillNeeded
+from app.registry.facts import CHANNEL
 from app.registry.queries import PRODUCTION, find_champion, get_model, holders_of, lock_version
 from app.registry.rules import FORCED_MOVES, MOVES, Stage, may_move
-from app.registry.tables import CHANNEL, Hold, StageMove, Tenure, Version, VersionFile
+from app.registry.tables import Hold, StageMove, Tenure, Version, VersionFile
 
 
 async def move_stage(

@@ -1,6 +1,7 @@
 """Reading a registration: a multipart form with the files, or JSON that says where they are."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from app.core.wire import Line
 from app.registry.schemas import VersionDetails
 
 UPLOAD_BLOCK = 1024 * 1024
+MOST_FILES = 10_000
 PARTS = {"metadata", "artifact", "reference", "evaluation"}
 
 
@@ -68,8 +70,9 @@ class Registration:
     """The words of the request, to tell two requests with one idempotency key apart."""
 
 
-async def read_registration(request: Request, roots: tuple[str, ...]) -> Registration:
-    """A registration in either of its forms.
+@asynccontextmanager
+async def open_registration(request: Request, roots: tuple[str, ...]) -> AsyncIterator[Registration]:
+    """A registration in either of its forms, whose files can be read for as long as the block lasts.
 
     Raises:
         BadForm: the body is neither.
@@ -78,10 +81,12 @@ async def read_registration(request: Request, roots: tuple[str, ...]) -> Registr
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        return await _read_form(request)
-    if kind == "application/json":
-        return await _read_remote(await request.body(), roots)
-    raise BadForm(f"the content type {kind or 'is missing'!r} is neither form nor JSON")
+        async with request.form(max_files=MOST_FILES, max_fields=len(PARTS)) as form:
+            yield await _read_form(form)
+    elif kind == "application/json":
+        yield await _read_remote(await request.body(), roots)
+    else:
+        raise BadForm(f"the content type {kind!r} is neither that of a form nor of JSON")
 
 
 async def _read_remote(raw: bytes, roots: tuple[str, ...]) -> Registration:
@@ -115,14 +120,13 @@ async def _remote_blocks(found: Any) -> AsyncIterator[bytes]:
         yield bytes(block)
 
 
-async def _read_form(request: Request) -> Registration:
+async def _read_form(form: FormData) -> Registration:
     """A registration from a multipart form.
 
     Raises:
         BadForm: a part is missing, unknown, or of the wrong kind.
         RequestValidationError: the metadata is wrong.
     """
-    form = await request.form(max_files=10_000, max_fields=10)
     unknown = sorted(set(form) - PARTS)
     if unknown:
         raise BadForm(f"unknown part {', '.join(unknown)}")

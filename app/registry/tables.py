@@ -11,9 +11,6 @@ from app.core.database import Base, choice
 from app.core.ids import new_id
 from app.registry.rules import Reference, Semantic, Stage
 
-CHANNEL = "registry"
-"""Where replicas are told which model's references may mean something else now."""
-
 
 class Model(Base):
     """A registered name."""

@@ -6,7 +6,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from uuid import UUID
+
+from pydantic_core import to_json
 
 from app.core.errors import Refusal
 from app.runtimes.batcher import Batcher
@@ -43,7 +46,7 @@ class LoadedVersion:
     sample: Rows | None = None
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class ReadyVersion:
     """A version that takes traffic."""
 
@@ -54,10 +57,16 @@ class ReadyVersion:
     batcher: Batcher
     pace: Pace
 
-    @property
+    @cached_property
     def model_id(self) -> str:
         """The canonical reference to this version."""
         return f"{self.model_name}:{self.number}"
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes as keys of a JSON object: text as it is, anything else as its JSON."""
+        classes = self.signature.classes or ()
+        return tuple(name if isinstance(name, str) else to_json(name).decode() for name in classes)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ how the child ended. Everything ends when the control socket closes.
 """
 
 import gc
-import importlib
 import json
 import os
 import resource
@@ -21,7 +20,6 @@ from typing import Any, NoReturn
 from app.core.errors import Refusal
 from app.runtimes.errors import BrokenArtifact, ProbeOutOfMemory
 
-LIBRARIES = ("numpy", "pandas", "pyarrow.parquet", "skops.io", "onnxruntime", "app.runtimes.work")
 MAX_OPEN_FILES = 64
 _BLOCK = 1024 * 1024
 
@@ -49,7 +47,7 @@ def _start_probe(control: socket.socket, children: dict[int, socket.socket]) -> 
     message, fds, _, _ = socket.recv_fds(control, 1, 1)
     if not message:
         return False
-    _import_libraries()
+    _warm_up()
     connection = socket.socket(fileno=fds[0])
     pid = os.fork()
     if pid == 0:
@@ -58,12 +56,16 @@ def _start_probe(control: socket.socket, children: dict[int, socket.socket]) -> 
     return True
 
 
-def _import_libraries() -> None:
-    if "app.runtimes.work" in sys.modules:
+def _warm_up() -> None:
+    """Import the model libraries, on the first probe, so that an idle service does without them."""
+    if "app.runtimes.rehearsal" in sys.modules:
         return
-    for name in LIBRARIES:
-        importlib.import_module(name)
+    from app.runtimes.rehearsal import rehearse  # noqa: PLC0415 - seconds and 200 MB
+    from app.runtimes.work import WORK  # noqa: F401, PLC0415
+
+    rehearse()
     gc.collect()
+    gc.disable()  # a child does not live long enough to need it, and a collection would write to every page
     gc.freeze()  # what is there now is shared with the children until they write to it
 
 

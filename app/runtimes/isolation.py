@@ -18,7 +18,7 @@ MODEL_ERRORS = (
 OUT_OF_TIME = "the deadline passed before this row was scored"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scored:
     """The answers for the good rows of one request.
 

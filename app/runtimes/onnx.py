@@ -74,7 +74,7 @@ def convert(directory: Path, _: bytes, options: dict[str, Any]) -> dict[str, Any
     assert isinstance(loaded, SklearnModel)
     signature = Signature.from_json(options["signature"])
     rows = stored_rows(options["sample_input"], signature)
-    _check_eligible(loaded.estimator, signature, rows)
+    _check_eligible(loaded, signature, rows)
     converted = _to_onnx(loaded, signature)
     return _compare(loaded.serve(signature), _open(converted, signature), rows, converted).to_json()
 
@@ -86,12 +86,12 @@ def _open(converted: bytes, signature: Signature) -> Model:
         raise NotConvertible(f"what skl2onnx made can't be served: {error.problem}") from error
 
 
-def _check_eligible(estimator: Any, signature: Signature, rows: Rows) -> None:
+def _check_eligible(loaded: SklearnModel, signature: Signature, rows: Rows) -> None:
     if len(rows.good) < MIN_ROWS:
         raise NotConvertible(
             f"the stored sample has {len(rows.good)} rows, a proof of equality needs {MIN_ROWS}"
         )
-    parts = list(parts_of(estimator))
+    parts = list(parts_of(loaded.estimator))
     histograms = [part for part in parts if hasattr(part, "_predictors")]
     if any(np.any(part.is_categorical_) for part in histograms if part.is_categorical_ is not None):
         raise NotConvertible("splits by category are known to come out wrong")

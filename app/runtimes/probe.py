@@ -21,7 +21,12 @@ IMPORT_SECONDS = (
 )
 GRACE_SECONDS = 3.0  # for the child's own alarm to come first
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "HOME", "LD_LIBRARY_PATH", "SYSTEMROOT")
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_FEW_THREADS = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",  # the other pools start threads, which do not survive a fork
+}
 
 
 @dataclass(frozen=True)
@@ -269,7 +274,7 @@ class Prober:
 def _bare_environment() -> dict[str, str]:
     """Nothing that a child has no use for: no addresses, no keys."""
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    return kept | _ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return kept | _FEW_THREADS | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def _result_of(answer: dict[str, Any]) -> Any:

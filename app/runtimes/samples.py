@@ -90,8 +90,8 @@ def _column(name: str, series: "pd.Series[Any]") -> Column:
         return Column(name, kind, nullable, _categories(series))
     if kind == ColumnType.BOOLEAN:
         return Column(name, kind, nullable)
-    known = series.dropna().astype("float64")
-    finite = known[np.isfinite(known)]
+    numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
+    finite = numbers[np.isfinite(numbers)]
     bounds = (float(finite.min()), float(finite.max())) if len(finite) else (None, None)
     return Column(name, kind, nullable, None, *bounds)
 
@@ -99,6 +99,8 @@ def _column(name: str, series: "pd.Series[Any]") -> Column:
 def _type_of(series: "pd.Series[Any]") -> ColumnType:
     from pandas.api import types  # noqa: PLC0415
 
+    if isinstance(series.dtype, np.dtype) and series.dtype.kind in _NUMPY_KINDS:
+        return _NUMPY_KINDS[series.dtype.kind]
     dtype = series.cat.categories.dtype if isinstance(series.dtype, types.CategoricalDtype) else series.dtype
     if types.is_bool_dtype(dtype):
         return ColumnType.BOOLEAN
@@ -112,6 +114,14 @@ def _type_of(series: "pd.Series[Any]") -> ColumnType:
     if kinds == {bool}:
         return ColumnType.BOOLEAN
     raise BadSample(f"the column {series.name} holds {dtype} values; use numbers, booleans or text")
+
+
+_NUMPY_KINDS = {
+    "f": ColumnType.FLOAT,
+    "i": ColumnType.INTEGER,
+    "u": ColumnType.INTEGER,
+    "b": ColumnType.BOOLEAN,
+}
 
 
 def _categories(series: "pd.Series[Any]") -> tuple[str, ...] | None:
@@ -161,6 +171,9 @@ def cells_of(frame: "pd.DataFrame", signature: Signature) -> list[list[Cell]]:
 
 def _cells(series: "pd.Series[Any]") -> Sequence[Cell]:
     missing = series.isna().to_numpy()
-    return [
-        None if gone else value for value, gone in zip(series.astype(object).tolist(), missing, strict=True)
-    ]
+    cells = series.tolist()
+    return (
+        [None if gone else cell for cell, gone in zip(cells, missing, strict=True)]
+        if missing.any()
+        else cells
+    )

@@ -11,7 +11,7 @@ from app.runtimes.rows import Rows
 from app.runtimes.schema import Label
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scores:
     """The answers for the good rows of a batch, in their order.
 

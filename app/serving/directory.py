@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from app.core.database import Database
 from app.core.notify import Notifications
 from app.registry.errors import NoProductionVersion
+from app.registry.facts import CHANNEL
 from app.registry.queries import get_model, get_version, latest_references, read_reference
 from app.registry.rules import Reference
-from app.registry.tables import CHANNEL
 from app.serving.lines import DirectRoute, Line, LogMode
 from app.traffic.live import LiveRoute, RouteTable
 

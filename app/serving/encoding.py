@@ -1,81 +1,69 @@
-"""The bytes of a predict answer, put together column by column: no object is made for a row."""
+"""The bytes of a predict answer."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from itertools import chain
 from typing import Any
-from uuid import UUID
 
 from pydantic_core import to_json
 
+from app.runtimes.cache import ReadyVersion
 from app.serving.answers import Part, PredictAnswer
-
-_PLAIN_TYPES = {int, float, bool, type(None), UUID}  # their JSON holds no comma
-_ROW = b'{"prediction_id":%b,"prediction":%b'
 
 
 async def encode_answer(answer: PredictAnswer) -> bytes:
     """The answer's JSON; a large one is encoded part by part, between which the event loop has its turn."""
-    rows = [_encode_part(answer.parts[0])]
-    for part in answer.parts[1:]:
+    if len(answer.parts) == 1:
+        return _to_json(_document(answer, _rows_of(answer.version, answer.parts[0])))
+    rows = []
+    for part in answer.parts:
+        rows.append(_to_json(_rows_of(answer.version, part))[1:-1])
         await asyncio.sleep(0)
-        rows.append(_encode_part(part))
-    return b'{"model_id":%b,"revision":%b,"predictions":[%b],%b"latency_ms":%b}' % (
-        to_json(answer.version.model_id),
-        to_json(answer.revision),
-        b",".join(rows),
-        b'"warnings":%b,' % to_json(answer.warnings) if answer.warnings else b"",
-        to_json(round(answer.latency_ms, 3)),
-    )
+    before, after = _to_json(_document(answer, [])).split(b"[]", 1)
+    return b"%b[%b]%b" % (before, b",".join(rows), after)
 
 
-def _encode_part(part: Part) -> bytes:
-    scored = _encode_scored(part)
-    return b",".join(scored if part.is_flawless else _weave(list(scored), part))
+def _document(answer: PredictAnswer, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    document = {
+        "model_id": answer.version.model_id,
+        "revision": answer.revision,
+        "predictions": rows,
+        "latency_ms": round(answer.latency_ms, 3),
+    }
+    if answer.warnings:
+        document["warnings"] = answer.warnings
+    return document
 
 
-def _encode_scored(part: Part) -> Iterator[bytes]:
+def _to_json(value: Any) -> bytes:
+    """JSON has neither NaN nor infinity: they become null."""
+    return to_json(value, inf_nan_mode="null")
+
+
+def _rows_of(version: ReadyVersion, part: Part) -> list[dict[str, Any]]:
+    scored = _scored_rows(version, part)
+    return scored if part.is_flawless else _weave(scored, part)
+
+
+def _scored_rows(version: ReadyVersion, part: Part) -> list[dict[str, Any]]:
     scores = part.scored.scores
-    columns = [_tokens(part.good_ids), _tokens(scores.prediction)]
     if scores.probabilities is None:
-        return map((_ROW + b"}").__mod__, zip(*columns, strict=True))
+        pairs = zip(part.good_ids, scores.prediction, strict=True)
+        return [{"prediction_id": key, "prediction": prediction} for key, prediction in pairs]
     rows = scores.probabilities.tolist()
-    classes = scores.classes or tuple(range(len(rows[0])))
-    columns += [*_split_columns(rows), _tokens(list(map(max, rows)))]
-    return map(_row_template(classes, tuple(map(type, classes))).__mod__, zip(*columns, strict=True))
+    names = version.class_names or tuple(map(str, range(len(rows[0]))))
+    return [
+        {
+            "prediction_id": key,
+            "prediction": prediction,
+            "probabilities": dict(zip(names, row, strict=True)),
+            "confidence": max(row),
+        }
+        for key, prediction, row in zip(part.good_ids, scores.prediction, rows, strict=True)
+    ]
 
 
-def _split_columns(rows: list[list[float]]) -> Iterator[list[bytes]]:
-    flat, width = _tokens(list(chain.from_iterable(rows))), len(rows[0])
-    return (flat[i::width] for i in range(width))
-
-
-@lru_cache(maxsize=1024)
-def _row_template(classes: tuple[Any, ...], _kinds: tuple[type, ...]) -> bytes:
-    """Where the tokens of one row go: its id, prediction, one probability for each class, and confidence.
-
-    The kinds tell the cache apart what Python holds to be equal: classes 0 and 1, and classes false and true.
-    """
-    names = (to_json(name if isinstance(name, str) else to_json(name).decode()) for name in classes)
-    probabilities = b",".join(name.replace(b"%", b"%%") + b":%b" for name in names)
-    return _ROW + b',"probabilities":{' + probabilities + b'},"confidence":%b}'
-
-
-def _tokens(values: Sequence[Any]) -> list[bytes]:
-    """Each value as JSON; NaN and infinity, which JSON has not, as null."""
-    if not values:
-        return []
-    if set(map(type, values)) <= _PLAIN_TYPES:
-        return to_json(values, inf_nan_mode="null")[1:-1].split(b",")
-    return [to_json(value, inf_nan_mode="null") for value in values]
-
-
-def _weave(scored: list[bytes], part: Part) -> list[bytes]:
+def _weave(scored: list[dict[str, Any]], part: Part) -> list[dict[str, Any]]:
     """The rows at their positions in the request, those without an answer with what is wrong with them."""
-    rows = [b""] * part.rows.count
-    for position, row in zip(part.rows.good, scored, strict=True):
-        rows[position] = row
+    rows = dict(zip(part.rows.good, scored, strict=True))
     for position, error in part.errors():
-        rows[position] = to_json({"prediction_id": part.ids[position], "prediction": None, "error": error})
-    return rows
+        rows[position] = {"prediction_id": part.ids[position], "prediction": None, "error": error}
+    return [rows[position] for position in range(part.rows.count)]

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from prometheus_client import Counter, Histogram
 
+from app.runtimes.schema import Label
 from app.serving.answers import PredictAnswer
 
 _LATENCY_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -28,18 +29,17 @@ def count_answer(answer: PredictAnswer) -> None:
     """Count an answer's rows by class, and its latency."""
     model_id = answer.version.model_id
     _latency_of(model_id)(answer.latency_ms / 1000)
-    has_classes = answer.version.signature.classes is not None
     for part in answer.parts:
         predictions = part.scored.answers()
-        if has_classes:
-            for prediction, count in Tally(predictions).items():
-                _counter_of(model_id, str(prediction))(count)
-        else:
+        if answer.version.signature.classes is None:
             _counter_of(model_id, _NOT_A_CLASS)(len(predictions))
+            continue
+        for prediction, count in Tally(predictions).items():
+            _counter_of(model_id, prediction)(count)
 
 
-@lru_cache(maxsize=4096)
-def _counter_of(model_id: str, prediction_class: str) -> Callable[[float], None]:
+@lru_cache(maxsize=4096, typed=True)
+def _counter_of(model_id: str, prediction_class: Label) -> Callable[[float], None]:
     return PREDICTIONS.labels(model_id, prediction_class).inc
 
 

@@ -2,28 +2,61 @@
 
 import asyncio
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from operator import itemgetter
 from typing import Any
+from uuid import UUID
 
 from app.core.access import Caller, Role, RoleTooLow, admit
 from app.core.config import Settings
 from app.core.ids import new_ids
 from app.runtimes.cache import ModelCache, ReadyVersion
 from app.runtimes.errors import DeadlinePassed
+from app.runtimes.rows import Rows
 from app.serving.answers import Part, PredictAnswer, PredictRequest
+from app.serving.dialects import Envelope
 from app.serving.errors import NothingScored, UnknownArm
 from app.serving.figures import count_answer
 from app.serving.journal import Journal
 from app.serving.lines import Line, Lines
-from app.serving.readers import Readers
+from app.serving.readers import Readers, is_small
 from app.serving.shadows import Shadows
-from app.serving.sources import SmallBody, Source, is_small
 from app.traffic.live import Choice
 
-PART_ROWS = 2000  # what is scored, encoded and recorded between two turns of the event loop: 10 ms
+PART_CELLS = 60_000  # what is taken over, encoded and recorded between two turns of the event loop: 10 ms
 TOLD_ERRORS = 20
+
+
+@dataclass(slots=True)
+class _Target:
+    """Who answers a request, and by when."""
+
+    line: Line
+    choice: Choice
+    version: ReadyVersion
+    request: PredictRequest
+    envelope: Envelope
+    entity_id: str | None
+    began: float
+    deadline: float
+
+    def answer(self, parts: list[Part], warnings: Sequence[str]) -> PredictAnswer:
+        return PredictAnswer(
+            version=self.version,
+            revision=self.line.route.revision,
+            arm=self.choice.arm or None,
+            propensity=self.choice.propensity,
+            environment=self.envelope.environment,
+            caller=self.request.caller.name,
+            request_id=self.envelope.request_id or self.request.request_id,
+            entity_id=self.entity_id,
+            parts=parts,
+            warnings=warnings,
+            latency_ms=(time.monotonic() - self.began) * 1000,
+        )
 
 
 class Predictor:
@@ -58,60 +91,52 @@ class Predictor:
         admit(request.caller, Role.CALLER, request.reference)
         began = time.monotonic()
         if is_small(request.body):
-            small = SmallBody(request.body, request.dialect, max_rows=self._max_rows)
-            return await self._predict_from(small, request, began)
-        lent = self._readers.lend(
-            request.body,
-            request.dialect,
-            max_rows=self._max_rows,
-            deadline=began + self._deadline_seconds,
-        )
-        async with lent as large:
-            return await self._predict_from(large, request, began)
+            return await self._predict_small(request, began)
+        return await self._predict_large(request, began)
 
-    async def _predict_from(self, source: Source, request: PredictRequest, began: float) -> PredictAnswer:
-        envelope = await source.open()
+    async def _predict_small(self, request: PredictRequest, began: float) -> PredictAnswer:
+        payload = request.dialect.decode(request.body)
+        target = await self._aim(request, request.dialect.read_envelope(payload), began)
+        read_rows = partial(request.dialect.read_rows, payload, max_rows=self._max_rows)
+        rows = read_rows(target.version.signature)
+        answer = target.answer([await self._score(target, rows)], rows.warnings)
+        await self._seal(answer, target.line)
+        if target.line.route.shadows:
+            self._shadows.offer(answer, target.line, read_rows)
+        return answer
+
+    async def _predict_large(self, request: PredictRequest, began: float) -> PredictAnswer:
+        deadline = began + self._deadline_seconds
+        async with self._readers.lend(request.body, request.dialect, deadline=deadline) as body:
+            target = await self._aim(request, await body.open(), began)
+            rows = await body.read(target.version.signature, max_rows=self._max_rows)
+            step = max(1, PART_CELLS // len(target.version.signature.inputs))
+            parts = [
+                await self._score(target, await body.window(start, min(start + step, rows.count)))
+                for start in range(0, rows.count, step)
+            ]
+        answer = target.answer(parts, rows.warnings)
+        await self._seal(answer, target.line)
+        self._shadows.offer(answer, target.line)
+        return answer
+
+    async def _aim(self, request: PredictRequest, envelope: Envelope, began: float) -> _Target:
         line = await self._lines.resolve(request.reference, envelope.environment)
         entity_id = envelope.entity_id or request.entity_id
         choice = _choose(line, envelope.arm, entity_id, request.caller)
-        version = await self._get_ready(choice, began)
-        rows = await source.read(version.signature)
-        parts = [
-            await self._score_part(source, version, start, min(start + PART_ROWS, rows.count), began)
-            for start in range(0, rows.count, PART_ROWS)
-        ]
-        answer = PredictAnswer(
-            version=version,
-            revision=line.route.revision,
-            arm=choice.arm or None,
-            propensity=choice.propensity,
-            environment=envelope.environment,
-            caller=request.caller.name,
-            request_id=envelope.request_id or request.request_id,
-            entity_id=entity_id,
-            parts=parts,
-            warnings=rows.warnings,
-            latency_ms=(time.monotonic() - began) * 1000,
-        )
-        await self._seal(answer, line)
-        self._shadows.offer(answer, line, source)
-        return answer
+        deadline = began + self._deadline_seconds
+        version = self._cache.find_ready(choice.version_id) or await self._load(choice.version_id, deadline)
+        return _Target(line, choice, version, request, envelope, entity_id, began, deadline)
 
-    async def _get_ready(self, choice: Choice, began: float) -> ReadyVersion:
-        ready = self._cache.find_ready(choice.version_id)
-        if ready is not None:
-            return ready
+    async def _load(self, version_id: UUID, deadline: float) -> ReadyVersion:
         try:
-            async with asyncio.timeout(began + self._deadline_seconds - time.monotonic()):
-                return await self._cache.get_ready(choice.version_id)
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await self._cache.get_ready(version_id)
         except TimeoutError:
             raise DeadlinePassed from None
 
-    async def _score_part(
-        self, source: Source, version: ReadyVersion, start: int, stop: int, began: float
-    ) -> Part:
-        rows = await source.window(start, stop)
-        scored = await version.batcher.score(rows, deadline=began + self._deadline_seconds)
+    async def _score(self, target: _Target, rows: Rows) -> Part:
+        scored = await target.version.batcher.score(rows, deadline=target.deadline)
         return Part(rows, scored, new_ids(rows.count))
 
     async def _seal(self, answer: PredictAnswer, line: Line) -> None:

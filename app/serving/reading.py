@@ -8,6 +8,7 @@ import os
 import pickle
 import struct
 import sys
+from bisect import bisect_left
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -15,7 +16,6 @@ from app.core.errors import Refusal
 from app.runtimes.rows import Rows
 from app.runtimes.schema import Signature
 from app.serving.dialects import Dialect, Envelope
-from app.serving.sources import cut_window
 
 LENGTH = struct.Struct("!Q")
 
@@ -40,6 +40,14 @@ class Reading:
 
     def window(self, start: int, stop: int) -> Rows:
         return cut_window(self._rows, start, stop)
+
+
+def cut_window(rows: Rows, start: int, stop: int) -> Rows:
+    """The rows at these positions of a request, good and bad, counted from the window's own beginning."""
+    first, last = bisect_left(rows.good, start), bisect_left(rows.good, stop)
+    good = [position - start for position in rows.good[first:last]]
+    bad = {i - start: rows.errors[i] for i in range(start, stop) if i in rows.errors}
+    return replace(rows.slice(first, last), count=stop - start, good=good, errors=bad)
 
 
 def pack(message: Any) -> bytes:

@@ -3,19 +3,22 @@
 import asyncio
 import random
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from app.core.errors import Refusal
 from app.core.ids import new_ids
 from app.runtimes.cache import ModelCache, ReadyVersion
 from app.runtimes.rows import Rows
+from app.runtimes.schema import Signature
 from app.serving.answers import Part, PredictAnswer
 from app.serving.errors import ColumnsDiffer
 from app.serving.figures import SHADOWS_DROPPED
 from app.serving.journal import Journal
 from app.serving.lines import Line
-from app.serving.sources import SmallBody, Source
 from app.traffic.rules import Shadow
+
+Reread = Callable[[Signature], Rows]
 
 
 class Shadows:
@@ -31,8 +34,11 @@ class Shadows:
         self._waiting_rows = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def offer(self, answer: PredictAnswer, line: Line, source: Source) -> None:
-        """Have an answered request scored by its route's shadows as well, if there is room."""
+    def offer(self, answer: PredictAnswer, line: Line, reread: Reread | None = None) -> None:
+        """Have an answered request scored by its route's shadows as well, if there is room.
+
+        `reread` reads the body's rows again, for a shadow that takes other columns than who answered.
+        """
         for shadow in line.route.shadows:
             if random.random() >= shadow.share:  # noqa: S311 - a sample, not a secret
                 continue
@@ -40,7 +46,7 @@ class Shadows:
                 SHADOWS_DROPPED.inc()
                 continue
             self._waiting_rows += answer.rows
-            task = asyncio.create_task(self._follow(shadow, answer, line, source))
+            task = asyncio.create_task(self._follow(shadow, answer, line, reread))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -49,23 +55,24 @@ class Shadows:
         while self._tasks:
             await asyncio.gather(*self._tasks)
 
-    async def _follow(self, shadow: Shadow, answer: PredictAnswer, line: Line, source: Source) -> None:
+    async def _follow(self, shadow: Shadow, answer: PredictAnswer, line: Line, reread: Reread | None) -> None:
         try:
             version = await self._cache.get_ready(shadow.version_id)
-            await self._journal.record(await self._score(version, shadow, answer, source), line)
+            rows = _rows_for(version, answer, reread)
+            await self._journal.record(await self._score(version, shadow, answer, rows), line)
         except Refusal:
             SHADOWS_DROPPED.inc()
         finally:
             self._waiting_rows -= answer.rows
 
     async def _score(
-        self, version: ReadyVersion, shadow: Shadow, answer: PredictAnswer, source: Source
+        self, version: ReadyVersion, shadow: Shadow, answer: PredictAnswer, batches: Sequence[Rows]
     ) -> PredictAnswer:
-        began = time.perf_counter()
-        deadline = time.monotonic() + self._deadline_seconds
+        began = time.monotonic()
+        deadline = began + self._deadline_seconds
         parts = [
             Part(rows, await version.batcher.score(rows, deadline=deadline), new_ids(rows.count))
-            for rows in await _rows_for(version, answer, source)
+            for rows in batches
         ]
         return replace(
             answer,
@@ -73,15 +80,14 @@ class Shadows:
             arm=None,
             propensity=shadow.share,
             parts=parts,
-            latency_ms=(time.perf_counter() - began) * 1000,
+            latency_ms=(time.monotonic() - began) * 1000,
             is_shadow=True,
         )
 
 
-async def _rows_for(version: ReadyVersion, answer: PredictAnswer, source: Source) -> list[Rows]:
-    """The request's rows as the shadow takes them: read again where it takes other columns than who answered."""
+def _rows_for(version: ReadyVersion, answer: PredictAnswer, reread: Reread | None) -> list[Rows]:
     if version.signature.inputs == answer.version.signature.inputs:
         return [part.rows for part in answer.parts]
-    if not isinstance(source, SmallBody):
+    if reread is None:
         raise ColumnsDiffer
-    return [await source.read(version.signature)]
+    return [reread(version.signature)]

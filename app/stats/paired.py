@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtr, ndtr
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,8 @@ def compare_errors(candidate_wrong: ArrayLike, champion_wrong: ArrayLike) -> Pai
     >>> compare_errors([True] * 9 + [False], [False] * 9 + [True]).p_value
     0.0107421875
     """
+    from scipy.special import bdtr  # noqa: PLC0415 - heavy, and not needed to start the service
+
     candidate, champion = _aligned(candidate_wrong, champion_wrong, np.bool_)
     only_candidate = int(np.sum(candidate & ~champion))
     discordant = only_candidate + int(np.sum(champion & ~candidate))
@@ -61,6 +62,8 @@ def compare_losses(candidate_loss: ArrayLike, champion_loss: ArrayLike) -> Paire
     >>> worse.p_value < 0.01, worse.candidate
     (True, 2.75)
     """
+    from scipy.special import ndtr  # noqa: PLC0415 - as above
+
     candidate, champion = _aligned(candidate_loss, champion_loss, np.float64)
     if candidate.size < 2:
         raise ValueError("two rows at least are needed to tell a difference from noise")

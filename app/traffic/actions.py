@@ -15,10 +15,11 @@ from app.core.database import Actor
 from app.core.facts import announce
 from app.core.ids import new_id
 from app.core.notify import notify
+from app.registry.lifecycle import place_hold, release_hold
 from app.registry.queries import get_model_by_id
 from app.traffic.errors import BadRoute, RouteMoved, RouteRaced
 from app.traffic.facts import RouteChanged
-from app.traffic.queries import arms_of, find_current
+from app.traffic.queries import arms_of, find_current, versions_of
 from app.traffic.rules import UNOWNED, Arm, Shadow, carry_over, check_arms, check_shadows, rebalance
 from app.traffic.tables import Route, RouteRevision
 
@@ -51,6 +52,7 @@ async def append_revision(
     revision = _revision_row(session, route, arms, shadows, before)
     revision.kind, revision.reason = kind, reason
     session.add(revision)
+    await _hold(session, environment, before, revision)
     weights = {arm.name: arm.weight for arm in arms}
     announce(session, RouteChanged(route.model_name, environment, route.revision, kind, weights, reason))
     await notify(session, CHANNEL, f"{model_id} {environment}")
@@ -124,6 +126,17 @@ def _revision_row(
         actor=actor.name,
         at=clock.now(),
     )
+
+
+async def _hold(
+    session: AsyncSession, environment: str, before: RouteRevision | None, after: RouteRevision
+) -> None:
+    """Keep what the route names from being archived or deleted, and let go of what it names no more."""
+    named, were = versions_of(after), versions_of(before) if before else frozenset()
+    for version_id in sorted(were - named):
+        await release_hold(session, version_id, f"route {environment}")
+    for version_id in sorted(named - were):
+        await place_hold(session, version_id, f"route {environment}")
 
 
 def _owners(arms: Sequence[Arm], before: RouteRevision | None) -> list[Any]:

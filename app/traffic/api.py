@@ -3,14 +3,16 @@
 from typing import Annotated, Any
 
 from fastapi import Header, Path, Query, Response
+from pydantic import AfterValidator
 
 from app.core.access import Role, allows
 from app.core.edge import Reads, Writes, room
 from app.core.errors import FieldProblem
 from app.core.paging import Page, Paged
 from app.core.problems import problems
+from app.core.wire import storable
 from app.registry.errors import BadReference, ModelNotFound, VersionNotFound
-from app.registry.queries import get_model, get_named_version, read_reference
+from app.registry.queries import find_champion, get_model, get_named_version, read_reference
 from app.traffic import errors, queries
 from app.traffic.actions import append_revision
 from app.traffic.answers import answer_revisions
@@ -19,7 +21,7 @@ from app.traffic.schemas import RevisionOut, RouteOrder
 
 router = room("/models", "traffic")
 ModelId = Annotated[str, Path(description="A model's name.", examples=["breast-cancer"])]
-Environment = Annotated[str, Query(max_length=128)]
+Environment = Annotated[str, AfterValidator(storable), Query(max_length=128)]
 IfMatch = Annotated[str | None, Header(description="The revision that the caller has seen, as ETag gave it.")]
 
 
@@ -95,6 +97,7 @@ async def set_route(
         Shadow(await _version_id(session, model.id, shadow.model_id), shadow.share)
         for shadow in order.shadows
     ]
+    await _require_champion(session, model, order.environment, arms)
     await append_revision(
         session,
         model.id,
@@ -106,6 +109,16 @@ async def set_route(
         expected=read_if_match(if_match),
     )
     return await get_route(model_id, response, session, order.environment)  # type: ignore[arg-type]
+
+
+async def _require_champion(session: Writes, model: Any, environment: str, arms: list[Arm]) -> None:
+    champion = await find_champion(session, model.id, environment)
+    if champion is None:
+        raise errors.NoRoute(model.name, environment)
+    if not any(arm.version_id == champion.id and arm.weight > 0 for arm in arms):
+        raise errors.BadRoute(
+            "arms", f"{champion.model_reference} is in production and keeps a share; promote another instead"
+        )
 
 
 async def _version_id(session: Writes, model_id: Any, reference: str) -> Any:

@@ -31,6 +31,11 @@ def arms_of(revision: RouteRevision) -> tuple[Arm, ...]:
     return tuple(Arm(arm["name"], UUID(arm["version_id"]), arm["weight"]) for arm in revision.arms)
 
 
+def versions_of(revision: RouteRevision) -> frozenset[UUID]:
+    """Every version that a revision names, shadows included."""
+    return frozenset(UUID(named["version_id"]) for named in (*revision.arms, *revision.shadows))
+
+
 def state_of(route: Route, revision: RouteRevision) -> RouteState:
     """A route's row and one of its revisions as a value."""
     return RouteState(

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from making_artifacts import chunks_of, files_under, regular, sha256, special, tar_of, tar_with, zip_of
+from tests.artifacts.making_artifacts import chunks_of, files_under, regular, sha256, special, tar_of, tar_with, zip_of
 
 from app.artifacts.archives import ArchiveLimits
 from app.artifacts.errors import FileNameTaken, UnsafeArchive, UnsafeFileName

@@ -6,7 +6,7 @@ import socket
 
 import boto3
 import pytest
-from making_artifacts import GREETING, read, sha256, staged_files
+from tests.artifacts.making_artifacts import GREETING, read, sha256, staged_files
 from moto.server import ThreadedMotoServer
 from obstore.store import AzureStore, GCSStore, S3Store
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from making_artifacts import files_under, may_mount, staged_files, tiny_disk
+from tests.artifacts.making_artifacts import files_under, may_mount, staged_files, tiny_disk
 
 from app.artifacts.cache import ArtifactCache
 from app.artifacts.errors import CorruptArtifact, SignatureMismatch, StorageFull

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from making_artifacts import GREETING, chunks_of, files_under, may_mount, sha256, tiny_disk
+from tests.artifacts.making_artifacts import GREETING, chunks_of, files_under, may_mount, sha256, tiny_disk
 
 from app.artifacts.errors import (
     FileNameTaken,

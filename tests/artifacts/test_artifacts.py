@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from making_artifacts import GREETING, files_under, may_mount, read, sha256, staged_files, tiny_disk
+from tests.artifacts.making_artifacts import GREETING, files_under, may_mount, read, sha256, staged_files, tiny_disk
 
 from app.artifacts.encryption import MAGIC
 from app.artifacts.errors import (

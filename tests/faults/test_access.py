@@ -68,6 +68,7 @@ class Service:
             revoked = await make_key(session, name="revoked", role=Role.ADMIN)
             await revoke_key(session, revoked.row.id)
         self.keys |= {"limited": limited.text, "revoked": revoked.text}
+        await self.app.state.authenticate.refresh()
 
     async def status(self, method, path, authorization=None):
         """How a request with an empty body is answered; only the head is waited for, since streams have no end."""

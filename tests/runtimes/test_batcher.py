@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from stand_in_models import Busy, Doubling, Gated, rows_of
+from tests.runtimes.stand_in_models import Busy, Doubling, Gated, rows_of
 
 from app.runtimes.batcher import Batcher
 from app.runtimes.errors import DeadlinePassed, QueueFull

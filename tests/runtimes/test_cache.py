@@ -6,7 +6,7 @@ from collections import Counter
 from uuid import UUID
 
 import pytest
-from stand_in_models import ONE_NUMBER, Busy, Doubling, rows_of
+from tests.runtimes.stand_in_models import ONE_NUMBER, Busy, Doubling, rows_of
 
 from app.runtimes.cache import LoadedVersion, ModelCache, Phase
 from app.runtimes.errors import BrokenArtifact, ModelNotReady

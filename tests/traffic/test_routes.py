@@ -19,8 +19,7 @@ from tests.conftest import TESTER
 @pytest.fixture
 async def versions(database):
     async with database.writes(TESTER) as session:
-        made = [await make.version(session) for _ in range(2)]
-    return made
+        return [await make.version(session) for _ in range(2)]
 
 
 async def change(database, arms, **options):

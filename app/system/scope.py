@@ -1,0 +1,31 @@
+"""Questions about the service as a whole are not for keys that are limited to some models."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Depends, Request
+
+from app.core.access import caller_of
+from app.core.errors import Forbidden
+from app.core.keys import EVERY_MODEL
+
+
+@dataclass(eq=False)
+class KeyTooNarrow(Forbidden):
+    """The key is limited to some models, and this concerns all of them."""
+
+    models: list[str]
+
+    def detail(self) -> str:
+        return f"This needs a key for every model; the key that was used is for {', '.join(self.models)}."
+
+
+async def _require_every_model(request: Request) -> None:
+    caller = caller_of(request)
+    if not set(EVERY_MODEL) <= set(caller.models):
+        raise KeyTooNarrow(list(caller.models))
+
+
+def for_every_model() -> Any:
+    """`dependencies=[allows(Role.OPERATOR), for_every_model()]`: refuse keys that are limited to some models."""
+    return Depends(_require_every_model)

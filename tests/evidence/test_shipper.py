@@ -1,0 +1,236 @@
+"""D11: every frame of every spool reaches the log exactly once; what can't is set aside and holds up nothing."""
+
+import asyncio
+import json
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from app.core.database import Database
+from app.core.ids import new_id, new_ids
+from app.evidence import shipper as shipping
+from app.evidence.backlog import examine_log, measure_backlog
+from app.evidence.frames import encode_frame
+from app.evidence.segments import SUFFIX
+from app.evidence.shipper import Shipper, ship_forever
+from tests.conftest import TESTER
+from tests.evidence.making import (
+    count,
+    log_requests,
+    logged_ids,
+    open_spool,
+    scored_request,
+    ship_all,
+    some_ids,
+    spool_requests,
+)
+
+
+def segments_in(root):
+    return sorted(root.glob(f"*/*{SUFFIX}"))
+
+
+def set_aside_in(root):
+    return [json.loads(path.read_text()) for path in sorted((root / "quarantine").glob("*.json"))]
+
+
+async def position_of(database: Database):
+    async with database.reads() as session:
+        return (await session.execute(text("SELECT * FROM spool_position"))).one()
+
+
+async def test_everything_about_a_prediction_reaches_the_log(database, tmp_path):
+    scored = scored_request(2, features=[["red", 3], [None, 4]], failures={1: "too hot"}, entity_id="e-1")
+    refused_id = new_id()
+    scored.refused = [(refused_id, [{"column": "x0", "problem": "is null"}])]
+    await log_requests(database, tmp_path, scored)
+    async with database.reads() as session:
+        rows = {row.id: row for row in await session.execute(text("SELECT * FROM prediction"))}
+    good, failed, refused = rows[scored.ids[0]], rows[scored.ids[1]], rows[refused_id]
+    assert (good.features, good.output, good.probabilities, good.confidence) == (
+        ["red", 3],
+        1,
+        [0.25, 0.75],
+        0.75,
+    )
+    assert (good.model, good.version, good.arm, good.propensity) == ("m", 1, "champion", 0.75)
+    assert (good.request_id, good.caller, good.entity_id, good.latency_ms) == ("r-1", "checkout", "e-1", 1.5)
+    assert (failed.features, failed.output, failed.error) == ([None, 4], None, "too hot")
+    assert (refused.features, refused.error) == (None, [{"column": "x0", "problem": "is null"}])
+    assert good.at.timestamp() * 1000 == pytest.approx(good.id.int >> 80)
+
+
+async def test_a_shipped_segment_is_deleted_once_its_writer_has_closed_it(database, tmp_path):
+    spool = open_spool(tmp_path)
+    spool.append(encode_frame(scored_request()))
+    await ship_all(database, tmp_path)
+    assert len(segments_in(tmp_path)) == 1
+    spool.append(encode_frame(scored_request()))
+    spool.close()
+    await ship_all(database, tmp_path)
+    assert segments_in(tmp_path) == []
+    assert await count(database, "SELECT count(*) FROM prediction") == 2
+
+
+async def test_a_segment_that_comes_back_from_the_dead_is_not_shipped_again(database, tmp_path):
+    spool_requests(tmp_path, scored_request(3))
+    (path,) = segments_in(tmp_path)
+    content = path.read_bytes()
+    await ship_all(database, tmp_path)
+    path.write_bytes(content)
+    await ship_all(database, tmp_path)
+    assert await count(database, "SELECT count(*) FROM prediction") == 3
+    assert segments_in(tmp_path) == []
+
+
+async def test_two_shippers_by_mistake_ship_each_frame_once(database, tmp_path, monkeypatch):
+    monkeypatch.setattr(shipping, "MAX_FRAMES", 7)
+    requests = [scored_request() for _ in range(200)]
+    spool_requests(tmp_path, *requests)
+    await asyncio.gather(*(ship_all(database, tmp_path) for _ in range(3)))
+    assert await logged_ids(database) == sorted(request.ids[0] for request in requests)
+
+
+async def test_frames_of_other_processes_are_shipped_too_dead_or_alive(database, tmp_path):
+    alive = open_spool(tmp_path, "http-1")
+    alive.append(encode_frame(scored_request()))
+    open_spool(tmp_path, "gone").append(encode_frame(scored_request()))
+    await ship_all(database, tmp_path)
+    assert await count(database, "SELECT count(*) FROM prediction") == 2
+    alive.close()
+
+
+async def test_a_damaged_frame_is_skipped_counted_and_kept(database, tmp_path):
+    requests = [scored_request() for _ in range(3)]
+    spool_requests(tmp_path, *requests)
+    (path,) = segments_in(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    await ship_all(database, tmp_path)
+    assert await logged_ids(database) == sorted([requests[0].ids[0], requests[2].ids[0]])
+    position = await position_of(database)
+    assert position.lost_bytes == len(content) // 3
+    assert [piece["reason"] for piece in set_aside_in(tmp_path)] == ["no readable frame"]
+
+
+async def test_a_torn_end_is_dropped_with_its_segment(database, tmp_path):
+    kept = scored_request()
+    spool_requests(tmp_path, kept, scored_request())
+    (path,) = segments_in(tmp_path)
+    path.write_bytes(path.read_bytes()[:-1])
+    await ship_all(database, tmp_path)
+    assert await logged_ids(database) == kept.ids
+    assert segments_in(tmp_path) == []
+    assert set_aside_in(tmp_path) == []
+
+
+async def test_a_frame_that_means_nothing_is_set_aside(database, tmp_path):
+    spool = open_spool(tmp_path)
+    good = scored_request()
+    spool.append(b"\x63 from a future version", encode_frame(good))
+    spool.close()
+    await ship_all(database, tmp_path)
+    assert await logged_ids(database) == good.ids
+    assert (await position_of(database)).quarantined == 1
+    assert len(set_aside_in(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("place", [0, 5, 19])
+async def test_a_frame_that_the_database_refuses_holds_up_nothing(database, tmp_path, place):
+    requests = [scored_request() for _ in range(20)]
+    requests[place].caller = "NUL \0 can't be stored"
+    spool_requests(tmp_path, *requests)
+    await ship_all(database, tmp_path)
+    good = requests[:place] + requests[place + 1 :]
+    assert await logged_ids(database) == sorted(request.ids[0] for request in good)
+    assert [piece["offset"] > 0 for piece in set_aside_in(tmp_path)] == [place > 0]
+    async with database.reads() as session:
+        assert (await measure_backlog(session, tmp_path)).quarantined == 1
+    assert (await examine_log(database, tmp_path)).condition == "degraded"
+
+
+async def test_a_spool_that_can_not_be_read_holds_up_no_other(database, tmp_path):
+    (tmp_path / "broken" / f"{new_id()}{SUFFIX}").mkdir(parents=True)
+    spool_requests(tmp_path, scored_request())
+    with pytest.raises(IsADirectoryError):
+        await Shipper(database, tmp_path).ship_round()
+    assert await count(database, "SELECT count(*) FROM prediction") == 1
+
+
+async def test_frames_of_a_day_long_ago_get_their_partition(database, tmp_path):
+    old = UUID(int=(1_600_000_000_000 << 80) | (new_id().int & ((1 << 80) - 1)))
+    await log_requests(database, tmp_path, scored_request(ids=[old]))
+    assert await count(database, "SELECT count(*) FROM prediction_20200913") == 1
+
+
+async def test_the_backlog_tells_how_much_waits_and_for_how_long(database, tmp_path):
+    spool = open_spool(tmp_path)
+    async with database.reads() as session:
+        assert (await measure_backlog(session, tmp_path)).bytes == 0
+    spool.append(encode_frame(scored_request()))
+    await ship_all(database, tmp_path)
+    hour_ago = UUID(int=new_id().int - (3_600_000 << 80))
+    late = encode_frame(scored_request(ids=[hour_ago]))
+    spool.append(late, late)
+    async with database.reads() as session:
+        backlog = await measure_backlog(session, tmp_path)
+    assert backlog.bytes == 2 * (len(late) + 16)
+    assert backlog.frames == 2
+    assert backlog.oldest_seconds == pytest.approx(3600, abs=5)
+    part = await examine_log(database, tmp_path)
+    assert part.reason.endswith("s behind")
+    spool.close()
+
+
+async def test_shipping_goes_on_by_itself_when_the_database_is_back(database, tmp_path):
+    """Connections are cut and new ones refused for a while, as when the server restarts."""
+    name = database.engine.url.database
+    admin = Database(database.url.replace(f"/{name}", "/postgres"))
+    shipping_task = asyncio.create_task(ship_forever(database, tmp_path, idle_seconds=0.02))
+    spool = open_spool(tmp_path)
+    ids = some_ids(3)
+    spool.append(encode_frame(scored_request(ids=ids[:1])))
+    await until(lambda: has_logged(database, ids[:1]))
+    await run_alone(admin, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    await run_alone(admin, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    spool.append(encode_frame(scored_request(ids=ids[1:])))
+    await asyncio.sleep(0.5)
+    await run_alone(admin, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    async with asyncio.timeout(5):
+        await until(lambda: has_logged(database, ids))
+    shipping_task.cancel()
+    await asyncio.gather(shipping_task, return_exceptions=True)
+    await admin.close()
+    spool.close()
+
+
+async def run_alone(database, statement):
+    async with database.engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.execute(text(statement))
+
+
+async def has_logged(database, ids):
+    return await logged_ids(database) == sorted(ids)
+
+
+async def until(condition):
+    while not await condition():  # noqa: ASYNC110 - what is waited for happens in Postgres
+        await asyncio.sleep(0.02)
+
+
+async def test_rows_and_offset_are_one_transaction(database, tmp_path):
+    requests = [scored_request() for _ in range(4)]
+    spool_requests(tmp_path, *requests)
+    async with database.writes(TESTER) as session:
+        await session.execute(text("ALTER TABLE spool_position ADD CONSTRAINT stuck CHECK (rows < 4)"))
+    with pytest.raises(IntegrityError):
+        await ship_all(database, tmp_path)
+    assert await logged_ids(database) == []
+    async with database.writes(TESTER) as session:
+        await session.execute(text("ALTER TABLE spool_position DROP CONSTRAINT stuck"))
+    await ship_all(database, tmp_path)
+    assert await logged_ids(database) == sorted(request.ids[0] for request in requests)
