@@ -27,6 +27,7 @@ from app.core.secrets import load_secrets
 from app.core.telemetry import RequestLog, configure_logging, tracing
 from app.deployments import api as deployments
 from app.deployments.waiting import SettledDeployments
+from app.evidence import api as evidence
 from app.evidence.spool import Spool
 from app.registry import api as registry
 from app.registry.gates import Gatekeeper
@@ -50,6 +51,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     deployments.verbs,
     deployments.router,
     traffic.router,
+    evidence.router,
     registry.router,
 )
 FORMS = re.compile(r"/api(/v1)?/models(/register)?")

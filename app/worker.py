@@ -11,14 +11,21 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy.exc import DBAPIError
 
+from app.artifacts.store import open_artifact_store
+from app.artifacts.uploads import sweep_staging
+from app.core import clock
 from app.core.config import Settings
 from app.core.database import Database
 from app.core.facts import seal_facts
-from app.core.jobs import CHANNEL, WORKER, Handler, enqueue, work_on
+from app.core.idempotency import drop_old_receipts
+from app.core.jobs import CHANNEL, WORKER, Claim, Handler, enqueue, work_on
 from app.core.locks import leadership
 from app.core.notify import Notifications
+from app.core.replicas import forget_dead_replicas
 from app.core.telemetry import configure_logging
 from app.deployments import jobs as deployments
+from app.evidence import jobs as evidence
+from app.evidence.jobs import KEEP_LOG_DAYS
 from app.evidence.shipper import ship_forever
 from app.reactions import REACTIONS
 
@@ -28,6 +35,8 @@ SEAL_SECONDS = 0.25
 AWAY_SECONDS = 1.0
 JOBS_AT_ONCE = 4
 HOURLY = 3600
+SWEEP = "sweep"
+UPKEEP = (SWEEP, KEEP_LOG_DAYS)
 
 
 async def run_worker(settings: Settings) -> None:
@@ -51,8 +60,16 @@ async def run_worker(settings: Settings) -> None:
 
 def job_handlers(settings: Settings) -> Mapping[str, Handler]:
     """Every kind of job and who does it."""
-    del settings
-    return {**deployments.HANDLERS}
+
+    async def sweep(claim: Claim) -> None:
+        """Drop what nobody asks for any more: old receipts, dead replicas, uploads that were cut off."""
+        async with claim.database.writes(WORKER) as session:
+            await drop_old_receipts(session)
+            await forget_dead_replicas(session)
+        await asyncio.to_thread(sweep_staging, settings.base_path, clock.now())
+        await asyncio.to_thread(open_artifact_store(settings).sweep_partial_writes, clock.now())
+
+    return {SWEEP: sweep, **deployments.HANDLERS, **evidence.job_handlers(settings)}
 
 
 async def persist(name: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -78,14 +95,14 @@ async def keep_time(database: Database) -> None:
     """While this worker leads, queue what is due by the clock; another takes over when it ends."""
     async with leadership(database.engine, "clock") as lost:
         log.info("leading")
-        clock = AsyncIOScheduler(timezone=UTC)
-        clock.add_job(queue_upkeep, IntervalTrigger(seconds=HOURLY), [database], next_run_time=None)
-        clock.start()
+        scheduler = AsyncIOScheduler(timezone=UTC)
+        scheduler.add_job(queue_upkeep, IntervalTrigger(seconds=HOURLY), [database])
+        scheduler.start()
         try:
             await queue_upkeep(database)
             await lost.wait()
         finally:
-            clock.shutdown(wait=False)
+            scheduler.shutdown(wait=False)
 
 
 async def queue_upkeep(database: Database) -> None:
@@ -93,9 +110,6 @@ async def queue_upkeep(database: Database) -> None:
     async with database.writes(WORKER) as session:
         for kind in UPKEEP:
             await enqueue(session, kind, {}, dedupe_key=kind)
-
-
-UPKEEP: tuple[str, ...] = ()
 
 
 def main() -> None:

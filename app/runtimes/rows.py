@@ -125,6 +125,7 @@ def _read_ordered(table: Sequence[Sequence[Any]], signature: Signature, warnings
     if not signature.is_numeric:
         return _read_mixed(table, signature, warnings)
     matrix = _to_matrix(table, holds_nulls=NoneType in kinds)
+    # One pass: NaN, infinity and overflow all end here, and unlike a sum it warns of none of them.
     if not (isfinite(np.vdot(matrix, matrix)) or _only_nulls_are_nan(table, matrix)):
         return None
     return Rows(len(table), range(len(table)), table, matrix, {}, warnings, {})

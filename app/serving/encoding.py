@@ -22,7 +22,7 @@ async def encode_answer(answer: PredictAnswer) -> bytes:
 
 
 def _document(answer: PredictAnswer, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    document = {
+    document: dict[str, Any] = {
         "model_id": answer.version.model_id,
         "revision": answer.revision,
         "predictions": rows,

@@ -9,12 +9,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from app.core.database import Database
-from app.core.ids import new_id, new_ids
+from app.core.ids import new_id
 from app.evidence import shipper as shipping
 from app.evidence.backlog import examine_log, measure_backlog
 from app.evidence.frames import encode_frame
 from app.evidence.segments import SUFFIX
-from app.evidence.shipper import Shipper, ship_forever
+from app.evidence.shipper import Shipper
 from tests.conftest import TESTER
 from tests.evidence.making import (
     count,
@@ -23,7 +23,6 @@ from tests.evidence.making import (
     open_spool,
     scored_request,
     ship_all,
-    some_ids,
     spool_requests,
 )
 
@@ -183,43 +182,6 @@ async def test_the_backlog_tells_how_much_waits_and_for_how_long(database, tmp_p
     part = await examine_log(database, tmp_path)
     assert part.reason.endswith("s behind")
     spool.close()
-
-
-async def test_shipping_goes_on_by_itself_when_the_database_is_back(database, tmp_path):
-    """Connections are cut and new ones refused for a while, as when the server restarts."""
-    name = database.engine.url.database
-    admin = Database(database.url.replace(f"/{name}", "/postgres"))
-    shipping_task = asyncio.create_task(ship_forever(database, tmp_path, idle_seconds=0.02))
-    spool = open_spool(tmp_path)
-    ids = some_ids(3)
-    spool.append(encode_frame(scored_request(ids=ids[:1])))
-    await until(lambda: has_logged(database, ids[:1]))
-    await run_alone(admin, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-    await run_alone(admin, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
-    spool.append(encode_frame(scored_request(ids=ids[1:])))
-    await asyncio.sleep(0.5)
-    await run_alone(admin, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-    async with asyncio.timeout(5):
-        await until(lambda: has_logged(database, ids))
-    shipping_task.cancel()
-    await asyncio.gather(shipping_task, return_exceptions=True)
-    await admin.close()
-    spool.close()
-
-
-async def run_alone(database, statement):
-    async with database.engine.connect() as connection:
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await connection.execute(text(statement))
-
-
-async def has_logged(database, ids):
-    return await logged_ids(database) == sorted(ids)
-
-
-async def until(condition):
-    while not await condition():  # noqa: ASYNC110 - what is waited for happens in Postgres
-        await asyncio.sleep(0.02)
 
 
 async def test_rows_and_offset_are_one_transaction(database, tmp_path):

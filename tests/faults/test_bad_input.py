@@ -10,13 +10,11 @@ from sqlalchemy import text
 from app.core.config import Settings
 from app.core.database import Base, Database
 from app.main import create_app
-from tests.conftest import TESTER, client_of, with_database
-from tests.conftest import run_sql
+from tests.conftest import client_of, run_sql, running, with_database
 from tests.real_models import bring_to_production, instances, register
-from tests.working import working
 
 SOME_ID = str(UUID(int=7 << 76 | 2 << 62))
-FLEETING = {"replica", "preparation"}  # a process's signs of life, not its callers' changes
+FLEETING = {"replica", "preparation", "job", "fact", "seal"}  # what processes write on their own account
 JSON = {"content-type": "application/json"}
 HUGE = "x" * 1_000_000
 RAW = (
@@ -122,10 +120,9 @@ async def house(postgres_url, template, tmp_path_factory):
     await run_sql(postgres_url, "DROP DATABASE IF EXISTS bad_input", f"CREATE DATABASE bad_input TEMPLATE {template}")
     url = with_database(postgres_url, "bad_input")
     settings = Settings(database_url=url, base_path=tmp_path_factory.mktemp("bad"), log_level="error")
-    app, database = create_app(settings), Database(url)
-    async with app.router.lifespan_context(app), client_of(app) as client:
-        async with working(settings):
-            await bring_to_production(client, "bc")
+    database = Database(url)
+    async with running(settings) as app, client_of(app) as client:
+        await bring_to_production(client, "bc")
         assert (await register(client, "bc", seed=1)).status_code == 201
         yield House(client, database)
     await database.close()

@@ -1,0 +1,1 @@
+"""The doors for clients of other model servers: the Open Inference Protocol v2 and `/invocations`."""

@@ -1,0 +1,133 @@
+"""Why a request of these doors is refused, beyond what serving itself refuses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from app.core.errors import Invalid, Malformed, NotFound, Refusal
+
+MOST_NAMED = 20  # rows, columns or models that a message names
+
+
+def name_some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are.
+
+    >>> name_some(["a", "b"])
+    "'a', 'b'"
+    """
+    shown = ", ".join(map(repr, names[:MOST_NAMED]))
+    return shown if len(names) <= MOST_NAMED else f"{shown} and {len(names) - MOST_NAMED} more"
+
+
+@dataclass(eq=False)
+class BadTensor(Invalid):
+    """An input tensor is wrong."""
+
+    input: str
+    problem: str
+
+    def detail(self) -> str:
+        return f"input {self.input!r} {self.problem}"
+
+
+@dataclass(eq=False)
+class BadElement(Invalid):
+    """An element of an input tensor is wrong."""
+
+    input: str
+    index: list[int]
+    problem: str
+    expected: str
+    got: str
+
+    def detail(self) -> str:
+        return f"input {self.input!r}, index {self.index} {self.problem}: expected {self.expected}, got {self.got}"
+
+
+@dataclass(eq=False)
+class UnknownOutput(Invalid):
+    """The model gives no such output."""
+
+    output: str
+    outputs: list[str]
+
+    def detail(self) -> str:
+        return f"the model gives no output {self.output!r}; it gives {name_some(self.outputs)}"
+
+
+@dataclass(eq=False)
+class BadRow(Invalid):
+    """A row does not fit the model's signature, and so no row of the request was scored."""
+
+    row: int
+    column: str | None
+    problem: str
+    expected: str
+    bad_rows: int
+
+    def detail(self) -> str:
+        what = "" if self.column is None else f", column {self.column!r}"
+        more = f"; {self.bad_rows} rows are bad" if self.bad_rows > 1 else ""
+        return f"row {self.row}{what} {self.problem}: expected {self.expected}{more}"
+
+
+@dataclass(eq=False)
+class RowsNotScored(Invalid):
+    """The model could not score some of the rows, and this protocol has no answer for a part of them."""
+
+    rows: list[int]
+
+    def detail(self) -> str:
+        rows = ", ".join(map(str, self.rows[:MOST_NAMED]))
+        return f"the model could not score all rows, beginning with {rows}; POST /api/models/…/predict tells of each row"
+
+
+class BinaryTensors(Refusal):
+    """Tensors travel as JSON here: the binary data extension is not supported."""
+
+    status: ClassVar[int] = 501
+
+
+class RepositoryControl(Refusal):
+    """Models are not loaded and unloaded one by one: a promotion loads them, and a rollback or a replacement lets them go."""
+
+    status: ClassVar[int] = 501
+
+
+@dataclass(eq=False)
+class NoModelServes(NotFound):
+    """No model is in production."""
+
+    def detail(self) -> str:
+        return "no model is in production; promote one, or name a version as ?model=name:3"
+
+
+@dataclass(eq=False)
+class ModelNotNamed(Malformed):
+    """Several models are in production, and the request names none."""
+
+    models: list[str]
+
+    def detail(self) -> str:
+        return f"several models are in production; name one as ?model=: {name_some(self.models)}"
+
+
+@dataclass(eq=False)
+class UnreadableCsv(Malformed):
+    """The body can't be read as CSV."""
+
+    problem: str
+
+    def detail(self) -> str:
+        return f"csv: {self.problem}"
+
+
+@dataclass(eq=False)
+class UnknownMediaType(Refusal):
+    """The body is of a kind that is not read here."""
+
+    status: ClassVar[int] = 415
+    known: list[str]
+
+    def detail(self) -> str:
+        return f"Content-Type must be one of {', '.join(self.known)}"

@@ -1,0 +1,208 @@
+"""M5: ground truth by prediction id, late, early, in bulk, corrected; each counted once. D11."""
+
+import time
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from app.core import clock
+from app.core.ids import new_id, new_ids
+from tests import make
+from tests.conftest import TESTER
+from tests.evidence.making import count, log_requests, scored_request
+
+URL = "/api/models/m/feedback"
+NOTHING = {"accepted": 0, "corrected": 0, "unchanged": 0, "pending": 0, "refused": []}
+
+
+async def give(client, *items, url=URL):
+    answer = await client.post(url, json={"items": list(items)})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def about(prediction_id, actual=1, **more):
+    return {"prediction_id": str(prediction_id), "actual": actual, **more}
+
+
+def id_at(moment):
+    return UUID(int=(int(moment.timestamp() * 1000) << 80) | (new_id().int & ((1 << 80) - 1)))
+
+
+@pytest.fixture
+async def logged(database, version, tmp_path):
+    """Two predictions of the model that are in the log."""
+    scored = scored_request(2, version_id=version.id)
+    await log_requests(database, tmp_path, scored)
+    return scored.ids
+
+
+async def test_a_label_is_accepted_then_unchanged_then_corrected_and_counted_once(database, caller, logged):
+    assert await give(caller, about(logged[0], 1)) == NOTHING | {"accepted": 1}
+    assert await give(caller, about(logged[0], 1)) == NOTHING | {"unchanged": 1}
+    assert await give(caller, about(logged[0], 0)) == NOTHING | {"corrected": 1}
+    assert await count(database, "SELECT count(*) FROM outcome") == 1
+    assert await count(database, "SELECT corrections FROM outcome") == 1
+    assert await count(database, "SELECT previous FROM outcome") == 1
+    assert await count(database, "SELECT actual FROM outcome") == 0
+
+
+async def test_a_correction_is_a_fact_and_a_first_label_is_none(database, caller, logged):
+    facts = "SELECT count(*) FROM fact WHERE kind = 'OutcomesCorrected' AND subject = 'model:m'"
+    await give(caller, about(logged[0], 1))
+    assert await count(database, facts) == 0
+    await give(caller, about(logged[0], 0))
+    assert await count(database, facts) == 1
+
+
+async def test_a_label_that_comes_before_its_prediction_waits_for_it(
+    database, caller, viewer, version, tmp_path
+):
+    early = new_id()
+    assert await give(caller, about(early, 1)) == NOTHING | {"pending": 1}
+    assert (await viewer.get(f"/api/models/m/predictions/{early}")).status_code == 404
+    await log_requests(database, tmp_path, scored_request(ids=[early], version_id=version.id))
+    shown = (await viewer.get(f"/api/models/m/predictions/{early}")).json()
+    assert shown["outcome"]["actual"] == 1
+    assert await give(caller, about(early, 1)) == NOTHING | {"unchanged": 1}
+
+
+async def test_of_several_labels_in_one_call_the_last_one_counts(database, caller, logged):
+    items = [about(logged[0], 0), about(logged[0], 1), about(logged[0], 1), about(logged[1], 0)]
+    assert await give(caller, *items) == NOTHING | {"accepted": 2, "corrected": 1, "unchanged": 1}
+    assert await count(database, f"SELECT actual FROM outcome WHERE prediction_id = '{logged[0]}'") == 1
+
+
+async def test_bad_items_are_refused_one_by_one_with_their_reasons(caller, logged):
+    now = clock.now()
+    items = [
+        about(logged[0], 1),
+        about(uuid4(), 1),
+        about(id_at(now + timedelta(hours=1)), 1),
+        about(id_at(now - timedelta(days=91)), 1),
+        about(UUID(int=(((1 << 48) - 1) << 80) | (7 << 76) | (2 << 62)), 1),
+        about("nonsense", 1),
+        about(logged[1], 2),
+        about(logged[1], "1"),
+        about(logged[1], True),
+        about(logged[1], [1]),
+        about(logged[1], None),
+        about(logged[1], 1, value="much"),
+        about(logged[1], 1, observed_at="0001-01-01T00:00:00+14:00"),
+        about(logged[1], 1, observed_at=(now + timedelta(days=1)).isoformat()),
+        about(logged[1], 1, observedat="2026-01-01T00:00:00Z"),
+        {"prediction_id": str(logged[1])},
+        "not an object",
+        None,
+    ]
+    answer = await give(caller, *items)
+    assert answer["accepted"] == 1
+    assert [refused["index"] for refused in answer["refused"]] == list(range(1, len(items)))
+    problems = [refused["problem"] for refused in answer["refused"]]
+    assert "not one that this service made" in problems[0]
+    assert "future" in problems[1]
+    assert "older than the 90 days" in problems[2]
+    assert "future" in problems[3]
+    assert problems[4].startswith("prediction_id: Input should be a valid UUID")
+    assert problems[5] == "actual: 2 is none of the classes 0, 1"
+    assert problems[6] == 'actual: "1" is none of the classes 0, 1'
+    assert problems[7] == "actual: true is none of the classes 0, 1"
+    assert [p.split(":")[0] for p in problems[8:10]] == ["actual", "actual"]
+    assert [p.split(":")[0] for p in problems[10:15]] == [
+        "value", "observed_at", "observed_at", "observedat", "actual",
+    ]  # fmt: skip
+    assert answer["refused"][5]["prediction_id"] == str(logged[1])
+
+
+async def test_a_prediction_of_another_model_is_refused(database, caller, logged):
+    async with database.writes(TESTER) as session:
+        await make.version(session, "other")
+    answer = await give(caller, about(logged[0]), url="/api/models/other/feedback")
+    assert answer["refused"][0]["problem"] == "prediction_id: not a prediction of other"
+    assert await count(database, "SELECT count(*) FROM outcome") == 0
+
+
+async def test_an_early_label_for_the_wrong_model_does_not_take_the_right_ones_place(
+    database, caller, viewer, version, tmp_path
+):
+    async with database.writes(TESTER) as session:
+        await make.version(session, "other")
+    early = new_id()
+    assert (await give(caller, about(early, 0), url="/api/models/other/feedback"))["pending"] == 1
+    assert (await give(caller, about(early, 1)))["pending"] == 1
+    await log_requests(database, tmp_path, scored_request(ids=[early], version_id=version.id))
+    assert (await viewer.get(f"/api/models/m/predictions/{early}")).json()["outcome"]["actual"] == 1
+
+
+async def test_a_regression_takes_numbers_only(database, caller):
+    signature = make.SIGNATURE | {"task": "regression", "output": "float"}
+    del signature["classes"]
+    async with database.writes(TESTER) as session:
+        await make.version(session, "price", signature=signature)
+    items = [about(new_id(), 12), about(new_id(), -0.5), about(new_id(), "12"), about(new_id(), False)]
+    answer = await give(caller, *items, url="/api/models/price/feedback")
+    assert answer["pending"] == 2
+    assert [refused["problem"] for refused in answer["refused"]] == [
+        'actual: must be a number, not "12"',
+        "actual: must be a number, not false",
+    ]
+
+
+async def test_a_class_that_only_a_newer_version_knows_is_a_true_answer_too(database, caller, logged):
+    async with database.writes(TESTER) as session:
+        await make.version(session, "m", signature=make.SIGNATURE | {"classes": [0, 1, 2]})
+    assert (await give(caller, about(logged[0], 2)))["accepted"] == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 400),
+        (b'{"items": [NaN]}', 200),
+        (b"[]", 422),
+        (b'{"items": []}', 422),
+        (b'{"items": {}}', 422),
+        (b'{"items": [1], "more": 1}', 422),
+        (b"", 400),
+    ],
+)
+async def test_a_body_that_holds_no_items_is_refused_whole(caller, version, body, status):
+    answer = await caller.post(URL, content=body)
+    assert answer.status_code == status, answer.text
+
+
+async def test_feedback_needs_the_role_of_a_caller_and_a_model(viewer, caller, version):
+    assert (await viewer.post(URL, json={"items": [about(new_id())]})).status_code == 403
+    refused = await caller.post("/api/models/none/feedback", json={"items": [about(new_id())]})
+    assert refused.status_code == 404
+
+
+async def test_more_items_than_one_call_takes_are_refused_before_any_is_stored(database, caller, version):
+    body = b'{"items": [' + b",".join([b"0"] * 100_001) + b"]}"
+    answer = await caller.post(URL, content=body)
+    assert answer.status_code == 413
+    assert answer.json()["limit"] == 100_000
+
+
+async def test_a_hundred_thousand_labels_go_in_one_call(database, caller, version, tmp_path):
+    requests = [scored_request(1000, version_id=version.id) for _ in range(100)]
+    await log_requests(database, tmp_path, *requests)
+    items = [about(identifier) for request in requests for identifier in request.ids]
+    began = time.monotonic()
+    answer = await give(caller, *items)
+    print(f"100,000 labels: {time.monotonic() - began:.1f} s")
+    assert answer == NOTHING | {"accepted": 100_000}
+    assert time.monotonic() - began < 20, "3 s on a quiet machine"
+    assert await give(caller, *items) == NOTHING | {"unchanged": 100_000}
+
+
+async def test_two_calls_with_the_same_labels_in_opposite_order_do_not_block_each_other(caller, version):
+    import asyncio
+
+    ids = new_ids(500)
+    forth = [about(identifier, 0) for identifier in ids]
+    back = [about(identifier, 1) for identifier in reversed(ids)]
+    answers = await asyncio.gather(give(caller, *forth), give(caller, *back))
+    assert sum(answer["pending"] for answer in answers) == 500
+    assert sum(answer["corrected"] for answer in answers) == 500
