@@ -29,7 +29,10 @@ from app.deployments import api as deployments
 from app.deployments.waiting import SettledDeployments
 from app.evidence import api as evidence
 from app.evidence.spool import Spool
+from app.inference.api import InferenceApp
+from app.inference.wording import Reworded
 from app.registry import api as registry
+from app.registry.conversion import Converter
 from app.registry.gates import Gatekeeper
 from app.registry.intake import Intake
 from app.runtimes.cache import ModelCache
@@ -81,8 +84,10 @@ def create_app(settings: Settings) -> FastAPI:
     for router in ROUTERS:
         service.include_router(router, prefix="/api/v1", include_in_schema=False)
     service.add_middleware(PredictApp, state=service.state)
+    service.add_middleware(InferenceApp, state=service.state)
     service.add_middleware(BodyLimits, settings=settings, form_paths=FORMS)
     service.add_middleware(HostRules, settings=settings)
+    service.add_middleware(Reworded)
     service.add_middleware(RequestLog)
     require_declared_roles(service)
     return service
@@ -125,7 +130,8 @@ async def open_registry(state: State, stack: AsyncExitStack) -> None:
             allowed_unsafe=settings.allowed_unsafe_formats,
         )
     )
-    state.intake = Intake(settings, state.database, state.store, state.signer, prober)
+    converter = Converter(settings.base_path, state.store, state.signer, prober)
+    state.intake = Intake(settings, state.database, state.store, state.signer, prober, converter)
     state.gatekeeper = Gatekeeper(state.database, state.store, state.artifacts, prober)
 
 
@@ -153,14 +159,14 @@ async def open_serving(state: State, stack: AsyncExitStack, notifications: Notif
         deadline_seconds=settings.predict_deadline_ms / 1000,
     )
     stack.push_async_callback(shadows.drain)
-    readers = Readers()
-    stack.push_async_callback(readers.close)
+    state.readers = Readers()
+    stack.push_async_callback(state.readers.close)
     state.predictor = Predictor(
         lines=Directory(state.database, state.routes, notifications),
         cache=state.models,
         journal=journal,
         shadows=shadows,
-        readers=readers,
+        readers=state.readers,
         settings=settings,
     )
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC
 
 import structlog
@@ -11,6 +11,8 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy.exc import DBAPIError
 
+from app.artifacts.cache import ArtifactCache
+from app.artifacts.signing import open_signer
 from app.artifacts.store import open_artifact_store
 from app.artifacts.uploads import sweep_staging
 from app.core import clock
@@ -28,6 +30,9 @@ from app.evidence import jobs as evidence
 from app.evidence.jobs import KEEP_LOG_DAYS
 from app.evidence.shipper import ship_forever
 from app.reactions import REACTIONS
+from app.registry.actions import CONVERT
+from app.registry.conversion import BackgroundConversion, Converter
+from app.runtimes.probe import Prober
 
 log = structlog.get_logger()
 
@@ -46,9 +51,8 @@ async def run_worker(settings: Settings) -> None:
     notifications = Notifications(settings.sqlalchemy_url)
     woken = asyncio.Event()
     notifications.on(CHANNEL, lambda _queue: woken.set())
-    handlers = job_handlers(settings)
     try:
-        async with notifications, asyncio.TaskGroup() as tasks:
+        async with notifications, open_handlers(settings) as handlers, asyncio.TaskGroup() as tasks:
             tasks.create_task(ship_forever(database, settings.base_path / "spool"))
             tasks.create_task(persist("seal", lambda: seal_for_ever(database)))
             tasks.create_task(persist("clock", lambda: keep_time(database)))
@@ -58,18 +62,32 @@ async def run_worker(settings: Settings) -> None:
         await database.close()
 
 
-def job_handlers(settings: Settings) -> Mapping[str, Handler]:
+@asynccontextmanager
+async def open_handlers(settings: Settings) -> AsyncIterator[Mapping[str, Handler]]:
     """Every kind of job and who does it."""
+    store, signer = open_artifact_store(settings), open_signer(settings)
+    async with Prober(
+        seconds=settings.probe_seconds,
+        memory_bytes=settings.probe_memory_bytes,
+        allowed_unsafe=settings.allowed_unsafe_formats,
+        at_once=1,
+    ) as prober:
+        converter = Converter(settings.base_path, store, signer, prober)
 
-    async def sweep(claim: Claim) -> None:
-        """Drop what nobody asks for any more: old receipts, dead replicas, uploads that were cut off."""
-        async with claim.database.writes(WORKER) as session:
-            await drop_old_receipts(session)
-            await forget_dead_replicas(session)
-        await asyncio.to_thread(sweep_staging, settings.base_path, clock.now())
-        await asyncio.to_thread(open_artifact_store(settings).sweep_partial_writes, clock.now())
+        async def sweep(claim: Claim) -> None:
+            """Drop what nobody asks for any more: old receipts, dead replicas, uploads that were cut off."""
+            async with claim.database.writes(WORKER) as session:
+                await drop_old_receipts(session)
+                await forget_dead_replicas(session)
+            await asyncio.to_thread(sweep_staging, settings.base_path, clock.now())
+            await asyncio.to_thread(store.sweep_partial_writes, clock.now())
 
-    return {SWEEP: sweep, **deployments.HANDLERS, **evidence.job_handlers(settings)}
+        yield {
+            SWEEP: sweep,
+            CONVERT: BackgroundConversion(converter, ArtifactCache(store, signer, settings.base_path)),
+            **deployments.HANDLERS,
+            **evidence.job_handlers(settings),
+        }
 
 
 async def persist(name: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -5,7 +5,8 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.ids import new_id
-from app.registry.actions import Draft, StoredFile, register_version
+from app.registry.actions import Draft, register_version
+from app.registry.files import StoredFile
 from app.registry.lifecycle import move_stage
 from app.registry.rules import Stage
 from app.registry.tables import Version
@@ -28,6 +29,7 @@ def draft(**changes) -> Draft:
             "artifact_digest": digest,
             "artifact_signature": b"signature",
             "files": (StoredFile("model.skops", digest, 1000),),
+            "rows": (),
             "format": "skops",
             "framework": "scikit-learn",
             "algorithm": "LogisticRegression",

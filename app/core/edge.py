@@ -14,10 +14,12 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
+from starlette.types import Scope
 
 from app.core.access import caller_of
 from app.core.database import Database, Reading
 from app.core.idempotency import HEADER, Receipt, Replayed, fingerprint_of
+from app.core.limits import TextUnstorable
 
 AfterCommit = Callable[[], Awaitable[Any]]
 
@@ -56,7 +58,7 @@ async def claim_receipt(request: Request, session: AsyncSession, identity: bytes
         UnusableKey, FirstStillRunning, KeyUsedDifferently: see `Receipt.claim`.
         Replayed: it was answered before.
     """
-    if HEADER not in request.headers:
+    if HEADER not in request.headers or hasattr(request.state, "receipt"):
         return
     receipt = Receipt.read(caller_of(request).name, request.headers[HEADER])
     fingerprint = fingerprint_of(request.method, request.url.path, request.url.query.encode(), identity)
@@ -65,7 +67,7 @@ async def claim_receipt(request: Request, session: AsyncSession, identity: bytes
 
 
 def _is_upload(request: Request) -> bool:
-    return request.headers.get("content-type", "").startswith("multipart/")
+    return request.headers.get("content-type", "").strip().lower().startswith("multipart/")
 
 
 def after_commit(request: Request, action: AfterCommit) -> None:
@@ -81,6 +83,7 @@ class TransactionRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_in_transaction(request: Request) -> Response:
+            _refuse_unstorable_address(request.scope)
             try:
                 async with AsyncExitStack() as stack:
                     request.state.transaction = stack
@@ -91,6 +94,13 @@ class TransactionRoute(APIRoute):
             return await _follow_up(request, answer)
 
         return handle_in_transaction
+
+
+def _refuse_unstorable_address(scope: Scope) -> None:
+    """Keep U+0000 out of every path and query parameter; half of a surrogate pair can't come in percent-encoding."""
+    for where, unstorable in (("path", "\0" in scope["path"]), ("query", b"%00" in scope["query_string"])):
+        if unstorable:
+            raise TextUnstorable(where)
 
 
 async def _fill_receipt(request: Request, answer: Response) -> None:

@@ -1,5 +1,6 @@
 """What travels as JSON: the base of all request and answer shapes, and text that the database can keep."""
 
+import math
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -33,13 +34,15 @@ def storable(text: str) -> str:
 
 
 def storable_throughout(value: Any) -> Any:
-    """A JSON value of which every text, keys included, can be kept.
+    """A JSON value of which every text, keys included, and every number can be kept.
 
     Raises:
-        ValueError: some text can't.
+        ValueError: some text or number can't.
     """
     if isinstance(value, str):
         storable(value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("holds NaN, Infinity or a number beyond 1.8e308, which JSON does not have")
     elif isinstance(value, dict):
         for key, item in value.items():
             storable(key)
@@ -52,6 +55,7 @@ def storable_throughout(value: Any) -> Any:
 
 Line = Annotated[str, Field(max_length=500), AfterValidator(storable)]
 Prose = Annotated[str, Field(max_length=100_000), AfterValidator(storable)]
+Value = Annotated[Any, AfterValidator(storable_throughout)]
 Json = Annotated[dict[str, Any], AfterValidator(storable_throughout)]
 Tags = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=250)], Prose],

@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core import clock
 from app.core.database import Actor
 from app.core.facts import announce
-from app.core.ids import time_of
 from app.evidence.batches import Batch
 from app.evidence.copying import COLUMNS
 from app.evidence.facts import LogDaysDropped, OutcomesCorrected
@@ -20,7 +19,7 @@ from app.evidence.partitions import drop_old_partitions, ensure_partitions
 from app.evidence.queries import models_of
 from app.evidence.tables import PredictionRow
 
-OUTCOMES_PER_STATEMENT = 10_000
+OUTCOMES_PER_STATEMENT = 5_000
 DAYS_AHEAD = 2
 
 
@@ -47,8 +46,8 @@ async def record_outcomes(session: AsyncSession, model: str, submission: Submiss
     tally = Tally(
         corrected=submission.overruled, unchanged=submission.repeated, refused=list(submission.refused)
     )
-    given = sorted(submission.given.values(), key=lambda item: item.prediction_id)
-    await ensure_partitions(session, {time_of(item.prediction_id).date() for item in given})
+    given = sorted(submission.given.values(), key=lambda item: item.prediction_id.int)
+    await ensure_partitions(session, {item.at.date() for item in given})
     for start in range(0, len(given), OUTCOMES_PER_STATEMENT):
         await _record(session, model, given[start : start + OUTCOMES_PER_STATEMENT], tally)
     tally.refused.sort(key=lambda item: item.index)
@@ -58,7 +57,7 @@ async def record_outcomes(session: AsyncSession, model: str, submission: Submiss
 
 
 async def _record(session: AsyncSession, model: str, given: Sequence[Given], tally: Tally) -> None:
-    owners = await models_of(session, [item.prediction_id for item in given])
+    owners = await models_of(session, {item.prediction_id: item.at for item in given})
     ours = [item for item in given if owners.get(item.prediction_id, model) == model]
     strangers = [item for item in given if owners.get(item.prediction_id, model) != model]
     tally.refused += [
@@ -100,7 +99,7 @@ async def _upsert(session: AsyncSession, model: str, given: Sequence[Given]) -> 
             "model": model,
             "given_at": clock.now(),
             "given_by": actor.name,
-            "times": [time_of(item.prediction_id) for item in given],
+            "times": [item.at for item in given],
             "ids": [item.prediction_id for item in given],
             "actuals": [to_json(item.actual).decode() for item in given],
             "values": [item.value for item in given],

@@ -94,7 +94,7 @@ async def export_log(
 ) -> AsyncIterator[bytes]:
     """The rows of a query as the pieces of a file."""
     writer = _WRITERS[form](columns)
-    async with database.reads() as session:
+    async with database.streams() as session:
         view = LogView(session, hidden)
         rows = await session.stream_scalars(query.execution_options(yield_per=ROWS_PER_CHUNK))
         async for chunk in rows.partitions():

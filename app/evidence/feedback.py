@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.evidence.outcomes import Given, Refused, Submission
-from app.evidence.rules import Target, problem_with_id, problem_with_time, read_actual
+from app.evidence.rules import Target, problem_with_age, problem_with_time, read_actual, time_in
 from app.evidence.schemas import FeedbackItem
 
 ITEMS_PER_TURN = 1000
@@ -30,15 +30,18 @@ class ItemReader:
             parsed = FeedbackItem.model_validate(item)
         except ValidationError as error:
             return Refused(index, _shown_id(item), _first_problem(error))
-        actual, problem = read_actual(parsed.actual, self.target)
+        actual, problem_with_actual = read_actual(parsed.actual, self.target)
+        made_at = time_in(parsed.prediction_id)
         problem = (
-            problem_with_id(parsed.prediction_id, self.now, self.keep_days)
-            or problem
+            problem_with_age(made_at, self.now, self.keep_days)
+            or problem_with_actual
             or problem_with_time(parsed.observed_at, self.now)
         )
-        if problem:
+        if problem or made_at is None:
             return Refused(index, str(parsed.prediction_id), problem)
-        return Given(index, parsed.prediction_id, actual, parsed.observed_at or self.now, parsed.value)
+        return Given(
+            index, parsed.prediction_id, made_at, actual, parsed.observed_at or self.now, parsed.value
+        )
 
 
 async def read_items(items: Sequence[Any], reader: ItemReader) -> Submission:

@@ -8,10 +8,11 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """One item that may be stored."""
+    """One item that may be stored; `at` is when its prediction was made."""
 
     index: int
     prediction_id: UUID
+    at: datetime
     actual: Any
     observed_at: datetime
     value: float | None

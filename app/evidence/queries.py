@@ -1,6 +1,6 @@
 """What the evidence can be asked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -95,11 +95,11 @@ async def outcomes_of(session: AsyncSession, predictions: Sequence[PredictionRow
     return {row.prediction_id: row for row in outcomes if row.model == models[row.prediction_id]}
 
 
-async def models_of(session: AsyncSession, prediction_ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Whose predictions some ids are, as far as the log has them; one look-up in the primary key for each."""
-    times = [time_of(prediction_id) for prediction_id in prediction_ids]
+async def models_of(session: AsyncSession, predictions: Mapping[UUID, datetime]) -> dict[UUID, str]:
+    """Whose predictions some ids of known times are, as far as the log has them; one look-up by key for each."""
+    ids, times = list(predictions), list(predictions.values())
     given = (
-        func.unnest(literal(prediction_ids, ARRAY(Uuid)), literal(times, ARRAY(DateTime(timezone=True))))
+        func.unnest(literal(ids, ARRAY(Uuid)), literal(times, ARRAY(DateTime(timezone=True))))
         .table_valued("id", "at")
         .render_derived(name="given")
     )

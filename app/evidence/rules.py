@@ -83,18 +83,6 @@ def _shown(value: Any) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
 
 
-def problem_with_id(prediction_id: UUID, now: datetime, keep_days: int) -> str:
-    """Why no prediction can have this id, "" when one can: ids carry the time at which they were made."""
-    if not is_time_ordered(prediction_id):
-        return "prediction_id: not one that this service made"
-    made_at = time_in(prediction_id)
-    if made_at is None or made_at > now + CLOCK_TOLERANCE:
-        return "prediction_id: its time lies in the future"
-    if made_at < now - timedelta(days=keep_days):
-        return f"prediction_id: older than the {keep_days} days that the log keeps"
-    return ""
-
-
 def time_in(prediction_id: UUID) -> datetime | None:
     """When a prediction was made, by its id; None when no prediction can have such an id.
 
@@ -105,6 +93,17 @@ def time_in(prediction_id: UUID) -> datetime | None:
         return time_of(prediction_id) if is_time_ordered(prediction_id) else None
     except (ValueError, OverflowError):  # beyond the year 9999
         return None
+
+
+def problem_with_age(made_at: datetime | None, now: datetime, keep_days: int) -> str:
+    """Why there can be no prediction that was made then, "" when there can."""
+    if made_at is None:
+        return "prediction_id: not one that this service made"
+    if made_at > now + CLOCK_TOLERANCE:
+        return "prediction_id: its time lies in the future"
+    if made_at < now - timedelta(days=keep_days):
+        return f"prediction_id: older than the {keep_days} days that the log keeps"
+    return ""
 
 
 def problem_with_time(observed_at: datetime | None, now: datetime) -> str:

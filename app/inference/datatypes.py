@@ -6,7 +6,11 @@ from typing import Any
 
 from app.runtimes.schema import ColumnType, Signature
 
-_LARGEST = {16: 65504.0, 32: 3.4028234663852886e38}  # finite values of IEEE 754-2019, table 3.5
+_LARGEST = {
+    16: 65504.0,
+    32: 3.4028234663852886e38,
+    64: 1.7976931348623157e308,
+}  # finite values of IEEE 754-2019, table 3.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,9 @@ class Datatype:
         """The place of the first element that this type can't hold; for null it is the column that decides."""
         if self._holds_all(elements):
             return None
-        misfits = (i for i, element in enumerate(elements) if element is not None and not self._holds(element))
+        misfits = (
+            i for i, element in enumerate(elements) if element is not None and not self._holds(element)
+        )
         return next(misfits, None)
 
     def _holds_all(self, elements: Sequence[Any]) -> bool:
@@ -52,8 +58,8 @@ def _unsigned(bits: int) -> Datatype:
 
 
 def _floating(bits: int) -> Datatype:
-    largest = _LARGEST.get(bits)
-    return Datatype(f"FP{bits}", frozenset({float, int}), largest and (-largest, largest))
+    largest = _LARGEST[bits]
+    return Datatype(f"FP{bits}", frozenset({float, int}), (-largest, largest))
 
 
 NUMBERS = (*map(_signed, (8, 16, 32, 64)), *map(_unsigned, (8, 16, 32, 64)), *map(_floating, (16, 32, 64)))

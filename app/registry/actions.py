@@ -12,10 +12,12 @@ from app.core import clock
 from app.core.database import Actor
 from app.core.facts import announce
 from app.core.ids import new_id
+from app.core.jobs import enqueue
 from app.core.notify import notify
 from app.registry import facts
 from app.registry.errors import BadAlias, BadModelName, NameTooClose, NotOfAVersion, SemanticVersionTaken
 from app.registry.facts import CHANNEL
+from app.registry.files import StoredFile
 from app.registry.lifecycle import record_move
 from app.registry.queries import find_latest_version, get_model, lock_version, used_semantics
 from app.registry.rules import (
@@ -28,17 +30,11 @@ from app.registry.rules import (
     next_semantic,
     twin_key,
 )
-from app.registry.tables import Alias, Model, Version, VersionFile
+from app.registry.tables import Alias, Model, Part, Version, VersionFile
 from app.runtimes.schema import Signature, breaks
 
-
-@dataclass(frozen=True)
-class StoredFile:
-    """One file of an artifact that is in the store."""
-
-    path: str
-    digest: str
-    size_bytes: int
+CONVERT = "convert to ONNX"
+"""The job that looks whether a version is better served in another form."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,7 @@ class Draft:
     artifact_digest: str
     artifact_signature: bytes
     files: tuple[StoredFile, ...]
+    rows: tuple[StoredFile, ...]
     format: str
     framework: str
     algorithm: str | None
@@ -69,6 +66,9 @@ class Draft:
     parent_id: UUID | None = None
     semantic: Semantic | None = None
     stage: Stage = Stage.VALIDATION
+    serving_signature: bytes | None = None
+    serving_files: tuple[StoredFile, ...] = ()
+    may_be_converted: bool = False
 
     @property
     def recipe(self) -> Recipe:
@@ -128,6 +128,8 @@ async def register_version(session: AsyncSession, name: str, draft: Draft) -> Ve
     session.add_all(_file_rows(version.id, draft))
     record_move(session, version, None, reason="registered")
     announce(session, facts.VersionRegistered(name, version.number, str(semantic), draft.artifact_digest))
+    if draft.may_be_converted:
+        await enqueue(session, CONVERT, {"version_id": str(version.id)}, dedupe_key=f"{CONVERT} {version.id}")
     await notify(session, CHANNEL, name)
     return version
 
@@ -162,7 +164,7 @@ def _version_row(model: Model, semantic: Semantic, draft: Draft, previous: Versi
     same = (
         "format", "framework", "algorithm", "description", "tags", "creator", "parameters", "metrics", "requirements",
         "signature", "probe", "latency_ms", "memory_bytes", "dataset_version", "dataset_hash", "code_revision",
-        "source_run", "pipeline_execution", "artifact_digest", "artifact_signature", "stage",
+        "source_run", "pipeline_execution", "artifact_digest", "artifact_signature", "serving_signature", "stage",
     )  # fmt: skip
     return Version(
         **{name: getattr(draft, name) for name in same},
@@ -181,10 +183,8 @@ def _version_row(model: Model, semantic: Semantic, draft: Draft, previous: Versi
 
 
 def _file_rows(version_id: UUID, draft: Draft) -> list[VersionFile]:
-    return [
-        VersionFile(version_id=version_id, path=file.path, digest=file.digest, size_bytes=file.size_bytes)
-        for file in draft.files
-    ]
+    parts = {Part.ARTIFACT: draft.files, Part.ROWS: draft.rows, Part.SERVING: draft.serving_files}
+    return [file.as_row(version_id, part) for part, files in parts.items() for file in files]
 
 
 async def set_alias(session: AsyncSession, version: Version, alias: str) -> None:
@@ -192,10 +192,12 @@ async def set_alias(session: AsyncSession, version: Version, alias: str) -> None
 
     Raises:
         BadAlias: MLflow's rule for aliases forbids it.
+        VersionNotFound: the version was deleted meanwhile.
     """
     problem = alias_problem(alias)
     if problem:
         raise BadAlias(alias, problem)
+    await lock_version(session, version.id)
     row = insert(Alias).values(
         model_id=version.model_id, alias=alias, version_id=version.id, set_at=clock.now()
     )

@@ -209,7 +209,7 @@ async def list_versions(model_id: ModelId, session: Reads, paging: Paged, filter
 async def edit_model(model_id: ModelId, changes: ModelChanges, session: Writes) -> Any:
     """Change what is said of a model (and how it is logged and gated), or the words about one version."""
     reference = queries.read_reference(model_id)
-    given = changes.model_dump(exclude_unset=True)
+    given = changes.model_dump(include=changes.model_fields_set)
     if reference.is_bare:
         return await answers.answer_model(session, await actions.edit_model(session, reference.name, given))
     version = await queries.get_version(session, reference)

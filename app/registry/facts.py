@@ -111,3 +111,11 @@ class ArtifactCorrupted(VersionFact):
     """A version's bytes are not what was registered; it was not loaded."""
 
     problem: str
+
+
+@dataclass(frozen=True)
+class ServingFormChosen(VersionFact):
+    """A version is served in another form than its artifact's, which was proved to answer alike."""
+
+    form: str
+    proof: dict[str, Any]

@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from app.artifacts.cache import ArtifactCache
-from app.artifacts.manifests import Manifest, ManifestFile
 from app.artifacts.store import ArtifactStore
 from app.core import clock
 from app.core.access import Caller, Role
@@ -16,6 +15,7 @@ from app.core.facts import announce
 from app.registry import gate_checks as checks
 from app.registry.errors import ForceNeedsAdmin, GateClosed, IllegalMove
 from app.registry.facts import GateJudged
+from app.registry.files import manifest_of
 from app.registry.gate_checks import Check, Evaluation
 from app.registry.queries import (
     PRODUCTION,
@@ -39,11 +39,6 @@ class _Candidate:
     files: tuple[VersionFile, ...]
     champion: Version | None
     champion_files: tuple[VersionFile, ...]
-
-
-def manifest_of(files: tuple[VersionFile, ...]) -> Manifest:
-    """The manifest that a version's rows describe."""
-    return Manifest(tuple(sorted(ManifestFile(file.path, file.digest, file.size_bytes) for file in files)))
 
 
 class Gatekeeper:

@@ -11,12 +11,17 @@ from app.artifacts.store import ArtifactStore
 from app.artifacts.uploads import StagedFile, Staging, open_staging
 from app.core.config import Settings
 from app.core.database import Database
-from app.registry.actions import Draft, StoredFile
-from app.registry.queries import find_known_artifact, get_version
+from app.registry.actions import Draft
+from app.registry.conversion import Converter
+from app.registry.files import StoredFile, files_in
+from app.registry.queries import files_of, find_known_artifact, get_version
 from app.registry.registration import IncomingFile, Registration
 from app.registry.rules import Stage
 from app.registry.schemas import VersionDetails
+from app.registry.tables import Part
 from app.runtimes.probe import Prober
+
+CONVERTIBLE = frozenset({"skops", "joblib"})
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class _Found:
     memory_bytes: int | None
     probe: dict[str, Any]
     artifact_signature: bytes
+    serving_signature: bytes | None = None
+    serving_files: tuple[StoredFile, ...] = ()
 
 
 class Intake:
@@ -45,12 +52,14 @@ class Intake:
         store: ArtifactStore,
         signer: ArtifactSigner,
         prober: Prober,
+        converter: Converter,
     ) -> None:
         self._settings = settings
         self._database = database
         self._store = store
         self._signer = signer
         self._prober = prober
+        self._converter = converter
 
     async def draft(self, registration: Registration, *, creator: str) -> Draft:
         """A version ready to be registered; its bytes are in the store.
@@ -69,7 +78,11 @@ class Intake:
             reference = await self._receive_rows(aside, registration.reference, "reference")
             evaluation = await self._receive_rows(aside, registration.evaluation, "evaluation")
             manifest = Manifest.of(staged)
-            found = None if reference or details.signature else await self._recall(manifest.digest)
+            found = (
+                None
+                if reference or details.signature or details.serve_as != "auto"
+                else await self._recall(manifest.digest)
+            )
             if found is None:
                 found = await self._examine(staging, reference, details)
                 await store_artifact(self._store, staged)
@@ -102,12 +115,12 @@ class Intake:
         """What the first load of these bytes found, if they were registered before."""
         async with self._database.reads() as session:
             version = await find_known_artifact(session, digest)
+            served = await files_of(session, version.id, Part.SERVING) if version else ()
         if version is None:
             return None
-        names = [name for name in _Found.__dataclass_fields__ if name != "requirements"]
-        return _Found(
-            **{name: getattr(version, name) for name in names}, requirements=list(version.requirements)
-        )
+        files = tuple(StoredFile(file.path, file.digest, file.size_bytes) for file in served)
+        same = [name for name in _Found.__dataclass_fields__ if name != "serving_files"]
+        return _Found(**{name: getattr(version, name) for name in same}, serving_files=files)
 
     async def _examine(
         self, staging: Staging, reference: StagedFile | None, details: VersionDetails
@@ -115,6 +128,9 @@ class Intake:
         sample = await asyncio.to_thread(reference.path.read_bytes) if reference else None
         directory = staging.files_directory
         report = await self._prober.probe(directory, sample=sample, signature=details.signature)
+        form = None
+        if details.serve_as == "onnx" and report.format in CONVERTIBLE:
+            form = await self._converter.convert(directory, report.signature, report.sample_input)
         artifact_signature = await asyncio.to_thread(self._signer.sign_directory, directory)
         return _Found(
             format=report.format,
@@ -128,6 +144,8 @@ class Intake:
             latency_ms=report.latency_ms_per_row,
             memory_bytes=report.memory_bytes,
             artifact_signature=artifact_signature,
+            serving_signature=form.signature if form else None,
+            serving_files=form.files if form else (),
             probe={
                 "file": report.file,
                 "sample_input": report.sample_input,
@@ -135,30 +153,36 @@ class Intake:
                 "labels_from_probabilities": report.labels_from_probabilities,
                 "feature_importances": report.feature_importances,
                 "warnings": report.warnings,
+                **({"served_as": "onnx", "proof": form.proof} if form else {}),
             },
         )
 
-    async def _keep_rows(self, **files: StagedFile | None) -> dict[str, str]:
-        """Store the rows that came beside the artifact; their digests, by what they are."""
-        kept = {}
-        for name, file in files.items():
-            if file is not None:
-                await self._store.put_file(file.path, file.sha256)
-                kept[name] = file.sha256
-        return kept
+    async def _keep_rows(self, **files: StagedFile | None) -> tuple[StoredFile, ...]:
+        """Store the rows that came beside the artifact, under the names of what they are."""
+        kept = [(name, file) for name, file in files.items() if file is not None]
+        for _, file in kept:
+            await self._store.put_file(file.path, file.sha256)
+        return tuple(StoredFile(name, file.sha256, file.size) for name, file in kept)
 
     async def _assemble(
-        self, details: VersionDetails, manifest: Manifest, found: _Found, rows: dict[str, str], creator: str
+        self,
+        details: VersionDetails,
+        manifest: Manifest,
+        found: _Found,
+        rows: tuple[StoredFile, ...],
+        creator: str,
     ) -> Draft:
+        digests = {file.path: file.digest for file in rows}
         return Draft(
             artifact_digest=manifest.digest,
             artifact_signature=found.artifact_signature,
-            files=tuple(StoredFile(file.path, file.sha256, file.size) for file in manifest.files),
+            files=files_in(manifest),
+            rows=rows,
             format=found.format,
             framework=details.framework or found.framework,
             algorithm=details.algorithm or found.algorithm,
             signature=found.signature,
-            probe=found.probe | {"rows": rows, "target": details.target},
+            probe=found.probe | {"rows": digests, "target": details.target},
             parameters=found.parameters | details.parameters,
             metrics=details.metrics,
             requirements=details.requirements or found.requirements,
@@ -168,13 +192,18 @@ class Intake:
             latency_ms=found.latency_ms,
             memory_bytes=found.memory_bytes,
             dataset_version=details.dataset_version,
-            dataset_hash=details.dataset_hash or rows.get("reference"),
+            dataset_hash=details.dataset_hash or digests.get("reference"),
             code_revision=details.code_revision,
             source_run=details.source_run,
             pipeline_execution=details.pipeline_execution,
             parent_id=await self._find_parent(details.parent),
             semantic=details.semantic,
             stage=Stage(details.stage),
+            serving_signature=found.serving_signature,
+            serving_files=found.serving_files,
+            may_be_converted=details.serve_as == "auto"
+            and found.format in CONVERTIBLE
+            and not found.serving_files,
         )
 
     async def _find_parent(self, reference: str | None) -> Any:

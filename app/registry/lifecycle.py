@@ -129,7 +129,12 @@ async def _deprecate_unless_reigning(
 
 
 async def place_hold(session: AsyncSession, version_id: UUID, holder: str) -> None:
-    """Keep a version from being deleted or archived, in the name of `holder`."""
+    """Keep a version from being deleted or archived, in the name of `holder`.
+
+    Raises:
+        VersionNotFound: it was deleted.
+    """
+    await lock_version(session, version_id)
     row = insert(Hold).values(version_id=version_id, holder=holder, placed_at=clock.now())
     await session.execute(row.on_conflict_do_nothing())
 
@@ -169,6 +174,7 @@ async def delete_model(session: AsyncSession, name: str) -> None:
         ModelNotFound, StillNeeded.
     """
     model = await get_model(session, name)
+    await session.refresh(model, with_for_update=True)  # who registers a version locks it too
     living = select(Version.id).where(Version.model_id == model.id, Version.deleted_at.is_(None))
     for version_id in (await session.scalars(living.order_by(Version.number))).all():
         await delete_version(session, version_id)

@@ -17,7 +17,7 @@ from app.registry.errors import (
     VersionNotFound,
 )
 from app.registry.rules import Reference, Semantic, Stage, parse_reference
-from app.registry.tables import Alias, GateReport, Hold, Model, StageMove, Tenure, Version, VersionFile
+from app.registry.tables import Alias, GateReport, Hold, Model, Part, StageMove, Tenure, Version, VersionFile
 
 PRODUCTION = "production"
 SHOWN_CANDIDATES = 5
@@ -149,9 +149,16 @@ async def references_of(session: AsyncSession, version_ids: Collection[UUID]) ->
 
 
 async def lock_version(session: AsyncSession, version_id: UUID) -> Version:
-    """A version whose stage nobody else can change until this transaction ends."""
+    """A version whose stage nobody else can change until this transaction ends.
+
+    Raises:
+        VersionNotFound: it was deleted.
+    """
     query = select(Version).where(Version.id == version_id).with_for_update()
-    return (await session.scalars(query.execution_options(populate_existing=True))).one()
+    version = (await session.scalars(query.execution_options(populate_existing=True))).one()
+    if version.deleted_at is not None:
+        raise VersionNotFound(version.model_reference, await latest_references(session, version.model_id))
+    return version
 
 
 async def list_tenures(
@@ -236,10 +243,20 @@ async def holders_of(session: AsyncSession, version_id: UUID) -> list[str]:
     return [*holds, *(f"alias {alias}" for alias in aliases)]
 
 
-async def files_of(session: AsyncSession, version_id: UUID) -> Sequence[VersionFile]:
-    """The files of a version's artifact."""
-    query = select(VersionFile).where(VersionFile.version_id == version_id).order_by(VersionFile.path)
+async def files_of(
+    session: AsyncSession, version_id: UUID, part: Part = Part.ARTIFACT
+) -> Sequence[VersionFile]:
+    """The files of a version's artifact, or of another part of it."""
+    query = select(VersionFile).where(VersionFile.version_id == version_id, VersionFile.part == part)
+    query = query.order_by(VersionFile.path)
     return (await session.scalars(query)).all()
+
+
+async def served_files_of(session: AsyncSession, version: Version) -> tuple[Sequence[VersionFile], bytes]:
+    """The files that replicas load for a version, and the signature over them."""
+    if version.serving_signature is None:
+        return await files_of(session, version.id), version.artifact_signature
+    return await files_of(session, version.id, Part.SERVING), version.serving_signature
 
 
 async def find_known_artifact(session: AsyncSession, digest: str) -> Version | None:
@@ -250,9 +267,11 @@ async def find_known_artifact(session: AsyncSession, digest: str) -> Version | N
 
 
 async def unused_digests(session: AsyncSession, digests: Sequence[str]) -> set[str]:
-    """Which of some blobs no version's artifact has any more."""
-    used = await session.scalars(select(VersionFile.digest).where(VersionFile.digest.in_(digests)))
-    return set(digests) - set(used)
+    """Which of some blobs are neither a file nor the manifest of any version."""
+    files = await session.scalars(select(VersionFile.digest).where(VersionFile.digest.in_(digests)))
+    living = select(Version.artifact_digest).where(Version.deleted_at.is_(None))
+    manifests = await session.scalars(living.where(Version.artifact_digest.in_(digests)))
+    return set(digests) - set(files) - set(manifests)
 
 
 async def stage_moves_of(session: AsyncSession, version_id: UUID) -> Sequence[StageMove]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from app.core.wire import Incoming, Json, Line, Outgoing, Prose, Reason, Tags
+from app.core.wire import Incoming, Json, Line, Outgoing, Prose, Reason, Tags, Value
 from app.registry.rules import STATUS, Semantic, Stage, parse_semantic
 from app.registry.tables import GateReport, Model, StageMove, Version, VersionFile
 
@@ -18,7 +18,7 @@ class EdgeCase(Incoming):
     """A row whose answer must never change."""
 
     input: Json
-    prediction: Any
+    prediction: Value
     tolerance: float = Field(1e-6, ge=0)
 
 
@@ -39,7 +39,7 @@ class Fairness(Incoming):
     """How far the share of favourable answers may differ between the groups of a column."""
 
     column: Line
-    favourable: Any
+    favourable: Value
     max_gap: float = Field(0.1, gt=0, lt=1)
 
 
@@ -259,16 +259,16 @@ class ModelOut(Outgoing):
 
 
 class ModelChanges(Incoming):
-    """What may be changed about a model or, through a version's reference, about a version."""
+    """What may be changed about a model or, through a version's reference, about a version; what is left out stays."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"description": "Now with fewer false alarms"}})
 
-    description: Prose | None = None
-    tags: Tags | None = None
-    log_mode: LogMode | None = None
-    log_probability: float | None = Field(None, gt=0, le=1)
-    sensitive_columns: list[Line] | None = Field(None, max_length=1000)
-    gates: Gates | None = None
+    description: Prose = ""
+    tags: Tags = Field(default_factory=dict)
+    log_mode: LogMode = "durable"
+    log_probability: float = Field(1.0, gt=0, le=1)
+    sensitive_columns: list[Line] = Field(default_factory=list, max_length=1000)
+    gates: Gates = Field(default_factory=Gates)
 
 
 class AliasTarget(Incoming):

@@ -1,6 +1,7 @@
 """The registry's tables: models, versions, their stages, aliases, files, gate reports and holds."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -74,6 +75,8 @@ class Version(Base):
 
     artifact_digest: Mapped[str]
     artifact_signature: Mapped[bytes] = mapped_column(LargeBinary)
+    serving_signature: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """Of the files that replicas load where those are not the artifact itself, but a form proved equal to it."""
     size_bytes: Mapped[int]
     latency_ms: Mapped[float | None]
     memory_bytes: Mapped[int | None]
@@ -143,12 +146,21 @@ class Alias(Base):
     set_at: Mapped[datetime]
 
 
+class Part(StrEnum):
+    """Which set of files a version's file belongs to."""
+
+    ARTIFACT = "artifact"
+    SERVING = "serving"
+    ROWS = "rows"
+
+
 class VersionFile(Base):
-    """One file of a version's artifact, so that a blob's users can be found."""
+    """One file of a version, so that a blob's users can be found."""
 
     __tablename__ = "version_file"
 
     version_id: Mapped[UUID] = mapped_column(ForeignKey("version.id"), primary_key=True)
+    part: Mapped[Part] = mapped_column(choice(Part), primary_key=True)
     path: Mapped[str] = mapped_column(primary_key=True)
     digest: Mapped[str] = mapped_column(index=True)
     size_bytes: Mapped[int]

@@ -4,6 +4,7 @@ Only formats that hold data and no code are known; whatever can run code when it
 here loads anything.
 """
 
+import io
 import pickletools
 import stat
 from dataclasses import dataclass
@@ -129,13 +130,11 @@ def _is_old_pickle(path: Path) -> bool:
     """Pickles of protocol 0 and 1 have no mark at their beginning; one that can do harm calls something."""
     with path.open("rb") as file:
         start = file.read(_LARGEST_OLD_PICKLE)
-    calls = False
     try:
-        for opcode, _, _ in pickletools.genops(start):
-            calls = calls or opcode.name in _CALLS
+        pickletools.dis(start, io.StringIO())  # checks the stack too, which text that spells opcodes fails
+        return any(opcode.name in _CALLS for opcode, _, _ in pickletools.genops(start))
     except Exception:  # noqa: BLE001 - pickletools raises whatever the malformed bytes lead to
         return False
-    return calls
 
 
 _CALLS = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "REDUCE", "OBJ", "NEWOBJ", "BUILD"})

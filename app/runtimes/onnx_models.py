@@ -166,7 +166,7 @@ def _column_feed(nodes: Sequence[Any], signature: Signature) -> Feed:
 
 def _column(cells: Sequence[Any], dtype: Any) -> NDArray[Any]:
     if dtype is object:
-        cells = ["" if cell is None else cell for cell in cells]
+        cells = ["nan" if cell is None else cell for cell in cells]  # how skl2onnx spells a missing category
     return np.array(cells, dtype=dtype).reshape(-1, 1)
 
 

@@ -10,7 +10,7 @@ from app.runtimes.cache import ReadyVersion
 from app.runtimes.cells import ColumnError
 from app.runtimes.isolation import Scored
 from app.runtimes.rows import Rows
-from app.serving.dialects import NATIVE, Dialect
+from app.serving.dialects import NATIVE, Dialect, Envelope
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class PredictAnswer:
         revision: the route's revision; None where the caller named the version.
         arm: the arm of the route; None likewise.
         propensity: the probability with which the route chooses this arm.
-        environment: whose route was asked.
+        envelope: what the request said beside its rows, as its dialect reads it.
         caller: the name of the key that asked.
         request_id: as the caller or the service named the request.
         entity_id: the sticky key.
@@ -85,7 +85,7 @@ class PredictAnswer:
     revision: int | None
     arm: str | None
     propensity: float
-    environment: str
+    envelope: Envelope
     caller: str
     request_id: str
     entity_id: str | None

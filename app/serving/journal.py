@@ -43,7 +43,7 @@ class Journal:
         return [encode_frame(_scored_request(origin, answer, part)) for part in answer.parts]
 
     def _origin_of(self, answer: PredictAnswer, log_probability: float) -> Origin:
-        choice = (answer.environment, answer.revision, answer.arm, answer.propensity, answer.is_shadow)
+        choice = (answer.envelope.environment, answer.revision, answer.arm, answer.propensity, answer.is_shadow)
         key = (answer.version.version_id, choice, log_probability)
         if (origin := self._origins.get(key)) is None:
             if len(self._origins) >= _MOST_ORIGINS:
@@ -59,7 +59,7 @@ def _make_origin(answer: PredictAnswer, log_probability: float) -> Origin:
         version.version_id,
         version.number,
         tuple(str(column.type) for column in version.signature.inputs),
-        answer.environment,
+        answer.envelope.environment,
         answer.revision,
         answer.arm,
         answer.propensity,

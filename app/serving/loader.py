@@ -6,8 +6,8 @@ from uuid import UUID
 
 from app.artifacts.cache import ArtifactCache
 from app.core.database import Database
-from app.registry.gates import manifest_of
-from app.registry.queries import files_of, get_version_by_id
+from app.registry.files import manifest_of
+from app.registry.queries import get_version_by_id, served_files_of
 from app.runtimes.cache import LoadedVersion
 from app.runtimes.examine import require_same_answers
 from app.runtimes.formats import detect_format
@@ -40,8 +40,8 @@ class VersionLoader:
         """
         async with self._database.reads() as session:
             version = await get_version_by_id(session, version_id)
-            manifest = manifest_of(tuple(await files_of(session, version_id)))
-        directory = await self._artifacts.materialise(manifest, version.artifact_signature)
+            files, signature = await served_files_of(session, version)
+        directory = await self._artifacts.materialise(manifest_of(files), signature)
         return await asyncio.to_thread(self._load, version, directory)
 
     def _load(self, version: "Version", directory: "Path") -> LoadedVersion:

@@ -49,7 +49,7 @@ class _Target:
             revision=self.line.route.revision,
             arm=self.choice.arm or None,
             propensity=self.choice.propensity,
-            environment=self.envelope.environment,
+            envelope=self.envelope,
             caller=self.request.caller.name,
             request_id=self.envelope.request_id or self.request.request_id,
             entity_id=self.entity_id,

@@ -2,9 +2,12 @@
 
 from fastapi import APIRouter
 
-from app.system import audit, keys
+from app.system import audit, configuration, health, keys, probes
 
 ROUTERS: tuple[APIRouter, ...] = (
     keys.router,
     audit.router,
+    health.router,
+    configuration.router,
 )
+PAGES: tuple[APIRouter, ...] = (probes.router,)

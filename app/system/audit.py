@@ -26,6 +26,9 @@ router = room("/system/audit", "system")
 NDJSON = "application/x-ndjson"
 SOME_HASH = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 CHUNK_FACTS = 200
+EXPORTED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "One sealed fact per line.", "content": {NDJSON: {"schema": {"type": "string"}}}}
+}
 
 
 class FactOut(Outgoing):
@@ -49,7 +52,9 @@ class FactOut(Outgoing):
     )
 
     id: UUID
-    sequence: int | None = Field(description="Its place in the chain; null until it is sealed, a moment later.")
+    sequence: int | None = Field(
+        description="Its place in the chain; null until it is sealed, a moment later."
+    )
     kind: str
     subject: str
     actor: str
@@ -130,7 +135,9 @@ async def list_facts(
 
 
 async def _noted(
-    sequence: Annotated[int | None, Query(ge=0, le=2**62, description="Of a checkpoint noted earlier.")] = None,
+    sequence: Annotated[
+        int | None, Query(ge=0, le=2**62, description="Of a checkpoint noted earlier.")
+    ] = None,
     hash: Annotated[  # noqa: A002 - its name on the wire
         str | None, Query(pattern=r"^[0-9a-f]{64}$", description="Of the same checkpoint.")
     ] = None,
@@ -146,9 +153,7 @@ async def _noted(
     dependencies=[allows(Role.OPERATOR)],
     responses=problems(FieldProblem),
 )
-async def verify_facts(
-    session: Reads, checkpoint: Annotated[tuple[int, str] | None, Depends(_noted)]
-) -> Any:
+async def verify_facts(session: Reads, checkpoint: Annotated[tuple[int, str] | None, Depends(_noted)]) -> Any:
     """Recompute the whole chain; with a checkpoint noted earlier a tail that was cut off shows too."""
     return await facts.verify_facts(session, checkpoint=checkpoint)
 
@@ -164,8 +169,7 @@ async def read_checkpoint(session: Reads) -> Any:
     "/export",
     response_class=StreamingResponse,
     dependencies=[allows(Role.OPERATOR), for_every_model()],
-    responses={200: {"description": "One sealed fact per line.", "content": {NDJSON: {"schema": {"type": "string"}}}}}
-    | problems(KeyTooNarrow),
+    responses=EXPORTED | problems(KeyTooNarrow),
 )
 async def export_facts(database: Db) -> StreamingResponse:
     """The whole chain as NDJSON, one sealed fact per line, oldest first; `docs/audit.md` shows how to check it."""

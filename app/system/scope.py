@@ -27,5 +27,5 @@ async def _require_every_model(request: Request) -> None:
 
 
 def for_every_model() -> Any:
-    """`dependencies=[allows(Role.OPERATOR), for_every_model()]`: refuse keys that are limited to some models."""
+    """The declaration, beside a role, of a route that keys limited to some models may not use."""
     return Depends(_require_every_model)

@@ -357,6 +357,7 @@ def upgrade() -> None:
         sa.Column("parent_id", sa.Uuid(), nullable=True),
         sa.Column("artifact_digest", sa.Text(), nullable=False),
         sa.Column("artifact_signature", sa.LargeBinary(), nullable=False),
+        sa.Column("serving_signature", sa.LargeBinary(), nullable=True),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("latency_ms", sa.Double(), nullable=True),
         sa.Column("memory_bytes", sa.BigInteger(), nullable=True),
@@ -509,13 +510,26 @@ def upgrade() -> None:
     op.create_table(
         "version_file",
         sa.Column("version_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "part",
+            sa.Enum(
+                "artifact",
+                "serving",
+                "rows",
+                name="part",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["version_id"], ["version.id"], name=op.f("fk_version_file_version_id_version")
         ),
-        sa.PrimaryKeyConstraint("version_id", "path", name=op.f("pk_version_file")),
+        sa.PrimaryKeyConstraint("version_id", "part", "path", name=op.f("pk_version_file")),
     )
     op.create_index(op.f("ix_version_file_digest"), "version_file", ["digest"], unique=False)
     # ### end Alembic commands ###

@@ -181,7 +181,7 @@ async def test_a_flood_of_wrong_keys_costs_a_few_queries(database):
             nonlocal queries
             queries += 1
 
-        event.listen(database.engine.sync_engine, "before_cursor_execute", count)
+        event.listen(database.reading_engine.sync_engine, "before_cursor_execute", count)
         wrong = [authenticate(bearer(f"sy_{i:08x}_" + "0" * 64)) for i in range(500)]
         outcomes = await asyncio.gather(*wrong, return_exceptions=True)
     assert all(isinstance(outcome, BadCredentials) for outcome in outcomes)

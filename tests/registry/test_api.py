@@ -256,3 +256,23 @@ async def test_archived_versions_are_restored_to_validation(shared_client):
     await register(shared_client, "restored")
     assert (await post(shared_client, "restored:1/archive", reason="no use")).json()["stage"] == "archived"
     assert (await post(shared_client, "restored:1/restore")).json()["stage"] == "validation"
+
+
+async def test_a_model_is_served_as_onnx_when_asked_for_and_proved_equal(shared_client):
+    version = (await register(shared_client, "onnx", serve_as="onnx")).json()
+    assert version["served_as"] == "onnx"
+    await post(shared_client, "onnx:1/validate")
+    assert (await post(shared_client, "onnx:1/promote")).status_code == 200
+    rows = {"instances": data()[2][:20].to_numpy().tolist()}
+    await register(shared_client, "native", serve_as="native")
+    await post(shared_client, "native:1/validate")
+    await post(shared_client, "native:1/promote")
+    answers = [(await shared_client.post(f"/api/models/{name}/predict", json=rows)).json() for name in ("onnx", "native")]
+    left, right = ([p["prediction"] for p in answer["predictions"]] for answer in answers)
+    assert left == right
+
+
+async def test_a_model_that_onnx_would_change_is_refused_as_onnx_with_the_reason(shared_client):
+    problem = (await register(shared_client, "inexact", "boosting", serve_as="onnx")).json()
+    assert (problem["status"], problem["type"]) == (422, "/problems/not-convertible")
+    assert "float32" in problem["detail"]

@@ -126,7 +126,7 @@ def _text() -> Fitted:
 
 def _nameless() -> Fitted:
     table, y = wine()
-    return Fitted(LogisticRegression(max_iter=100).fit(table.to_numpy(), y.to_numpy()), table, _skops)
+    return Fitted(LogisticRegression(max_iter=10_000).fit(table.to_numpy(), y.to_numpy()), table, _skops)
 
 
 def _xgboost() -> Fitted:

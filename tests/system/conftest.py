@@ -8,12 +8,12 @@ from fastapi import FastAPI
 
 from app import main
 from app.core.config import Settings
+from app.core.facts import seal_facts
 from app.core.health import Health
 from app.core.ids import new_id
 from app.core.keys import make_key
 from app.core.problems import answer_errors_with_problems
 from app.reactions import REACTIONS
-from app.core.facts import seal_facts
 from app.system import api
 from tests.conftest import TESTER
 

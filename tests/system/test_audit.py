@@ -79,7 +79,13 @@ async def test_a_checkpoint_shows_a_tail_that_was_cut_off(client, trail):
 
 
 @pytest.mark.parametrize(
-    "half", [{"sequence": 3}, {"hash": "0" * 64}, {"sequence": 3, "hash": "zz"}, {"sequence": 2**63, "hash": "0" * 64}]
+    "half",
+    [
+        {"sequence": 3},
+        {"hash": "0" * 64},
+        {"sequence": 3, "hash": "zz"},
+        {"sequence": 2**63, "hash": "0" * 64},
+    ],
 )
 async def test_half_a_checkpoint_is_refused(client, half):
     assert (await client.get(f"{AUDIT}/verify", params=half)).status_code == 422

@@ -191,6 +191,6 @@ async def test_a_committed_key_is_answered_even_if_this_replica_can_not_read_it_
     async with database.writes(TESTER) as session:
         root = await make_key(session, name="root", role=Role.ADMIN)
     exhausted = Database(database.url, pool_size=1, max_overflow=0, pool_timeout=0.2)
-    async with serving(database, keys_from=exhausted) as client_of, exhausted.engine.connect():
+    async with serving(database, keys_from=exhausted) as client_of, exhausted.reading_engine.connect():
         assert (await make(await client_of(root.text)))["key"]
     await exhausted.close()

@@ -1,0 +1,98 @@
+"""One look at the database for all parts of the health report: brief, bounded, and at most once a second."""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core.database import Database, Reading
+from app.core.health import Part
+from app.core.replicas import Replica, list_live_replicas
+from app.evidence.backlog import examine_log
+from app.registry.queries import references_of
+from app.system.queries import JobCounts, Leader, count_jobs, find_leader, unsealed_seconds
+
+PATIENCE_SECONDS = 0.5  # a load balancer's probe waits one second, as a rule
+REMEMBERED_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What the database said."""
+
+    latency_ms: float
+    server_version: str
+    jobs: JobCounts
+    leader: Leader | None
+    unsealed_seconds: float
+    replicas: Sequence[Replica]
+    log: Part
+
+
+@dataclass(frozen=True)
+class Away:
+    """The database said nothing."""
+
+    reason: str
+
+
+@dataclass
+class Watch:
+    """Asks the database, and remembers for a moment what it said.
+
+    Attributes:
+        list_versions: the versions that the report will want to name.
+        names: what they are called; kept, so that they have names while the database is away.
+    """
+
+    database: Database
+    spool_root: Path
+    list_versions: Callable[[], Collection[UUID]]
+    names: dict[UUID, str] = field(default_factory=dict)
+    _seen: Glance | Away | None = None
+    _seen_at: float = 0.0
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def look(self) -> Glance | Away:
+        """What the database says, or said within the last second."""
+        async with self._turn:
+            if self._seen is None or time.monotonic() - self._seen_at > REMEMBERED_SECONDS:
+                self._seen = await self._ask()
+                self._seen_at = time.monotonic()
+            return self._seen
+
+    async def _ask(self) -> Glance | Away:
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                log = await examine_log(self.database, self.spool_root)
+                async with self.database.reads() as session:
+                    await self._learn_names(session)
+                    return await _read(session, log)
+        except TimeoutError:
+            return Away(f"no answer within {PATIENCE_SECONDS} s")
+        except (SQLAlchemyError, OSError) as error:
+            return Away(f"can't be reached: {type(error).__name__}")
+
+    async def _learn_names(self, session: Reading) -> None:
+        unknown = set(self.list_versions()) - self.names.keys()
+        if unknown:
+            self.names |= await references_of(session, unknown)
+
+
+async def _read(session: Reading, log: Part) -> Glance:
+    began = time.perf_counter()
+    version = (await session.execute(select(func.current_setting("server_version")))).scalar_one()
+    return Glance(
+        latency_ms=round((time.perf_counter() - began) * 1000, 3),
+        server_version=version,
+        jobs=await count_jobs(session),
+        leader=await find_leader(session),
+        unsealed_seconds=await unsealed_seconds(session),
+        replicas=await list_live_replicas(session),
+        log=log,
+    )

@@ -1,0 +1,32 @@
+"""The predict path with everything real but the database and the models: those are small enough to foresee."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from stand_in_serving import House
+from starlette.applications import Starlette
+
+from app.core.problems import answer_errors_with_problems  # noqa: F401 - every kind of problem is known
+from app.core.telemetry import RequestLog
+from app.serving.api import PredictApp
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    house = House(tmp_path / "spool")
+    yield house
+    await house.close()
+
+
+@pytest.fixture
+async def client(house: House) -> AsyncIterator[httpx.AsyncClient]:
+    service = Starlette()
+    service.state.predictor, service.state.authenticate = house.predictor, house.keys
+    service.add_middleware(PredictApp, state=service.state)
+    service.add_middleware(RequestLog)
+    transport = httpx.ASGITransport(service)
+    headers = {"Authorization": "Bearer caller"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://service", headers=headers) as client:
+        yield client
