@@ -3,38 +3,22 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from starlette.datastructures import State
 from starlette.requests import Request
 
-from app.core.health import Condition
+from app.core.health import Condition, Health
 from app.registry.queries import PRODUCTION, get_version
 from app.runtimes.cache import Phase
 
 
-async def find_obstacles(state: State) -> list[str]:
-    """Why requests should go elsewhere; empty when they should not. Without any route nothing has to be loaded."""
-    parts = await state.health.look()
+async def find_obstacles(health: Health) -> list[str]:
+    """Why requests should go elsewhere; empty when they should not."""
+    parts = await health.look()
     blocking = [
         f"{name}: {part.reason}"
         for name, part in parts.items()
         if part.blocks_traffic and part.condition != Condition.OK
     ]
-    draining = ["this process is about to end"] if state.health.draining else []
-    return draining + blocking + _missing_models(state)
-
-
-def _missing_models(state: State) -> list[str]:
-    states = state.models.states()
-    missing = []
-    for route in state.routes.all():
-        known = [states.get(version_id) for version_id in route.version_ids]
-        waiting = [version for version in known if version is None or version.phase != Phase.READY]
-        if waiting:
-            reasons = {
-                version.reason or version.phase.value if version else "not loaded" for version in waiting
-            }
-            missing.append(f"model {route.model} in {route.environment}: {', '.join(sorted(reasons))}")
-    return missing
+    return [*blocking, "this process is shutting down"] if health.draining else blocking
 
 
 async def find_model_obstacle(request: Request, reference: str) -> str | None:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from stand_in_serving import House
 from starlette.applications import Starlette
 
 from app.core.problems import answer_errors_with_problems  # noqa: F401 - every kind of problem is known
 from app.core.telemetry import RequestLog
 from app.serving.api import PredictApp
+from tests.serving.stand_in_serving import House
 
 
 @pytest.fixture

@@ -107,11 +107,13 @@ class Lines:
         return self.known[name]
 
 
-def route_to(*version_ids: UUID, weights: tuple[float, ...] = (1.0,), shadows: tuple[Shadow, ...] = ()) -> LiveRoute:
+def route_to(
+    *version_ids: UUID, weights: tuple[float, ...] = (1.0,), shadows: tuple[Shadow, ...] = ()
+) -> LiveRoute:
     """Revision 7 of a route with one arm for each version: a, b, c."""
     arms = tuple(Arm(n, v, w) for n, v, w in zip("abc", version_ids, weights, strict=False))
     owners = rebalance(UNOWNED, weights)
-    return LiveRoute(RouteState(UUID(int=9), "sign", "production", "salt", 7, arms, shadows, owners))
+    return LiveRoute(RouteState(UUID(int=9), "sign", "production", "5a17", 7, arms, shadows, owners))
 
 
 class Keys:

@@ -6,7 +6,6 @@ import math
 from uuid import UUID
 
 import pytest
-from stand_in_serving import ONE, TWO, House, route_to
 
 from app.core.errors import kinds_of_refusal
 from app.core.ids import is_time_ordered
@@ -15,6 +14,7 @@ from app.runtimes.schema import Column, ColumnType, Signature, Task
 from app.runtimes.scores import Scores
 from app.serving.journal import Journal
 from app.serving.lines import Line, LogMode
+from tests.serving.stand_in_serving import ONE, TWO, House, route_to
 
 PREDICT = "/api/models/sign/predict"
 GOOD = {"x": 1, "y": 2.5}
@@ -161,7 +161,9 @@ async def test_an_environment_has_a_route_of_its_own(client, house: House):
 async def test_what_is_answered_is_on_record_before_it_is_answered(client, house: House):
     answer = await predict(client, GOOD, [4, 5], request_id="my-request", entity_id="me")
     (record,) = house.logged()
-    assert [str(each) for each in record.ids] == [row["prediction_id"] for row in answer.json()["predictions"]]
+    assert [str(each) for each in record.ids] == [
+        row["prediction_id"] for row in answer.json()["predictions"]
+    ]
     assert (record.request_id, record.caller, record.entity_id) == ("my-request", "caller", "me")
     assert (record.origin.model, record.origin.version_id, record.origin.version) == ("sign", ONE, 1)
     assert (record.origin.revision, record.origin.arm, record.origin.shadow) == (7, "a", False)
@@ -247,7 +249,7 @@ async def test_numbers_and_what_is_no_number_are_answered_as_json(client, house:
 
 async def test_columns_that_the_model_does_not_take_are_warned_of(client):
     body = (await predict(client, {**GOOD, "z": 1})).json()
-    assert body["warnings"] == ["1 columns that the model does not take were ignored: \"z\""]
+    assert body["warnings"] == ['1 columns that the model does not take were ignored: "z"']
 
 
 async def test_a_version_that_can_not_be_loaded_is_503_and_says_why(client, house: House):
@@ -276,7 +278,13 @@ async def test_a_client_that_hangs_up_mid_body_costs_nothing(house: House):
 
     state = State({"predictor": house.predictor, "authenticate": house.keys})
     headers = [(b"authorization", b"Bearer caller")]
-    scope = {"type": "http", "method": "POST", "path": PREDICT, "headers": headers, "state": {"request_id": "r"}}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": PREDICT,
+        "headers": headers,
+        "state": {"request_id": "r"},
+    }
     await PredictApp(None, state=state)(scope, receive, send)
     assert sent == []
 

@@ -15,6 +15,7 @@ from app.core.keys import make_key
 from app.core.problems import answer_errors_with_problems
 from app.reactions import REACTIONS
 from app.system import api
+from app.system.parts import watch_parts
 from tests.conftest import TESTER
 
 
@@ -26,9 +27,10 @@ async def running(settings):
     answer_errors_with_problems(service)
     for router in (*api.ROUTERS, *main.ROUTERS):
         service.include_router(router, prefix="/api")
-    for page in getattr(api, "PAGES", ()):
+    for page in api.PAGES:
         service.include_router(page)
     async with service.router.lifespan_context(service):
+        watch_parts(service.state)
         yield service
 
 
