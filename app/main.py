@@ -23,6 +23,7 @@ from app.core.hosts import HostRules
 from app.core.limits import BodyLimits
 from app.core.notify import Notifications
 from app.core.problems import answer_errors_with_problems
+from app.core.replicas import Preparing
 from app.core.secrets import load_secrets
 from app.core.telemetry import RequestLog, configure_logging, tracing
 from app.deployments import api as deployments
@@ -50,12 +51,12 @@ from app.traffic import api as traffic
 from app.traffic.live import RouteTable
 
 ROUTERS: tuple[APIRouter, ...] = (
+    registry.router,  # first, because routes are tried in turn and models are read most
     keys.router,
     deployments.verbs,
     deployments.router,
     traffic.router,
     evidence.router,
-    registry.router,
 )
 FORMS = re.compile(r"/api(/v1)?/models(/register)?")
 
@@ -141,6 +142,7 @@ async def open_serving(state: State, stack: AsyncExitStack, notifications: Notif
     name = process_name()
     spool = Spool(settings.base_path / "spool" / name, max_bytes=settings.spool_bytes)
     stack.callback(spool.close)
+    state.preparing = Preparing(state.database, notifications)
     state.routes = RouteTable(state.database)
     state.routes.listen(notifications)
     loader = VersionLoader(state.database, state.artifacts, settings.allowed_unsafe_formats)

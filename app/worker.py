@@ -5,6 +5,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC
+from functools import partial
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -20,7 +21,7 @@ from app.core.config import Settings
 from app.core.database import Database
 from app.core.facts import seal_facts
 from app.core.idempotency import drop_old_receipts
-from app.core.jobs import CHANNEL, WORKER, Claim, Handler, enqueue, work_on
+from app.core.jobs import CHANNEL, DEFAULT, UNHURRIED, WORKER, Claim, Handler, enqueue, work_on
 from app.core.locks import leadership
 from app.core.notify import Notifications
 from app.core.replicas import forget_dead_replicas
@@ -49,15 +50,21 @@ async def run_worker(settings: Settings) -> None:
     assert settings.sqlalchemy_url is not None, "the worker is told its database"
     database = Database(settings.sqlalchemy_url)
     notifications = Notifications(settings.sqlalchemy_url)
-    woken = asyncio.Event()
-    notifications.on(CHANNEL, lambda _queue: woken.set())
+    woken = {queue: asyncio.Event() for queue in (DEFAULT, UNHURRIED)}
+
+    def wake(_queue: str) -> None:
+        for event in woken.values():
+            event.set()
+
+    notifications.on(CHANNEL, wake)
     try:
         async with notifications, open_handlers(settings) as handlers, asyncio.TaskGroup() as tasks:
             tasks.create_task(ship_forever(database, settings.base_path / "spool"))
             tasks.create_task(persist("seal", lambda: seal_for_ever(database)))
             tasks.create_task(persist("clock", lambda: keep_time(database)))
-            for _ in range(JOBS_AT_ONCE):
-                tasks.create_task(persist("jobs", lambda: work_on(database, handlers, woken=woken)))
+            for queue in (*[DEFAULT] * JOBS_AT_ONCE, UNHURRIED):
+                work = partial(work_on, database, handlers, woken=woken[queue], queues=(queue,))
+                tasks.create_task(persist("jobs", work))
     finally:
         await database.close()
 

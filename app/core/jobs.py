@@ -29,6 +29,8 @@ from app.core.notify import notify
 
 log = structlog.get_logger()
 CHANNEL = "jobs"
+DEFAULT, UNHURRIED = "default", "unhurried"
+"""The queues: of what somebody waits for, and of what may take its time without holding that up."""
 LEASE = timedelta(seconds=30)
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 300.0
 
@@ -57,7 +59,7 @@ class Job(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     kind: Mapped[str]
-    queue: Mapped[str] = mapped_column(default="default")
+    queue: Mapped[str] = mapped_column(default=DEFAULT)
     payload: Mapped[dict[str, Any]]
     dedupe_key: Mapped[str | None]
     waits_for: Mapped[str | None]
@@ -106,7 +108,7 @@ async def enqueue(
     payload: dict[str, Any],
     *,
     dedupe_key: str | None = None,
-    queue: str = "default",
+    queue: str = DEFAULT,
     delay_seconds: float = 0,
     max_attempts: int = 8,
     waits_for: str | None = None,
@@ -216,7 +218,7 @@ async def work_on(
     handlers: Mapping[str, Handler],
     *,
     woken: asyncio.Event,
-    queues: Sequence[str] = ("default",),
+    queues: Sequence[str] = (DEFAULT,),
     idle_seconds: float = 1.0,
 ) -> None:
     """Claim and do jobs until cancelled; `woken` cuts the wait short when a job was queued."""

@@ -4,7 +4,9 @@ A deployment *wants* a version; every live replica sees the want, loads and warm
 here. What all replicas hold ready can take traffic at once.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -15,10 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core import clock
-from app.core.database import Base
+from app.core.database import Actor, Base, Database
 from app.core.ids import new_id
+from app.core.jobs import CHANNEL as JOBS
 from app.core.jobs import wake
-from app.core.notify import notify
+from app.core.notify import Notifications, notify
 
 WANTS = "wants"
 PREPARED = "prepared"
@@ -149,3 +152,47 @@ def _is_live() -> ColumnElement[bool]:
 async def list_live_replicas(session: AsyncSession) -> Sequence[Replica]:
     """The replicas that answer traffic now."""
     return (await session.scalars(select(Replica).where(_is_live()).order_by(Replica.started_at))).all()
+
+
+class Preparing:
+    """Lets a request of this process wait until every live replica holds some versions ready."""
+
+    def __init__(self, database: Database, notifications: Notifications) -> None:
+        self._database = database
+        self._waiting: set[asyncio.Event] = set()
+        notifications.on(JOBS, self._stir)
+
+    def _stir(self, _queue: str) -> None:
+        for event in self._waiting:
+            event.set()
+
+    async def wait(self, version_ids: Collection[UUID], *, wanted_by: Actor, seconds: float) -> list[Lacking]:
+        """Have versions loaded everywhere; the replicas that still lack one when patience ends."""
+        stirred = asyncio.Event()
+        self._waiting.add(stirred)
+        name = f"request {new_id()}"
+        try:
+            async with self._database.writes(wanted_by) as session:
+                lacking = await _lacking_any(session, version_ids)
+                if lacking:
+                    for version_id in version_ids:
+                        await want(session, version_id, name)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    while lacking and not any(each.problem for each in lacking):
+                        await stirred.wait()
+                        stirred.clear()
+                        async with self._database.reads() as reading:
+                            lacking = await _lacking_any(reading, version_ids)
+        finally:
+            self._waiting.discard(stirred)
+        return lacking
+
+    async def release(self, session: AsyncSession, version_ids: Collection[UUID]) -> None:
+        """Forget what requests wanted: what a route names by now is held ready on its account."""
+        asked = delete(Want).where(Want.version_id.in_(version_ids), Want.wanted_by.startswith("request "))
+        await session.execute(asked)
+
+
+async def _lacking_any(session: AsyncSession, version_ids: Collection[UUID]) -> list[Lacking]:
+    return [each for version_id in version_ids for each in await replicas_lacking(session, version_id)]

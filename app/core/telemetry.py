@@ -1,10 +1,13 @@
 """Logs, metrics and request ids: one JSON line and one set of counts for every request."""
 
+import json
 import logging
 import os
 import re
 import sys
 import time
+from functools import lru_cache
+from typing import Any
 
 import structlog
 from fastapi.telemetry import TelemetryConfig
@@ -34,7 +37,7 @@ def configure_logging(level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
+            structlog.processors.JSONRenderer(_as_line),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(minimum),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
@@ -52,6 +55,14 @@ def configure_logging(level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(minimum, logging.WARNING), force=True)
+
+
+_ENCODER = json.JSONEncoder(default=repr)
+
+
+def _as_line(event: dict[str, Any], **_: Any) -> str:
+    """`json.dumps` would make an encoder for every line."""
+    return _ENCODER.encode(event)
 
 
 class RequestLog:
@@ -93,8 +104,9 @@ def _accepted_id(scope: Scope) -> str | None:
 def _note(scope: Scope, status: int, seconds: float, request_id: str) -> None:
     route = scope.get("route_template") or getattr(scope.get("route"), "path", "unmatched")
     method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-    REQUESTS.labels(method, route, status).inc()
-    REQUEST_SECONDS.labels(route).observe(seconds)
+    counter, histogram = _metrics_of(method, route, status)
+    counter.inc()
+    histogram.observe(seconds)
     caller = scope["state"].get("caller")
     access_log.info(
         "request",
@@ -105,6 +117,12 @@ def _note(scope: Scope, status: int, seconds: float, request_id: str) -> None:
         request_id=request_id,
         caller=getattr(caller, "name", None),
     )
+
+
+@lru_cache(maxsize=4096)
+def _metrics_of(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    """Looking a child up by its labels takes a lock and longer than counting."""
+    return REQUESTS.labels(method, route, status), REQUEST_SECONDS.labels(route)
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -37,6 +37,7 @@ from app.registry.queries import (
     read_reference,
 )
 from app.traffic.actions import append_revision
+from app.traffic.queries import require_revision
 from app.traffic.rules import Arm
 
 ADVANCE = "advance deployment"
@@ -67,6 +68,7 @@ async def start_deployment(session: AsyncSession, version_id: UUID, order: Order
     """
     version = await get_version_by_id(session, version_id)
     await _enter(session, version.model_id, version.model_name, order.environment)
+    await require_revision(session, version.model_id, order.environment, order.expected_revision)
     champion = await find_champion(session, version.model_id, order.environment)
     if champion is not None and champion.id == version_id:
         raise AlreadyServing(version.model_reference, order.environment)

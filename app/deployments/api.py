@@ -1,6 +1,5 @@
 """Deployments over HTTP: promote, roll back, watch, call off."""
 
-from contextlib import suppress
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -167,8 +166,7 @@ async def _see_through(request: Request, deployment: DeploymentOut) -> Response:
         deployment = await settled.wait(deployment.id, state.settings.promote_patience_seconds)
     if deployment.revision is not None:
         routes: RouteTable = state.routes
-        with suppress(TimeoutError):  # it is committed all the same; the route table goes on trying
-            await routes.wait_for(deployment.model, deployment.environment, deployment.revision)
+        await routes.wait_for(deployment.model, deployment.environment, deployment.revision)
     return _as_response(deployment)
 
 

@@ -1,16 +1,17 @@
 """Rows turned into the pieces of a CSV or Parquet file."""
 
 import csv
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from io import RawIOBase, StringIO
 from typing import Any, Protocol
 
+from pydantic_core import to_json
+
 from app.evidence.rules import defuse
 
-ROWS_PER_GROUP = 10_000
+ROWS_PER_GROUP = 5_000
 _INTEGERS = range(-(2**63), 2**63)
 
 Row = Mapping[str, Any]
@@ -28,7 +29,7 @@ class Column:
 class Writer(Protocol):
     """Turns rows into pieces of a file."""
 
-    def write(self, rows: Iterable[Row]) -> bytes:
+    def write(self, rows: Sequence[Row]) -> bytes:
         """What the file grows by."""
 
     def finish(self) -> bytes:
@@ -42,7 +43,7 @@ class CsvWriter:
         self._columns = columns
         self._header = [[defuse(column.name) for column in columns]]
 
-    def write(self, rows: Iterable[Row]) -> bytes:
+    def write(self, rows: Sequence[Row]) -> bytes:
         """The lines of some rows, after the header the first time."""
         text = StringIO()
         writer = csv.writer(text)
@@ -65,7 +66,7 @@ def _to_csv(value: Any) -> Any:
 
 
 def _to_text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
+    return to_json(value).decode() if isinstance(value, list | dict) else str(value)
 
 
 class ParquetWriter:
@@ -87,12 +88,15 @@ class ParquetWriter:
         self._outbox = _Outbox()
         self._writer = pq.ParquetWriter(self._outbox, self._schema, compression="zstd")
         self._to_table = pa.Table.from_pydict
-        self._pending: list[Row] = []
+        self._values: dict[str, list[Any]] = {column.name: [] for column in columns}
+        self._rows = 0
 
-    def write(self, rows: Iterable[Row]) -> bytes:
+    def write(self, rows: Sequence[Row]) -> bytes:
         """A row group, once enough rows have come."""
-        self._pending.extend(rows)
-        if len(self._pending) >= ROWS_PER_GROUP:
+        for column in self._columns:
+            self._values[column.name] += [_to_parquet(column.value_in(row), column.type) for row in rows]
+        self._rows += len(rows)
+        if self._rows >= ROWS_PER_GROUP:
             self._write_group()
         return self._outbox.taken()
 
@@ -103,12 +107,9 @@ class ParquetWriter:
         return self._outbox.taken()
 
     def _write_group(self) -> None:
-        values = {
-            column.name: [_to_parquet(column.value_in(row), column.type) for row in self._pending]
-            for column in self._columns
-        }
-        self._writer.write_table(self._to_table(values, self._schema))
-        self._pending.clear()
+        self._writer.write_table(self._to_table(self._values, self._schema))
+        self._values = {name: [] for name in self._values}
+        self._rows = 0
 
 
 def _to_parquet(value: Any, kind: str) -> Any:

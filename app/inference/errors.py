@@ -79,7 +79,7 @@ class RowsNotScored(Invalid):
 
     def detail(self) -> str:
         rows = ", ".join(map(str, self.rows[:MOST_NAMED]))
-        return f"the model could not score all rows, beginning with {rows}; POST /api/models/…/predict tells of each row"
+        return f"the model could not score row {rows}; POST /api/models/{{model}}/predict says why, and answers the others"
 
 
 class BinaryTensors(Refusal):

@@ -46,7 +46,7 @@ def word_for_invocations(problem: Problem) -> dict[str, str]:
 
 def _message(problem: Problem) -> str:
     message: str = problem["detail"]
-    return f"{message} ({problem['request_id']})" if "request_id" in problem else message
+    return f"{problem['title']}: {problem['request_id']}" if "request_id" in problem else message
 
 
 _WORDS: dict[str, Words] = {

@@ -12,7 +12,7 @@ from app.core import clock
 from app.core.database import Actor
 from app.core.facts import announce
 from app.core.ids import new_id
-from app.core.jobs import enqueue
+from app.core.jobs import UNHURRIED, enqueue
 from app.core.notify import notify
 from app.registry import facts
 from app.registry.errors import BadAlias, BadModelName, NameTooClose, NotOfAVersion, SemanticVersionTaken
@@ -129,7 +129,8 @@ async def register_version(session: AsyncSession, name: str, draft: Draft) -> Ve
     record_move(session, version, None, reason="registered")
     announce(session, facts.VersionRegistered(name, version.number, str(semantic), draft.artifact_digest))
     if draft.may_be_converted:
-        await enqueue(session, CONVERT, {"version_id": str(version.id)}, dedupe_key=f"{CONVERT} {version.id}")
+        job = {"version_id": str(version.id)}
+        await enqueue(session, CONVERT, job, dedupe_key=f"{CONVERT} {version.id}", queue=UNHURRIED)
     await notify(session, CHANNEL, name)
     return version
 

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.registry import queries
+from app.registry.errors import ModelNotFound
+from app.registry.rules import Reference
 from app.registry.schemas import ModelOut, VersionOut, VersionWhole
-from app.registry.tables import Model, Version
+from app.registry.summaries import find_version_whole, summarise_models
+from app.registry.tables import Version
 
 
 async def answer_versions(session: AsyncSession, versions: Sequence[Version]) -> list[VersionOut]:
@@ -22,22 +25,26 @@ async def answer_version(session: AsyncSession, version: Version) -> VersionOut:
     return (await answer_versions(session, [version]))[0]
 
 
-async def answer_version_whole(session: AsyncSession, version: Version) -> VersionWhole:
-    """One version with its files, history and gate reports."""
-    return VersionWhole.assemble(
-        await answer_version(session, version),
-        await queries.files_of(session, version.id),
-        await queries.stage_moves_of(session, version.id),
-        await queries.gate_reports_of(session, version.id),
-    )
+async def answer_version_whole(session: AsyncSession, reference: Reference) -> VersionWhole:
+    """The version that a reference means, with its files, history and gate reports.
+
+    Raises:
+        ModelNotFound, VersionNotFound, NoProductionVersion: it means none.
+    """
+    found = None if reference.is_bare else await find_version_whole(session, reference)
+    if found is not None:
+        return found
+    version = await queries.get_version(session, reference)
+    return await answer_version_whole(session, Reference(version.model_name, number=version.number))
 
 
-async def answer_model(session: AsyncSession, model: Model) -> ModelOut:
-    """One model with its newest version, its production versions and its aliases."""
-    latest = await queries.find_latest_version(session, model.id)
-    return ModelOut.of(
-        model,
-        await answer_version(session, latest) if latest else None,
-        await queries.champions_in(session, model.id),
-        await queries.aliases_in(session, model.id),
-    )
+async def answer_model(session: AsyncSession, name: str) -> ModelOut:
+    """One model with its newest version, its production versions and its aliases.
+
+    Raises:
+        ModelNotFound: there is none.
+    """
+    found = await summarise_models(session, [name])
+    if not found:
+        raise ModelNotFound(name)
+    return found[0]

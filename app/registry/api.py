@@ -15,6 +15,7 @@ from app.core.edge import Reads, Writes, claim_receipt, room
 from app.core.errors import FieldProblem
 from app.core.paging import Page, Paged
 from app.core.problems import problems
+from app.core.wire import json_answer
 from app.registry import actions, answers, errors, lifecycle, queries
 from app.registry.gates import Gatekeeper
 from app.registry.intake import Intake
@@ -29,6 +30,7 @@ from app.registry.schemas import (
     VersionOut,
     VersionWhole,
 )
+from app.registry.summaries import summarise_models
 from app.registry.tables import Version, VersionFile
 
 router = room("/models", "models")
@@ -168,7 +170,8 @@ async def list_models(request: Request, session: Reads, paging: Paged, filters: 
     query = queries.select_models(caller_of(request), filters, paging.after, paging.limit)
     rows = (await session.scalars(query)).all()
     models, following = paging.cut(rows, lambda model: model.name)
-    return {"items": [await answers.answer_model(session, model) for model in models], "next": following}
+    items = await summarise_models(session, [model.name for model in models])
+    return json_answer(Page[ModelOut](items=items, next=following))
 
 
 @router.get(
@@ -181,8 +184,8 @@ async def get_model(model_id: ModelId, session: Reads) -> Any:
     """A model by its name, or one version of it, whole, by any other reference."""
     reference = queries.read_reference(model_id)
     if reference.is_bare:
-        return await answers.answer_model(session, await queries.get_model(session, reference.name))
-    return await answers.answer_version_whole(session, await queries.get_version(session, reference))
+        return json_answer(await answers.answer_model(session, reference.name))
+    return json_answer(await answers.answer_version_whole(session, reference))
 
 
 @router.get(
@@ -211,7 +214,8 @@ async def edit_model(model_id: ModelId, changes: ModelChanges, session: Writes) 
     reference = queries.read_reference(model_id)
     given = changes.model_dump(include=changes.model_fields_set)
     if reference.is_bare:
-        return await answers.answer_model(session, await actions.edit_model(session, reference.name, given))
+        await actions.edit_model(session, reference.name, given)
+        return await answers.answer_model(session, reference.name)
     version = await queries.get_version(session, reference)
     edited = await actions.edit_version(session, version.id, given)
     return await answers.answer_version(session, edited)
@@ -276,7 +280,8 @@ async def validate_version(
     )
     if goal == Stage.STAGING:
         await lifecycle.move_stage(session, version_id, goal, reason=order.reason)
-    return await answers.answer_version_whole(session, await queries.get_version_by_id(session, version_id))
+    version = await queries.get_version_by_id(session, version_id)
+    return await answers.answer_version_whole(session, queries.read_reference(version.model_reference))
 
 
 @router.get(

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from app.core.wire import Incoming, Json, Line, Outgoing, Prose, Reason, Tags, Value
 from app.registry.rules import STATUS, Semantic, Stage, parse_semantic
-from app.registry.tables import GateReport, Model, StageMove, Version, VersionFile
+from app.registry.tables import Version
 
 LogMode = Literal["durable", "fsync", "sampled"]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
@@ -212,16 +212,16 @@ class VersionWhole(VersionOut):
     def assemble(
         cls,
         version: VersionOut,
-        files: Sequence[VersionFile],
-        history: Sequence[StageMove],
-        reports: Sequence[GateReport],
+        files: Sequence[Mapping[str, Any]],
+        history: Sequence[Mapping[str, Any]],
+        reports: Sequence[Mapping[str, Any]],
     ) -> Self:
-        """A version's answer with its details."""
+        """A version's answer with its details, each given as its row's columns by name."""
         return cls(
-            **version.model_dump(),
-            files=[FileOut.model_validate(file) for file in files],
-            history=[MoveOut.model_validate(move) for move in history],
-            gate_reports=[GateReportOut.model_validate(report) for report in reports],
+            **dict(version),
+            files=files,
+            history=history,
+            gate_reports=reports,
         )
 
 
@@ -242,20 +242,6 @@ class ModelOut(Outgoing):
         default_factory=dict, description="Environment → the version that serves there."
     )
     aliases: dict[str, str] = Field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        model: Model,
-        latest: VersionOut | None,
-        production: Mapping[str, str],
-        aliases: Mapping[str, str],
-    ) -> Self:
-        """A model's row with what it stands for now."""
-        bare = cls.model_validate(model)
-        return bare.model_copy(
-            update={"latest": latest, "production": dict(production), "aliases": dict(aliases)}
-        )
 
 
 class ModelChanges(Incoming):

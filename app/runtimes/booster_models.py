@@ -13,7 +13,7 @@ from app.runtimes.rows import Rows
 from app.runtimes.schema import Column, ColumnType, Label, Signature, Task, tensor_columns
 from app.runtimes.scores import Model, Scores
 from app.runtimes.structure import check_lightgbm, check_xgboost
-from app.runtimes.traits import Traits, float_columns, json_safe, plain
+from app.runtimes.traits import Traits, first_line, float_columns, json_safe, plain
 
 
 def load_xgboost(path: Path) -> "XgboostModel":
@@ -54,7 +54,7 @@ def load_lightgbm(path: Path) -> "LightgbmModel":
 
 def _reason(error: Exception) -> str:
     lines = [line for line in str(error).splitlines() if line and "Stack trace" not in line]
-    return lines[0].rpartition(": ")[2][:300] if lines else type(error).__name__
+    return first_line(lines[0].rpartition(": ")[2]) if lines else type(error).__name__
 
 
 def _lightgbm_header(text: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ from app.runtimes.samples import (
 from app.runtimes.schema import ColumnType, Signature
 from app.runtimes.scores import Model, Scores
 from app.runtimes.sklearn_models import SklearnModel
-from app.runtimes.traits import Loaded, Traits
+from app.runtimes.traits import Loaded, Traits, first_line, storable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,12 +56,8 @@ def examine(directory: Path, sample: bytes, options: dict[str, Any]) -> dict[str
         "memory_bytes": memory,
     }
     report["requirements"] |= versions_in(file)
-    return report | identity | {"warnings": report["warnings"] + told}
-
-
-def first_line(message: Any) -> str:
-    """The beginning of a library's message, fit to be repeated in an answer."""
-    return str(message).strip().partition("\n")[0][:300]
+    whole: dict[str, Any] = storable(report | identity | {"warnings": report["warnings"] + told})
+    return whole
 
 
 def _report(loaded: Loaded, sample: bytes, given: Any) -> dict[str, Any]:
@@ -72,14 +68,23 @@ def _report(loaded: Loaded, sample: bytes, given: Any) -> dict[str, Any]:
     )
     kept = None if frame is None else spread_rows(frame)
     rows = _sample_rows(kept, signature)
-    reference = _own_answers(loaded, kept)
+    reference = _own_answers(loaded, kept)  # before `serve`, which changes the estimator
     model = loaded.serve(signature)
     scores = score_or_refuse(model, rows)
     if reference is not None and differing_rows(scores.prediction, reference):
         raise BrokenArtifact(
             "the model answers the sample's data frame otherwise than the same values as a matrix"
         )
-    signature = _with_output(signature, scores)
+    return _told(traits, _with_output(signature, scores)) | {
+        "labels_from_probabilities": _argmax_is_enough(loaded, scores),
+        "sample_input": [list(row) for row in rows.values],
+        "sample_output": scores_to_json(scores),
+        "latency_ms_per_row": lone_row_ms(model, rows),
+        "warnings": [] if sample else ["no reference sample: the smoke prediction used a made-up row"],
+    }
+
+
+def _told(traits: Traits, signature: Signature) -> dict[str, Any]:
     return {
         "framework": traits.framework,
         "algorithm": traits.algorithm,
@@ -87,12 +92,7 @@ def _report(loaded: Loaded, sample: bytes, given: Any) -> dict[str, Any]:
         "classes": None if signature.classes is None else list(signature.classes),
         "requirements": dict(traits.versions),
         "parameters": traits.parameters,
-        "labels_from_probabilities": _argmax_is_enough(loaded, scores),
-        "sample_input": [list(row) for row in rows.values],
-        "sample_output": scores_to_json(scores),
-        "latency_ms_per_row": lone_row_ms(model, rows),
         "feature_importances": _importances(traits, signature),
-        "warnings": [] if sample else ["no reference sample: the smoke prediction used a made-up row"],
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from app.runtimes.errors import BrokenArtifact, NotConvertible
-from app.runtimes.examine import first_line, lone_row_ms, score_or_refuse, stored_rows
+from app.runtimes.examine import lone_row_ms, score_or_refuse, stored_rows
 from app.runtimes.formats import Format, detect_format
 from app.runtimes.loading import open_model
 from app.runtimes.onnx_models import OnnxModel, open_session
@@ -23,6 +23,7 @@ from app.runtimes.rows import Rows
 from app.runtimes.schema import ColumnType, Signature
 from app.runtimes.scores import Model, Scores
 from app.runtimes.sklearn_models import SklearnModel
+from app.runtimes.traits import first_line
 
 TOLERANCE = 1e-6  # of a probability, or relative to the largest answer of a regression
 MIN_ROWS = 10  # fewer prove nothing
@@ -96,15 +97,19 @@ def _check_eligible(loaded: SklearnModel, signature: Signature, rows: Rows) -> N
     if any(np.any(part.is_categorical_) for part in histograms if part.is_categorical_ is not None):
         raise NotConvertible("splits by category are known to come out wrong")
     has_thresholds = bool(histograms) or any(hasattr(part, "tree_") for part in parts)
-    computing = sorted(
-        {type(part).__name__ for part in parts if hasattr(part, "transform")} - _NO_ARITHMETIC - _OFF_THE_PATH
-    )
+    computing = sorted(type(part).__name__ for part in parts if part is not loaded.final and _computes(part))
     if has_thresholds and computing:
         raise NotConvertible(
             f"{computing[0]} computes in float32 what the trees behind it compare with thresholds"
         )
     if histograms and (column := _inexact_column(signature, rows)):
         raise NotConvertible(f"the column {column} holds numbers that float32 can't carry exactly")
+
+
+def _computes(part: Any) -> bool:
+    name = type(part).__name__
+    passes_on = name == "FunctionTransformer" and part.func is None
+    return hasattr(part, "transform") and name not in _NO_ARITHMETIC | _OFF_THE_PATH and not passes_on
 
 
 def _inexact_column(signature: Signature, rows: Rows) -> str | None:

@@ -13,7 +13,7 @@ from app.runtimes.onnx_file import read_onnx
 from app.runtimes.rows import Rows
 from app.runtimes.schema import Column, ColumnType, Label, Signature, Task, tensor_columns
 from app.runtimes.scores import Model, Scores
-from app.runtimes.traits import Traits, plain, single_column
+from app.runtimes.traits import Traits, first_line, plain, single_column
 
 _ELEMENTS: dict[str, tuple[Any, ColumnType]] = {
     "tensor(float)": (np.float32, ColumnType.FLOAT),
@@ -44,11 +44,9 @@ def open_session(model: Path | bytes) -> Any:
     except MemoryError:
         raise
     except Exception as error:
-        raise BrokenArtifact(f"onnxruntime can't read the model: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].replace("[ONNXRuntimeError] : ", "")[:300]
+        raise BrokenArtifact(
+            f"onnxruntime can't read the model: {first_line(error).replace('[ONNXRuntimeError] : ', '')}"
+        ) from error
 
 
 def load_onnx(path: Path) -> "OnnxModel":

@@ -10,7 +10,7 @@ import numpy as np
 from app.runtimes.cells import Cell
 from app.runtimes.errors import BadSample, BadSignature
 from app.runtimes.schema import MAX_NAME_LENGTH, Column, ColumnType, Signature, is_plain_text
-from app.runtimes.traits import Traits
+from app.runtimes.traits import Traits, first_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,9 +36,7 @@ def read_sample(content: bytes) -> "pd.DataFrame":
         else:
             frame = pd.read_csv(io.BytesIO(content))
     except (ValueError, OSError) as error:
-        raise BadSample(
-            f"the sample is neither CSV nor Parquet: {str(error).partition(chr(10))[0][:200]}"
-        ) from error
+        raise BadSample(f"the sample is neither CSV nor Parquet: {first_line(error)}") from error
     if frame.empty:
         raise BadSample("the sample holds no rows")
     return frame.set_axis(list(map(str, frame.columns)), axis=1)
@@ -70,6 +68,7 @@ def infer_signature(traits: Traits, frame: "pd.DataFrame | None") -> Signature:
 
     Raises:
         BadSample: the sample does not fit the model, or the model tells too little without one.
+        BadSignature: names, categories or classes can't be stored.
     """
     if frame is not None:
         columns = tuple(_column(name, frame[name]) for name in frame.columns)
@@ -79,7 +78,8 @@ def infer_signature(traits: Traits, frame: "pd.DataFrame | None") -> Signature:
         columns = traits.columns
     else:
         raise BadSample("the model does not tell its columns: send a reference sample or a signature")
-    return Signature(columns, traits.task, classes=traits.classes)
+    signature = Signature(columns, traits.task, classes=traits.classes)
+    return Signature.from_json(signature.to_json())  # what a file says is checked as what a caller says
 
 
 def _column(name: str, series: "pd.Series[Any]") -> Column:

@@ -1,5 +1,6 @@
 """What a loaded model says of itself, whatever its format, and how it becomes one that answers rows."""
 
+import re
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Protocol
@@ -7,9 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.runtimes.schema import Column, ColumnType, Label, Signature, Task
+from app.runtimes.schema import Column, ColumnType, Label, Signature, Task, is_plain_text
 from app.runtimes.scores import Model
 
+MAX_MESSAGE = 300
+_DIRECTORIES = re.compile(r"(?:/[^\s/:'\"]+)+/")
 MAX_REPR = 200  # characters of a hyper-parameter that is neither number nor text
 
 
@@ -102,6 +105,31 @@ def json_safe(value: Any) -> Any:
     if isinstance(value, type) or callable(value):
         return getattr(value, "__name__", type(value).__name__)
     return repr(value)[:MAX_REPR] if isinstance(value, dict | set) else type(value).__name__
+
+
+def first_line(message: Any) -> str:
+    r"""The beginning of a library's message, fit to be repeated in an answer: short, and without directories.
+
+    >>> first_line(ValueError("no such file: /srv/models/a/model.skops\nmore"))
+    'no such file: model.skops'
+    """
+    line = str(message).strip().partition("\n")[0]
+    return _DIRECTORIES.sub("", line)[:MAX_MESSAGE]
+
+
+def storable(value: Any) -> Any:
+    r"""JSON as Postgres takes it: no NaN or infinity, and neither NUL nor lone surrogates in text.
+
+    >>> storable({"a": ["b\0", float("inf"), 1]})
+    {'a': ['b?', None, 1]}
+    """
+    if isinstance(value, str):
+        return value if is_plain_text(value) else value.replace("\0", "?").encode("utf-8", "replace").decode()
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, dict):
+        return {storable(key): storable(item) for key, item in value.items()}
+    return [storable(item) for item in value] if isinstance(value, list) else value
 
 
 def float_columns(names: list[str], *, nullable: bool) -> tuple[Column, ...]:

@@ -1,5 +1,6 @@
 """Answers on their way into the prediction log: recorded in the spool before anybody is told."""
 
+import asyncio
 import random
 
 from app.core.errors import NoSpace
@@ -26,24 +27,35 @@ class Journal:
             NoSpace: there is no room for it; it must not be given.
         """
         if line.log_mode is LogMode.DURABLE:
-            self._spool.append(*self._frames(answer, 1.0))
+            self._spool.append(*await self._frames(answer, 1.0))
         elif line.log_mode is LogMode.FSYNC:
-            await self._spool.append_synced(*self._frames(answer, 1.0))
+            await self._spool.append_synced(*await self._frames(answer, 1.0))
         elif random.random() < line.log_probability:  # noqa: S311 - a sample, not a secret
-            self._record_if_there_is_room(answer, line.log_probability)
+            await self._record_if_there_is_room(answer, line.log_probability)
 
-    def _record_if_there_is_room(self, answer: PredictAnswer, log_probability: float) -> None:
+    async def _record_if_there_is_room(self, answer: PredictAnswer, log_probability: float) -> None:
         try:
-            self._spool.append(*self._frames(answer, log_probability))
+            self._spool.append(*await self._frames(answer, log_probability))
         except NoSpace:
             RECORDS_DROPPED.inc()
 
-    def _frames(self, answer: PredictAnswer, log_probability: float) -> list[bytes]:
+    async def _frames(self, answer: PredictAnswer, log_probability: float) -> list[bytes]:
+        """One frame for each part; the event loop has its turn between two of them."""
         origin = self._origin_of(answer, log_probability)
-        return [encode_frame(_scored_request(origin, answer, part)) for part in answer.parts]
+        frames = [encode_frame(_scored_request(origin, answer, answer.parts[0]))]
+        for part in answer.parts[1:]:
+            await asyncio.sleep(0)
+            frames.append(encode_frame(_scored_request(origin, answer, part)))
+        return frames
 
     def _origin_of(self, answer: PredictAnswer, log_probability: float) -> Origin:
-        choice = (answer.envelope.environment, answer.revision, answer.arm, answer.propensity, answer.is_shadow)
+        choice = (
+            answer.envelope.environment,
+            answer.revision,
+            answer.arm,
+            answer.propensity,
+            answer.is_shadow,
+        )
         key = (answer.version.version_id, choice, log_probability)
         if (origin := self._origins.get(key)) is None:
             if len(self._origins) >= _MOST_ORIGINS:

@@ -86,12 +86,12 @@ class VerdictOut(Outgoing):
     model_config = ConfigDict(
         json_schema_extra={
             "example": {
-                "intact": True,
+                "intact": False,
                 "facts": 42,
                 "unsealed": 0,
                 "head": SOME_HASH,
-                "broken_at": None,
-                "problem": None,
+                "broken_at": 17,
+                "problem": "fact 17 is missing",
             }
         }
     )

@@ -92,11 +92,11 @@ class ConfigurationOut(Outgoing):
             "example": {
                 "variables": [
                     {
-                        "variable": "ML_DATABASE_URL",
-                        "does": MEANINGS["database_url"],
+                        "variable": "ML_REDIS_URL",
+                        "does": MEANINGS["redis_url"],
                         "is_set": True,
                         "value": MASK,
-                        "note": None,
+                        "note": NOT_NEEDED,
                     }
                 ]
             }

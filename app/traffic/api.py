@@ -1,15 +1,19 @@
 """Routes over HTTP."""
 
-from typing import Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
-from fastapi import Header, Path, Query, Response
+from fastapi import Header, Path, Query, Request, Response
 from pydantic import AfterValidator
 
-from app.core.access import Role, allows
-from app.core.edge import Reads, Writes, room
+from app.core.access import Role, allows, caller_of
+from app.core.database import Reading
+from app.core.edge import Db, Reads, Writes, after_commit, room
 from app.core.errors import FieldProblem
 from app.core.paging import Page, Paged
 from app.core.problems import problems
+from app.core.replicas import Preparing
 from app.core.wire import storable
 from app.registry.errors import BadReference, ModelNotFound, VersionNotFound
 from app.registry.queries import find_champion, get_model, get_named_version, read_reference
@@ -18,6 +22,9 @@ from app.traffic.actions import append_revision
 from app.traffic.answers import answer_revisions
 from app.traffic.rules import Arm, Shadow
 from app.traffic.schemas import RevisionOut, RouteOrder
+
+if TYPE_CHECKING:
+    from app.registry.tables import Model
 
 router = room("/models", "traffic")
 ModelId = Annotated[str, Path(description="A model's name.", examples=["breast-cancer"])]
@@ -82,22 +89,36 @@ async def list_revisions(
     response_model=RevisionOut,
     dependencies=[allows(Role.OPERATOR)],
     responses=problems(
-        BadReference, ModelNotFound, VersionNotFound, errors.BadRoute, errors.RouteMoved, errors.RouteRaced
+        BadReference,
+        ModelNotFound,
+        VersionNotFound,
+        errors.BadRoute,
+        errors.RouteMoved,
+        errors.RouteRaced,
+        errors.NotPrepared,
     ),
 )
 async def set_route(
-    model_id: ModelId, order: RouteOrder, response: Response, session: Writes, if_match: IfMatch = None
+    model_id: ModelId,
+    order: RouteOrder,
+    request: Request,
+    response: Response,
+    database: Db,
+    session: Writes,
+    if_match: IfMatch = None,
 ) -> Any:
-    """Say who answers from now on. The production version keeps an arm: to replace it, promote another."""
-    model = await get_model(session, read_reference(model_id).name)
-    arms = [
-        Arm(arm.name, await _version_id(session, model.id, arm.model_id), arm.weight) for arm in order.arms
-    ]
-    shadows = [
-        Shadow(await _version_id(session, model.id, shadow.model_id), shadow.share)
-        for shadow in order.shadows
-    ]
-    await _require_champion(session, model, order.environment, arms)
+    """Say who answers from now on, once every replica holds the versions ready.
+
+    The production version keeps a share; to replace it, promote another.
+    """
+    async with database.reads() as reading:
+        model, arms, shadows = await _read_order(reading, model_id, order)
+    version_ids = {arm.version_id for arm in arms} | {shadow.version_id for shadow in shadows}
+    preparing: Preparing = request.app.state.preparing
+    patience = request.app.state.settings.promote_patience_seconds
+    actor = caller_of(request).actor()
+    if lacking := await preparing.wait(version_ids, wanted_by=actor, seconds=patience):
+        raise errors.NotPrepared([f"{each.replica}: {each.problem or 'still loading'}" for each in lacking])
     await append_revision(
         session,
         model.id,
@@ -108,10 +129,30 @@ async def set_route(
         reason=order.reason,
         expected=read_if_match(if_match),
     )
-    return await get_route(model_id, response, session, order.environment)  # type: ignore[arg-type]
+    await preparing.release(session, version_ids)
+    now = await get_route(model_id, response, Reading(session), order.environment)
+    after_commit(
+        request, partial(request.app.state.routes.wait_for, now.model, now.environment, now.revision)
+    )
+    return now
 
 
-async def _require_champion(session: Writes, model: Any, environment: str, arms: list[Arm]) -> None:
+async def _read_order(
+    session: Reading, model_id: str, order: RouteOrder
+) -> tuple["Model", list[Arm], list[Shadow]]:
+    model = await get_model(session, read_reference(model_id).name)
+    arms = [
+        Arm(arm.name, await _version_id(session, model.id, arm.model_id), arm.weight) for arm in order.arms
+    ]
+    shadows = [
+        Shadow(await _version_id(session, model.id, shadow.model_id), shadow.share)
+        for shadow in order.shadows
+    ]
+    await _require_champion(session, model, order.environment, arms)
+    return model, arms, shadows
+
+
+async def _require_champion(session: Reading, model: "Model", environment: str, arms: list[Arm]) -> None:
     champion = await find_champion(session, model.id, environment)
     if champion is None:
         raise errors.NoRoute(model.name, environment)
@@ -121,7 +162,7 @@ async def _require_champion(session: Writes, model: Any, environment: str, arms:
         )
 
 
-async def _version_id(session: Writes, model_id: Any, reference: str) -> Any:
+async def _version_id(session: Reading, model_id: UUID, reference: str) -> UUID:
     version = await get_named_version(session, reference)
     if version.model_id != model_id:
         raise errors.BadRoute("arms", f"{reference} is a version of another model")

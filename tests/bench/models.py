@@ -1,5 +1,7 @@
 """The models of the benchmarks: a linear and a boosted classifier of 30 features, as skops and as ONNX files."""
 
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +18,46 @@ def sample(rows: int, seed: int = 1) -> NDArray[np.float64]:
     return values.astype(np.float32).round(3).astype(np.float32).astype(np.float64)
 
 
-def train(name: str) -> Any:
+def sample_csv() -> bytes:
+    lines = [",".join(COLUMNS), *(",".join(map(repr, row)) for row in sample(100).tolist())]
+    return "\n".join(lines).encode()
+
+
+def write_models(directory: Path, names: Iterable[str]) -> dict[str, Path]:
+    """A directory with one artifact for each name, such as `boosting-onnx`."""
+    writers = {"onnx": write_onnx, "sklearn": write_skops}
+    written = {}
+    for name in sorted(names):
+        kind, _, runtime = name.partition("-")
+        written[name] = directory / name
+        written[name].mkdir(parents=True)
+        writers[runtime](train(kind), written[name])
+    return written
+
+
+@cache
+def train(kind: str) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
 
     rows = sample(4000)
-    target = (rows[:, 0] + rows[:, 1] * rows[:, 2] + np.random.default_rng(2).normal(size=4000) > 0).astype(int)
+    noise = np.random.default_rng(2).normal(size=4000)
     estimators = {
         "logistic": LogisticRegression(max_iter=1000),
         "boosting": HistGradientBoostingClassifier(max_iter=100),
         "forest": RandomForestClassifier(n_estimators=100, max_depth=12),
     }
-    return estimators[name].fit(rows, target)
+    return estimators[kind].fit(rows, (rows[:, 0] + rows[:, 1] * rows[:, 2] + noise > 0).astype(int))
 
 
-def write_skops(estimator: Any, directory: Path) -> Path:
+def write_skops(estimator: Any, directory: Path) -> None:
     import skops.io
 
-    directory.mkdir(parents=True, exist_ok=True)
     skops.io.dump(estimator, directory / "model.skops")
-    return directory
 
 
-def write_onnx(estimator: Any, directory: Path) -> Path:
+def write_onnx(estimator: Any, directory: Path) -> None:
     from skl2onnx import to_onnx
 
-    directory.mkdir(parents=True, exist_ok=True)
     graph = to_onnx(estimator, sample(1).astype(np.float32), options={id(estimator): {"zipmap": False}})
     (directory / "model.onnx").write_bytes(graph.SerializeToString())
-    return directory

@@ -7,12 +7,13 @@ import numpy as np
 from sqlalchemy import text
 
 from app.core.database import Database
-from app.core.ids import new_id, new_ids
+from app.core.ids import new_ids
 from app.evidence.frames import Origin, ScoredRequest, encode_frame
 from app.evidence.shipper import Shipper
 from app.evidence.spool import Spool
 
 MIB = 1 << 20
+FEEDBACK = "/api/models/m/feedback"
 
 
 def origin(**changes) -> Origin:
@@ -78,5 +79,11 @@ async def logged_ids(database: Database) -> list[UUID]:
         return list(await session.scalars(text("SELECT id FROM prediction ORDER BY id")))
 
 
-def some_ids(number: int) -> list[UUID]:
-    return [new_id() for _ in range(number)]
+async def give(client, *items, url=FEEDBACK):
+    answer = await client.post(url, json={"items": list(items)})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def about(prediction_id, actual=1, **more):
+    return {"prediction_id": str(prediction_id), "actual": actual, **more}

@@ -10,20 +10,9 @@ from app.core import clock
 from app.core.ids import new_id, new_ids
 from tests import make
 from tests.conftest import TESTER
-from tests.evidence.making import count, log_requests, scored_request
+from tests.evidence.making import FEEDBACK, about, count, give, log_requests, scored_request
 
-URL = "/api/models/m/feedback"
 NOTHING = {"accepted": 0, "corrected": 0, "unchanged": 0, "pending": 0, "refused": []}
-
-
-async def give(client, *items, url=URL):
-    answer = await client.post(url, json={"items": list(items)})
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def about(prediction_id, actual=1, **more):
-    return {"prediction_id": str(prediction_id), "actual": actual, **more}
 
 
 def id_at(moment):
@@ -168,19 +157,19 @@ async def test_a_class_that_only_a_newer_version_knows_is_a_true_answer_too(data
     ],
 )
 async def test_a_body_that_holds_no_items_is_refused_whole(caller, version, body, status):
-    answer = await caller.post(URL, content=body)
+    answer = await caller.post(FEEDBACK, content=body)
     assert answer.status_code == status, answer.text
 
 
 async def test_feedback_needs_the_role_of_a_caller_and_a_model(viewer, caller, version):
-    assert (await viewer.post(URL, json={"items": [about(new_id())]})).status_code == 403
+    assert (await viewer.post(FEEDBACK, json={"items": [about(new_id())]})).status_code == 403
     refused = await caller.post("/api/models/none/feedback", json={"items": [about(new_id())]})
     assert refused.status_code == 404
 
 
 async def test_more_items_than_one_call_takes_are_refused_before_any_is_stored(database, caller, version):
     body = b'{"items": [' + b",".join([b"0"] * 100_001) + b"]}"
-    answer = await caller.post(URL, content=body)
+    answer = await caller.post(FEEDBACK, content=body)
     assert answer.status_code == 413
     assert answer.json()["limit"] == 100_000
 

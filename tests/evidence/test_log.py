@@ -12,8 +12,7 @@ from app.core.ids import new_id, time_of
 from app.registry.actions import edit_model
 from tests import make
 from tests.conftest import TESTER
-from tests.evidence.making import log_requests, scored_request
-from tests.evidence.test_feedback import about, give
+from tests.evidence.making import about, give, log_requests, scored_request
 
 URL = "/api/models/m/predictions"
 MASK = "•••"
@@ -165,7 +164,7 @@ async def test_the_log_is_exported_as_csv_with_labels(viewer, caller, log):
         "0",
         "2.5",
     )
-    assert (oldest["shadow"], oldest["model_id"], oldest["probabilities"]) == ("false", "m:1", "[0.25, 0.75]")
+    assert (oldest["shadow"], oldest["model_id"], oldest["probabilities"]) == ("false", "m:1", "[0.25,0.75]")
 
 
 async def test_the_log_is_exported_as_parquet_with_types(viewer, caller, log):

@@ -14,8 +14,7 @@ from app.evidence.actions import keep_log_days
 from app.evidence.jobs import KEEP_LOG_DAYS, job_handlers
 from app.evidence.partitions import ensure_partitions, list_partitions
 from tests.conftest import TESTER
-from tests.evidence.making import count, log_requests, scored_request
-from tests.evidence.test_feedback import about, give
+from tests.evidence.making import about, count, give, log_requests, scored_request
 
 
 async def days_of_log(database):

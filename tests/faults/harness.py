@@ -23,6 +23,8 @@ from app.supervisor import Commands, supervise
 ROOT = Path(__file__).parents[2]
 _THINK_SECONDS = 0.05  # leaves the processes that start meanwhile some of the machine
 NO_DATABASE = "postgresql://nobody@nowhere/none"
+SMALL = (sys.executable, "-c", "from tests.faults.harness import main; main()")
+WHOLE = (sys.executable, "-m", "app.cli", "serve")
 
 
 async def read_body(receive):
@@ -124,7 +126,7 @@ class Service:
 
 
 @contextmanager
-def service(base_path, *, workers=1, database=NO_DATABASE, drain_seconds=8, port=0):
+def service(base_path, *, command=SMALL, workers=1, database=NO_DATABASE, drain_seconds=8, port=0):
     """A running service; nothing of it is left when the block ends."""
     settings = {
         "MLOPS_BASE_PATH": str(base_path),
@@ -132,8 +134,8 @@ def service(base_path, *, workers=1, database=NO_DATABASE, drain_seconds=8, port
         "SWITCHYARD_PORT": str(port),
         "SWITCHYARD_WORKERS": str(workers),
         "SWITCHYARD_DRAIN_SECONDS": str(drain_seconds),
+        "SWITCHYARD_PROMOTE_PATIENCE_SECONDS": "60",
     }
-    command = [sys.executable, "-c", "from tests.faults.harness import main; main()"]
     log = base_path / f"log-{time.monotonic_ns()}"
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stdout=output, stderr=output)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.runtimes.stand_in_models import Busy, Doubling, Gated, rows_of
 
 from app.runtimes.batcher import Batcher
 from app.runtimes.errors import DeadlinePassed, QueueFull
@@ -14,6 +13,7 @@ from app.runtimes.isolation import score_isolated
 from app.runtimes.pace import Pace, measure_pace, unknown_pace
 from app.runtimes.rows import Rows
 from app.runtimes.scores import Model, Scores
+from tests.runtimes.stand_in_models import Busy, Doubling, Gated, rows_of
 
 
 def tiny_pace() -> Pace:

@@ -6,10 +6,10 @@ from collections import Counter
 from uuid import UUID
 
 import pytest
-from tests.runtimes.stand_in_models import ONE_NUMBER, Busy, Doubling, rows_of
 
 from app.runtimes.cache import LoadedVersion, ModelCache, Phase
 from app.runtimes.errors import BrokenArtifact, ModelNotReady
+from tests.runtimes.stand_in_models import ONE_NUMBER, Busy, Doubling, rows_of
 
 A, B, C, D = (UUID(int=i) for i in range(4))
 

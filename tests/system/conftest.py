@@ -15,6 +15,7 @@ from app.core.keys import make_key
 from app.core.problems import answer_errors_with_problems
 from app.reactions import REACTIONS
 from app.system import api
+from app.system.openapi import describe_in_full
 from app.system.parts import watch_parts
 from tests.conftest import TESTER
 
@@ -25,10 +26,11 @@ async def running(settings):
     service = FastAPI(lifespan=main.run)
     service.state.settings, service.state.health = settings, Health()
     answer_errors_with_problems(service)
-    for router in (*api.ROUTERS, *main.ROUTERS):
+    for router in (*api.ROUTERS, *(r for r in main.ROUTERS if r not in api.ROUTERS)):
         service.include_router(router, prefix="/api")
     for page in api.PAGES:
         service.include_router(page)
+    describe_in_full(service)
     async with service.router.lifespan_context(service):
         watch_parts(service.state)
         yield service

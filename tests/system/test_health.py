@@ -8,17 +8,18 @@ from sqlalchemy import text
 
 from app.core import clock
 from app.core.access import Role
+from app.core.database import Database
 from app.core.facts import announce
 from app.core.health import Condition, Part
 from app.core.jobs import enqueue
 from app.core.locks import leadership
 from app.runtimes.cache import Phase, VersionState
-from app.system.parts import judge_models
+from app.system.parts import judge_models, watch_parts
 from app.system.queries import LEADERSHIP, count_jobs
 from app.traffic.actions import append_revision
 from app.traffic.rules import Arm
 from tests import make
-from tests.conftest import TESTER
+from tests.conftest import TESTER, with_database
 from tests.core.test_facts import ThingHappened
 
 PARTS = {"database", "models", "routes", "storage", "log", "jobs", "worker", "replicas"}
@@ -151,17 +152,14 @@ async def test_a_late_job_degrades_the_service(client, service):
     assert (jobs["condition"], jobs["reason"]) == ("degraded", "1 jobs are a minute late: too few workers")
 
 
-async def test_a_database_that_is_away_degrades_but_does_not_stop_traffic(client, service):
-    await service.state.database.close()
-    service.state.database.engine.sync_engine.dialect.connect = refuse_to_connect
+async def test_a_database_that_is_away_degrades_but_does_not_stop_traffic(client, service, postgres_url):
+    whole, service.state.database = service.state.database, Database(with_database(postgres_url, "none"))
+    watch_parts(service.state)
     parts = (await client.get("/health")).json()["parts"]
     assert parts["database"]["condition"] == "down"
     assert parts["jobs"] == {"condition": "degraded", "reason": "unknown while the database is away"}
     assert (await client.get("/readyz")).status_code == 200
-
-
-def refuse_to_connect(*_args, **_options):
-    raise ConnectionRefusedError
+    service.state.database = whole
 
 
 async def test_a_part_that_blocks_makes_the_whole_down(client, service):
