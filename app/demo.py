@@ -167,7 +167,17 @@ def _promote(client: httpx.Client, reference: str) -> None:
     typer.echo(
         f"  validate    {reference}: {sum(c['passed'] is True for c in checks)} checks passed, now in {checked['stage']}"
     )
-    _step("promote", _call(client, "POST", f"/models/{reference}/promote", json={"reason": "demo"}))
+    _step("promote", _deploy(client, f"/models/{reference}/promote", "demo"))
+
+
+def _deploy(client: httpx.Client, path: str, reason: str) -> dict[str, Any]:
+    """Change who answers; on a slow machine loading a model for the first time outlasts the call, so look again."""
+    deployment = _call(client, "POST", path, json={"reason": reason})
+    deadline = time.monotonic() + READY_SECONDS
+    while deployment["phase"] == "preparing" and time.monotonic() < deadline:
+        time.sleep(0.5)
+        deployment = _call(client, "GET", f"/deployments/{deployment['id']}")
+    return dict(deployment)
 
 
 def _step(verb: str, deployment: dict[str, Any]) -> None:

@@ -46,13 +46,15 @@ from app.serving.predictor import Predictor
 from app.serving.presence import Presence
 from app.serving.readers import Readers
 from app.serving.shadows import Shadows
-from app.system import keys
+from app.system import api as system
+from app.system.openapi import describe_in_full
+from app.system.parts import watch_parts
 from app.traffic import api as traffic
 from app.traffic.live import RouteTable
 
 ROUTERS: tuple[APIRouter, ...] = (
     registry.router,  # first, because routes are tried in turn and models are read most
-    keys.router,
+    *system.ROUTERS,
     deployments.verbs,
     deployments.router,
     traffic.router,
@@ -84,6 +86,9 @@ def create_app(settings: Settings) -> FastAPI:
         service.include_router(router, prefix="/api")
     for router in ROUTERS:
         service.include_router(router, prefix="/api/v1", include_in_schema=False)
+    for pages in system.PAGES:
+        service.include_router(pages)
+    describe_in_full(service)
     service.add_middleware(PredictApp, state=service.state)
     service.add_middleware(InferenceApp, state=service.state)
     service.add_middleware(BodyLimits, settings=settings, form_paths=FORMS)
@@ -115,6 +120,7 @@ async def run(service: FastAPI) -> AsyncIterator[None]:
         state.settled_deployments = SettledDeployments(state.database, notifications)
         await open_registry(state, stack)
         await open_serving(state, stack, notifications)
+        watch_parts(state)
         await stack.enter_async_context(notifications)
         yield
 

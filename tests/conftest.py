@@ -16,6 +16,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy.engine import make_url
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.config import Settings
 from app.core.database import Actor, Database
@@ -102,7 +103,18 @@ async def running(settings: Settings) -> AsyncIterator[FastAPI]:
         await asyncio.wait([worker])
 
 
-def client_of(service: FastAPI) -> httpx.AsyncClient:
+def draining(service: FastAPI) -> ASGIApp:
+    """An application as a server that shuts down calls it."""
+    told = asyncio.Event()
+    told.set()
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        await service(scope | {"state": {"draining": told}}, receive, send)
+
+    return call
+
+
+def client_of(service: ASGIApp) -> httpx.AsyncClient:
     """A client of a running application, from this machine: without keys, it is the local admin."""
     transport = httpx.ASGITransport(app=service, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60)

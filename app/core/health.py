@@ -1,9 +1,12 @@
 """What is well and what is not: each room adds its part, the probes and the health report read them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from starlette.types import Scope
 
 
 class Condition(StrEnum):
@@ -33,7 +36,6 @@ class Health:
 
     def __init__(self) -> None:
         self._checks: dict[str, Check] = {}
-        self.draining = False
 
     def add(self, name: str, check: Check) -> None:
         """Add a part; checks must be quick and must not raise."""
@@ -42,3 +44,9 @@ class Health:
     async def look(self) -> dict[str, Part]:
         """Every part as it is now."""
         return {name: await check() for name, check in self._checks.items()}
+
+
+def is_draining(scope: Scope) -> bool:
+    """Whether the server that received this request is shutting down; it puts the event into each request's state."""
+    draining: asyncio.Event | None = scope.get("state", {}).get("draining")
+    return draining is not None and draining.is_set()

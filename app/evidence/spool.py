@@ -120,17 +120,10 @@ def _size_of(entry: os.DirEntry[str]) -> int:
 
 
 class Spool:
-    """What this process has yet to hand to the database; one directory, one writer at a time.
-
-    Attributes:
-        appended_frames: since this process began.
-        appended_bytes: the same.
-    """
+    """What this process has yet to hand to the database; one directory, one writer at a time."""
 
     def __init__(self, directory: Path, *, max_bytes: int, segment_bytes: int = SEGMENT_BYTES) -> None:
         self.directory = directory
-        self.appended_frames = 0
-        self.appended_bytes = 0
         self._max_bytes = max_bytes
         self._segment_bytes = segment_bytes
         self._segment: _OpenSegment | None = None
@@ -175,8 +168,6 @@ class Spool:
             self._retire()
             raise SpoolUnwritable(error.strerror or str(error)) from error
         self._used_bytes += size
-        self.appended_bytes += size
-        self.appended_frames += len(payloads)
         return segment
 
     def _require_room(self, size: int) -> None:

@@ -52,7 +52,7 @@ def _encode_predictions(part: Part) -> bytes:
 
 async def ping(request: Request) -> Response:
     """Whether requests are welcome here."""
-    return Response(status_code=503 if await find_obstacles(request.app.state.health) else 200)
+    return Response(status_code=503 if await find_obstacles(request) else 200)
 
 
 OPERATIONS = (

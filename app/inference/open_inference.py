@@ -44,7 +44,7 @@ async def tell_liveness(_request: Request) -> Response:
 
 
 async def tell_readiness(request: Request) -> Response:
-    obstacles = await find_obstacles(request.app.state.health)
+    obstacles = await find_obstacles(request)
     if not obstacles:
         return answer_json({"ready": True, "live": True})
     return answer_json({"error": "; ".join(obstacles), "ready": False, "live": True}, 503)

@@ -5,20 +5,21 @@ from uuid import UUID
 
 from starlette.requests import Request
 
-from app.core.health import Condition, Health
+from app.core.health import Condition, Health, is_draining
 from app.registry.queries import PRODUCTION, get_version
 from app.runtimes.cache import Phase
 
 
-async def find_obstacles(health: Health) -> list[str]:
+async def find_obstacles(request: Request) -> list[str]:
     """Why requests should go elsewhere; empty when they should not."""
+    health: Health = request.app.state.health
     parts = await health.look()
     blocking = [
         f"{name}: {part.reason}"
         for name, part in parts.items()
         if part.blocks_traffic and part.condition != Condition.OK
     ]
-    return [*blocking, "this process is shutting down"] if health.draining else blocking
+    return [*blocking, "this process is shutting down"] if is_draining(request.scope) else blocking
 
 
 async def find_model_obstacle(request: Request, reference: str) -> str | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from app.runtimes.cells import Cell
 from app.runtimes.errors import BadSample, BadSignature
-from app.runtimes.schema import MAX_NAME_LENGTH, Column, ColumnType, Signature, is_plain_text
+from app.runtimes.schema import Column, ColumnType, Signature
 from app.runtimes.traits import Traits, first_line
 
 if TYPE_CHECKING:
@@ -83,8 +83,6 @@ def infer_signature(traits: Traits, frame: "pd.DataFrame | None") -> Signature:
 
 
 def _column(name: str, series: "pd.Series[Any]") -> Column:
-    if not (0 < len(name) <= MAX_NAME_LENGTH and is_plain_text(name)):
-        raise BadSample(f"the column name {name[:40]!r} can't be stored")
     kind, nullable = _type_of(series), bool(series.isna().any())
     if kind == ColumnType.STRING:
         return Column(name, kind, nullable, _categories(series))

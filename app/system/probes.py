@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse
 
 import app
 from app.core.access import anyone
-from app.core.health import Condition, Health, Part
+from app.core.health import Condition, Health, Part, is_draining
 from app.core.telemetry import exposition
 from app.core.wire import Outgoing
 
@@ -101,7 +101,7 @@ async def tell_ready(request: Request, response: Response) -> Any:
     health: Health = request.app.state.health
     parts = await health.look()
     reasons = [f"{name}: {part.reason}" for name, part in parts.items() if blocks(part)]
-    if health.draining:
+    if is_draining(request.scope):
         reasons.append(DRAINING)
     response.status_code = 503 if reasons else 200
     return {"ready": not reasons, "reasons": reasons, "parts": parts}

@@ -102,7 +102,7 @@ async def measured(
 ) -> tuple[Load, float]:
     """A run of load, and the processor time that the server spent on it."""
     before = cpu_seconds(server.http_pids)
-    load = await press_from_other_core(server, [request], seconds=seconds, connections=connections)
+    load = await press_from_other_core(server, request, seconds=seconds, connections=connections)
     assert not load.refused, load
     return load, cpu_seconds(server.http_pids) - before
 

@@ -22,7 +22,7 @@ async def main() -> None:
             await fill(running)
             for label, path in PATHS.items():
                 before = cpu_seconds(running.http_pids)
-                load = await press_from_other_core(running, [get(path)], seconds=float(sys.argv[1]))
+                load = await press_from_other_core(running, get(path), seconds=float(sys.argv[1]))
                 used = cpu_seconds(running.http_pids) - before
                 print(label, load, f"{used / load.requests * 1e6:.0f} us cpu")
 

@@ -6,18 +6,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, Self
 
 from app.core.database import Database
 from app.core.embedded import embedded_postgres
 from app.core.migrate import migrate
 from app.core.processes import listening
-from tests.bench.load import Load
+from tests.bench.load import HEAD_END, Load, answer_size
 
 SERVICE_CORE, LOAD_CORE = 0, 1
 READY_SECONDS = 60
@@ -32,6 +32,8 @@ class Running:
     database_url: str
     base_path: Path
     http_pids: tuple[int, ...]
+    ports: tuple[int, ...] = ()
+    """Of each HTTP process; `port` is the first one's."""
 
     @property
     def address(self) -> str:
@@ -40,23 +42,24 @@ class Running:
 
 @asynccontextmanager
 async def running_service(base_path: Path, *, processes: int = 1) -> AsyncIterator[Running]:
-    """Postgres, a worker and so many HTTP processes, ended by their ids when the block ends."""
+    """Postgres, a worker and HTTP processes, each with a port of its own; ended by their ids when the block ends."""
     os.sched_setaffinity(0, {LOAD_CORE})
     async with embedded_postgres(base_path) as postgres:
         await migrate(postgres.url)
         with ExitStack() as stack:
-            listener = stack.enter_context(listening("127.0.0.1", 0))
             output = stack.enter_context((base_path / "log").open("wb"))
             environment = environment_of(base_path, postgres.url)
             stack.enter_context(ended(start(["app.worker"], environment, output, LOAD_CORE)))
+            listeners = [stack.enter_context(listening("127.0.0.1", 0)) for _ in range(processes)]
             children = [
                 stack.enter_context(http_process(number, listener.fileno(), environment, output))
-                for number in range(1, processes + 1)
+                for number, listener in enumerate(listeners, 1)
             ]
             for _, readiness in children:
                 await wait_for_word(readiness, base_path / "log")
             pids = tuple(process.pid for process, _ in children)
-            yield Running(listener.getsockname()[1], postgres.url, base_path, pids)
+            ports = tuple(listener.getsockname()[1] for listener in listeners)
+            yield Running(ports[0], postgres.url, base_path, pids, ports)
 
 
 def environment_of(base_path: Path, database_url: str) -> dict[str, str]:
@@ -105,14 +108,14 @@ async def wait_for_word(pipe: int, log: Path) -> None:
 
 
 async def press_from_other_core(
-    running: Running, requests: list[bytes], *, seconds: float, connections: int = 16
+    running: Running, request: bytes, *, seconds: float, connections: int = 16
 ) -> Load:
-    """Load from a process of its own on the load's core; the connections take turns with the requests."""
+    """Load from a process of its own on the load's core."""
     options = [f"--port={running.port}", f"--connections={connections}", f"--seconds={seconds}", f"--core={LOAD_CORE}"]
     loader = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.bench.load", *options, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    answer, _ = await loader.communicate(requests[0])
+    answer, _ = await loader.communicate(request)
     return Load(**json.loads(answer))
 
 
@@ -137,5 +140,28 @@ async def database_of(running: Running) -> AsyncIterator[Database]:
         await database.close()
 
 
-def passed_since(began: float) -> float:
-    return time.perf_counter() - began
+class Connection:
+    """A kept-alive connection to one process; use as an async context manager."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+
+    async def ask(self, request: bytes) -> tuple[int, bytes]:
+        """The status and the body of the answer."""
+        self._writer.write(request)
+        head = await self._reader.readuntil(HEAD_END)
+        body = await self._reader.readexactly(answer_size(head) - len(head))
+        return int(head[9:12]), body
+
+    async def ask_for(self, request: bytes) -> Any:
+        """The answer's document, which must not be a refusal."""
+        status, body = await self.ask(request)
+        assert status in {200, 201, 202}, body
+        return json.loads(body)

@@ -92,7 +92,7 @@ async def test_bad_items_are_refused_one_by_one_with_their_reasons(caller, logge
     assert "not one that this service made" in problems[0]
     assert "future" in problems[1]
     assert "older than the 90 days" in problems[2]
-    assert "future" in problems[3]
+    assert "not one that this service made" in problems[3]
     assert problems[4].startswith("prediction_id: Input should be a valid UUID")
     assert problems[5] == "actual: 2 is none of the classes 0, 1"
     assert problems[6] == 'actual: "1" is none of the classes 0, 1'

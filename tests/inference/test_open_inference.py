@@ -7,6 +7,7 @@ import pytest
 import app
 from app.core.database import Database
 from app.core.health import Condition, Part
+from tests.conftest import client_of, draining
 from tests.real_models import register
 
 ROW = {"inputs": [{"name": "input", "shape": [1, 3], "datatype": "FP64", "data": [1, 2, 3]}]}
@@ -69,9 +70,9 @@ async def test_what_only_degrades_the_service_does_not_turn_requests_away(client
     assert (await client.get("/v2/health/ready")).status_code == 200
 
 
-async def test_a_server_that_ends_is_not_ready(client, service):
-    service.state.health.draining = True
-    answer = await client.get("/v2/health/ready")
+async def test_a_server_that_ends_is_not_ready(service):
+    async with client_of(draining(service)) as client:
+        answer = await client.get("/v2/health/ready")
     assert (answer.status_code, answer.json()["error"]) == (503, "this process is shutting down")
 
 

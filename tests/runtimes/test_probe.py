@@ -207,7 +207,7 @@ async def test_probing_does_not_hold_the_event_loop(tmp_path: Path, prober: Prob
         await asyncio.sleep(0.005)
         longest = max(longest, time.perf_counter() - start)
     await probe
-    assert longest < 0.5
+    assert longest < 1.0
 
 
 async def test_text_that_can_not_be_stored_is_refused_wherever_it_comes_from(

@@ -23,7 +23,7 @@ from tests.conftest import TESTER
 @asynccontextmanager
 async def running(settings):
     """The service with its state, as `main` starts it."""
-    service = FastAPI(lifespan=main.run)
+    service = FastAPI(lifespan=main.run, openapi_url=None, docs_url=None, redoc_url=None)
     service.state.settings, service.state.health = settings, Health()
     answer_errors_with_problems(service)
     for router in (*api.ROUTERS, *(r for r in main.ROUTERS if r not in api.ROUTERS)):

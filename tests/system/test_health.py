@@ -19,7 +19,7 @@ from app.system.queries import LEADERSHIP, count_jobs
 from app.traffic.actions import append_revision
 from app.traffic.rules import Arm
 from tests import make
-from tests.conftest import TESTER, with_database
+from tests.conftest import TESTER, client_of, draining, with_database
 from tests.core.test_facts import ThingHappened
 
 PARTS = {"database", "models", "routes", "storage", "log", "jobs", "worker", "replicas"}
@@ -39,9 +39,9 @@ async def test_a_process_without_routes_is_ready(client):
     assert (answer.status_code, answer.json()["ready"]) == (200, True)
 
 
-async def test_a_process_that_shuts_down_wants_no_traffic(client, service):
-    service.state.health.draining = True
-    answer = await client.get("/readyz")
+async def test_a_process_that_shuts_down_wants_no_traffic(service):
+    async with client_of(draining(service)) as client:
+        answer = await client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["reasons"] == ["this process is shutting down"]
 
