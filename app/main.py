@@ -167,14 +167,14 @@ async def open_serving(state: State, stack: AsyncExitStack, notifications: Notif
         deadline_seconds=settings.predict_deadline_ms / 1000,
     )
     stack.push_async_callback(shadows.drain)
-    state.readers = Readers()
-    stack.push_async_callback(state.readers.close)
+    readers = Readers()
+    stack.push_async_callback(readers.close)
     state.predictor = Predictor(
         lines=Directory(state.database, state.routes, notifications),
         cache=state.models,
         journal=journal,
         shadows=shadows,
-        readers=state.readers,
+        readers=readers,
         settings=settings,
     )
 

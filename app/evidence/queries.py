@@ -14,6 +14,7 @@ from app.evidence.errors import PredictionNotFound
 from app.evidence.rules import Target, merge_targets, time_in
 from app.evidence.tables import OutcomeRow, PredictionRow
 from app.registry import queries as registry
+from app.registry import search
 
 MOST_VERSIONS = 1000
 
@@ -113,7 +114,7 @@ async def models_of(session: AsyncSession, predictions: Mapping[UUID, datetime])
 
 async def target_of(session: AsyncSession, model_id: UUID) -> Target:
     """What the true answers of a model look like, after all of its versions."""
-    versions = registry.select_versions(model_id, registry.Filters(), None, MOST_VERSIONS).subquery()
+    versions = search.select_versions(model_id, search.Filters(), None, MOST_VERSIONS).subquery()
     signature = versions.c.signature
     rows = await session.execute(
         select(signature["classes"], signature["output"].as_string()).order_by(versions.c.number.desc())
@@ -126,7 +127,7 @@ async def signatures_of(
 ) -> list[dict[str, Any]]:
     """The signatures of a model's versions, newest first, or that of one version."""
     versions = await session.scalars(
-        registry.select_versions(model_id, registry.Filters(), None, MOST_VERSIONS)
+        search.select_versions(model_id, search.Filters(), None, MOST_VERSIONS)
     )
     return [version.signature for version in versions if number in (None, version.number)]
 

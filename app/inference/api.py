@@ -15,7 +15,7 @@ class InferenceApp:
     """Answers the requests of these doors and passes everything else on.
 
     Errors leave it as problem documents, as everybody's do; `Reworded` says them as each door's clients know them.
-    `state` has `authenticate`, `predictor`, `readers`, `routes`, `models`, `health`, `settings` and `database`.
+    `state` has `authenticate`, `predictor`, `routes`, `models`, `health` and `database`.
     """
 
     def __init__(self, app: ASGIApp, *, state: State) -> None:

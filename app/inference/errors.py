@@ -7,6 +7,16 @@ from typing import ClassVar
 from app.core.errors import Invalid, Malformed, NotFound, Refusal
 
 MOST_NAMED = 20  # rows, columns or models that a message names
+MOST_SHOWN = 100  # characters of a name that a message repeats
+
+
+def show(name: str) -> str:
+    """A name as a message repeats it: quoted, and cut when it is long.
+
+    >>> show("age")
+    "'age'"
+    """
+    return repr(name if len(name) <= MOST_SHOWN else f"{name[:MOST_SHOWN]}…")
 
 
 def name_some(names: Sequence[str]) -> str:
@@ -15,7 +25,7 @@ def name_some(names: Sequence[str]) -> str:
     >>> name_some(["a", "b"])
     "'a', 'b'"
     """
-    shown = ", ".join(map(repr, names[:MOST_NAMED]))
+    shown = ", ".join(map(show, names[:MOST_NAMED]))
     return shown if len(names) <= MOST_NAMED else f"{shown} and {len(names) - MOST_NAMED} more"
 
 
@@ -27,7 +37,7 @@ class BadTensor(Invalid):
     problem: str
 
     def detail(self) -> str:
-        return f"input {self.input!r} {self.problem}"
+        return f"input {show(self.input)} {self.problem}"
 
 
 @dataclass(eq=False)
@@ -41,7 +51,7 @@ class BadElement(Invalid):
     got: str
 
     def detail(self) -> str:
-        return f"input {self.input!r}, index {self.index} {self.problem}: expected {self.expected}, got {self.got}"
+        return f"input {show(self.input)}, index {self.index} {self.problem}: expected {self.expected}, got {self.got}"
 
 
 @dataclass(eq=False)
@@ -52,7 +62,7 @@ class UnknownOutput(Invalid):
     outputs: list[str]
 
     def detail(self) -> str:
-        return f"the model gives no output {self.output!r}; it gives {name_some(self.outputs)}"
+        return f"the model gives no output {show(self.output)}; it gives {name_some(self.outputs)}"
 
 
 @dataclass(eq=False)
@@ -66,7 +76,7 @@ class BadRow(Invalid):
     bad_rows: int
 
     def detail(self) -> str:
-        what = "" if self.column is None else f", column {self.column!r}"
+        what = "" if self.column is None else f", column {show(self.column)}"
         more = f"; {self.bad_rows} rows are bad" if self.bad_rows > 1 else ""
         return f"row {self.row}{what} {self.problem}: expected {self.expected}{more}"
 

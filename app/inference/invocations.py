@@ -23,7 +23,7 @@ async def invoke(request: Request) -> Response:
     if media_type not in _DIALECTS:
         raise UnknownMediaType(list(_DIALECTS))
     model = request.query_params.get("model") or only_model(request.app.state, caller_of(request))
-    answer = await score_whole(request, model, await request.body(), _DIALECTS[media_type])
+    answer = await score_whole(request, model, _DIALECTS[media_type])
     predictions = await encode_in_turns(answer.parts, _encode_predictions)
     return Response(b'{"predictions":[%b]}' % predictions, media_type="application/json")
 

@@ -1,12 +1,9 @@
 """The Open Inference Protocol, version 2, over HTTP: what models there are, whether they are ready, and inference."""
 
-import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from pydantic_core import to_json
-from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,9 +17,11 @@ from app.inference.outputs import encode_tensors
 from app.inference.readiness import find_model_obstacle, find_obstacles
 from app.inference.repository import index_models
 from app.inference.scoring import score_whole
-from app.inference.tensors import TENSORS, TensorEnvelope, read_tensor_envelope
-from app.registry.queries import Filters, get_version, read_reference, select_versions
-from app.serving.dialects import Dialect, decode_json
+from app.inference.tensors import TENSORS
+from app.registry.queries import get_version, read_reference
+from app.registry.search import Filters, select_versions
+from app.runtimes.errors import MisshapenPayload
+from app.serving.dialects import decode_json
 from app.serving.readers import is_small
 
 EXTENSIONS = ["model_repository"]
@@ -53,9 +52,9 @@ async def tell_readiness(request: Request) -> Response:
 async def tell_model(request: Request) -> Response:
     async with request.app.state.database.reads() as session:
         version = await get_version(session, read_model(request))
-        versions = await session.scalars(select_versions(version.model_id, Filters(), None, MOST_VERSIONS))
-        numbers = sorted(each.number for each in versions)
-    return answer_json(describe_version(version, numbers))
+        versions = select_versions(version.model_id, Filters(), None, MOST_VERSIONS)
+        numbers = await session.scalars(versions.with_only_columns(versions.selected_columns.number))
+    return answer_json(describe_version(version, sorted(numbers)))
 
 
 async def tell_model_readiness(request: Request) -> Response:
@@ -68,12 +67,22 @@ async def tell_model_readiness(request: Request) -> Response:
 
 
 async def tell_index(request: Request) -> Response:
-    body = await request.body()
-    wish = decode_json(body) if body else {}
+    wants_ready_ones = _read_wish(await request.body())
     entries = await index_models(request.app.state, caller_of(request))
-    if isinstance(wish, dict) and wish.get("ready") is True:
+    if wants_ready_ones:
         entries = [entry for entry in entries if entry["state"] == "READY"]
     return answer_json(entries)
+
+
+def _read_wish(body: bytes) -> bool:
+    """Whether an index is asked for of what is ready alone."""
+    if not body:
+        return False
+    wish = decode_json(body) if is_small(body) else None
+    wants_ready_ones = wish.get("ready", False) if isinstance(wish, dict) else None
+    if not isinstance(wants_ready_ones, bool):
+        raise MisshapenPayload("body", 'must be {"ready": true}, {"ready": false} or nothing')
+    return wants_ready_ones
 
 
 async def refuse_control(_request: Request) -> Response:
@@ -84,25 +93,8 @@ async def infer(request: Request) -> Response:
     """Score the rows that the tensors hold."""
     if BINARY_HEADER in request.headers:
         raise BinaryTensors
-    body = await request.body()
-    envelope, dialect = await _open_tensors(body, request.app.state)
-    answer = await score_whole(request, read_model(request), body, dialect)
-    return Response(await encode_tensors(answer, envelope), media_type="application/json")
-
-
-async def _open_tensors(body: bytes, state: State) -> tuple[TensorEnvelope, Dialect]:
-    """What comes back beside the answer is wanted here, the rows by the predictor: a small body is decoded for both.
-
-    A large one is read by a child process, for each.
-    """
-    if is_small(body):
-        payload = decode_json(body)
-        return read_tensor_envelope(payload), replace(TENSORS, decode=lambda _body: payload)
-    deadline = time.monotonic() + state.settings.predict_deadline_ms / 1000
-    async with state.readers.lend(body, TENSORS, deadline=deadline) as large:
-        envelope = await large.open()
-        assert isinstance(envelope, TensorEnvelope)
-        return envelope, TENSORS
+    answer = await score_whole(request, read_model(request), TENSORS)
+    return Response(await encode_tensors(answer), media_type="application/json")
 
 
 def read_model(request: Request) -> str:

@@ -12,7 +12,7 @@ from app.runtimes.schema import ColumnType
 from app.serving.answers import Part, PredictAnswer
 
 
-async def encode_tensors(answer: PredictAnswer, envelope: TensorEnvelope) -> bytes:
+async def encode_tensors(answer: PredictAnswer) -> bytes:
     """The JSON of an answer: the outputs that were asked for, and the prediction ids among its parameters.
 
     The ids are one text with commas between, because a parameter is text, a number or a boolean.
@@ -20,7 +20,8 @@ async def encode_tensors(answer: PredictAnswer, envelope: TensorEnvelope) -> byt
     Raises:
         UnknownOutput: probabilities were asked for, and this model gives none.
     """
-    given = _outputs_given(answer)
+    envelope, given = answer.envelope, _outputs_given(answer)
+    assert isinstance(envelope, TensorEnvelope)
     for name in envelope.outputs:
         if name not in given:
             raise UnknownOutput(name, list(given))

@@ -1,13 +1,15 @@
 """The index of the model repository: every model that a caller may see, and what of it is in this process's memory."""
 
 from collections.abc import Iterator
-from uuid import UUID
+from typing import Any
 
+from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.datastructures import State
 
 from app.core.access import Caller
-from app.registry.queries import Filters, references_of, select_models
+from app.registry.queries import references_of
+from app.registry.search import Filters, select_models
 from app.runtimes.cache import Phase, VersionState
 
 _PAGE = 200
@@ -15,6 +17,7 @@ _STATES = {Phase.READY: "READY", Phase.FAILED: "UNAVAILABLE"}
 _LOADING = "LOADING"
 
 Entry = dict[str, str]
+_Standing = tuple[str, str]
 
 
 async def index_models(state: State, caller: Caller) -> list[Entry]:
@@ -24,33 +27,32 @@ async def index_models(state: State, caller: Caller) -> list[Entry]:
     async with state.database.reads() as session:
         references = await references_of(session, states.keys() | routed)
         models = await _names_of_models(session, caller)
-    entries = list(_entries_of_versions(references, states, caller))
+    standings = {reference: _standing(states.get(key)) for key, reference in references.items()}
+    entries = list(_entries_of_versions(standings, frozenset(models)))
     indexed = {entry["name"] for entry in entries}
     return entries + [_unserved(name) for name in models if name not in indexed]
 
 
 async def _names_of_models(session: AsyncSession, caller: Caller) -> list[str]:
     names: list[str] = []
-    after = None
-    while page := [
-        model.name for model in await session.scalars(select_models(caller, Filters(), after, _PAGE))
-    ]:
+    while page := (await session.scalars(_select_names(caller, names[-1] if names else None))).all():
         names += page
-        after = page[-1]
     return names
 
 
-def _entries_of_versions(
-    references: dict[UUID, str], states: dict[UUID, VersionState], caller: Caller
-) -> Iterator[Entry]:
-    for version_id, reference in sorted(references.items(), key=lambda item: item[1]):
+def _select_names(caller: Caller, after: str | None) -> Select[Any]:
+    models = select_models(caller, Filters(), after, _PAGE)
+    return models.with_only_columns(models.selected_columns.name)
+
+
+def _entries_of_versions(standings: dict[str, _Standing], models: frozenset[str]) -> Iterator[Entry]:
+    for reference, (state, reason) in sorted(standings.items()):
         name, _, number = reference.partition(":")
-        if caller.sees(name):
-            phase, reason = _standing(states.get(version_id))
-            yield {"name": name, "version": number, "state": phase, "reason": reason}
+        if name in models:
+            yield {"name": name, "version": number, "state": state, "reason": reason}
 
 
-def _standing(state: VersionState | None) -> tuple[str, str]:
+def _standing(state: VersionState | None) -> _Standing:
     return (_LOADING, "") if state is None else (_STATES.get(state.phase, _LOADING), state.reason)
 
 

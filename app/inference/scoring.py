@@ -13,8 +13,8 @@ from app.serving.dialects import Dialect, read_option
 from app.serving.errors import NothingScored
 
 
-async def score_whole(request: Request, reference: str, body: bytes, dialect: Dialect) -> PredictAnswer:
-    """The answer to a body, with a prediction for every row.
+async def score_whole(request: Request, reference: str, dialect: Dialect) -> PredictAnswer:
+    """The answer to a request's body, with a prediction for every row.
 
     Raises:
         RowsNotScored: the model failed on some; what it says of them stays here, for it may repeat the data.
@@ -22,7 +22,7 @@ async def score_whole(request: Request, reference: str, body: bytes, dialect: Di
     """
     asked = PredictRequest(
         reference,
-        body,
+        await request.body(),
         caller_of(request),
         dialect=dialect,
         request_id=request.scope["state"]["request_id"],

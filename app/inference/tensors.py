@@ -13,7 +13,7 @@ from typing import Any
 
 from app.core.errors import FieldProblem
 from app.inference.datatypes import DATATYPES, TAKEN, Datatype
-from app.inference.errors import BadElement, BadTensor, UnknownOutput, name_some
+from app.inference.errors import BadElement, BadTensor, UnknownOutput, name_some, show
 from app.runtimes.cells import shorten
 from app.runtimes.errors import MisshapenPayload
 from app.runtimes.rows import Rows, parse_rows
@@ -22,6 +22,7 @@ from app.serving.dialects import Dialect, Envelope, decode_json, read_option
 
 PREDICTIONS = "predict"
 PROBABILITIES = "predict_proba"
+MOST_ELEMENTS = 2**31  # of a shape: no body holds more, and a longer number would not even print
 _OPTIONS = frozenset({"entity_id", "environment", "arm"})
 
 
@@ -88,8 +89,9 @@ def read_tensor_rows(payload: Any, signature: Signature, *, max_rows: int) -> Ro
         BadTensor, BadElement, UnknownOutput: something doesn't fit the signature.
         MisshapenPayload, EmptyBatch, TooManyRows: there are no rows to read, or too many.
     """
+    known = output_names(signature)
     for name in _read_outputs(payload):
-        if name not in (known := output_names(signature)):
+        if name not in known:
             raise UnknownOutput(name, list(known))
     tensors = _read_tensors(payload.get("inputs"))
     if len(tensors) == 1 and tensors[0].name not in signature.names:
@@ -109,7 +111,7 @@ def _read_tensors(inputs: Any) -> list[Tensor]:
 def _read_tensor(item: Any, where: str) -> Tensor:
     if not isinstance(item, dict) or not isinstance(item.get("name"), str):
         raise MisshapenPayload(where, "must be an object with a name")
-    name = item["name"]
+    name: str = item["name"]
     shape, datatype = _read_shape(name, item.get("shape")), _read_datatype(name, item.get("datatype"))
     if not isinstance(item.get("data"), list):
         raise BadTensor(name, "has no data; it must be a list, flat or nested")
@@ -119,10 +121,10 @@ def _read_tensor(item: Any, where: str) -> Tensor:
 
 
 def _read_shape(name: str, shape: Any) -> tuple[int, ...]:
-    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+    if not isinstance(shape, list) or not all(type(s) is int and 0 <= s < MOST_ELEMENTS for s in shape):
         raise BadTensor(name, "has no shape; it must be a list of whole numbers")
     if len(shape) not in {1, 2}:
-        raise BadTensor(name, f"has the shape {shape}; [rows] and [rows, columns] are taken")
+        raise BadTensor(name, f"has a shape of {len(shape)} sizes; [rows] and [rows, columns] are taken")
     return tuple(shape)
 
 
@@ -176,10 +178,11 @@ def _read_matrix(tensor: Tensor, signature: Signature, max_rows: int) -> Rows:
 def _read_columns(tensors: list[Tensor], signature: Signature, max_rows: int) -> Rows:
     by_name = _by_name(tensors, signature)
     batch = tensors[0].shape[0]
+    shapes = {(batch,), (batch, 1)}
     for column in signature.inputs:
         tensor = by_name[column.name]
         _check_datatype(tensor, column)
-        if tensor.shape not in {(batch,), (batch, 1)}:
+        if tensor.shape not in shapes:
             raise BadTensor(tensor.name, f"has the shape {list(tensor.shape)}; here a column has [{batch}]")
     columns = {name: by_name[name].elements for name in signature.names}
     rows = parse_rows({"inputs": columns}, signature, max_rows=max_rows)
@@ -188,8 +191,9 @@ def _read_columns(tensors: list[Tensor], signature: Signature, max_rows: int) ->
 
 def _by_name(tensors: list[Tensor], signature: Signature) -> dict[str, Tensor]:
     by_name: dict[str, Tensor] = {}
+    known = frozenset(signature.names)
     for tensor in tensors:
-        if tensor.name not in signature.names:
+        if tensor.name not in known:
             raise BadTensor(tensor.name, f"is no input of this model; it takes {name_some(signature.names)}")
         if tensor.name in by_name:
             raise BadTensor(tensor.name, "is there twice")
@@ -205,7 +209,7 @@ def _check_datatype(tensor: Tensor, column: Column) -> None:
     if tensor.datatype.name not in taken:
         raise BadTensor(
             tensor.name,
-            f"has the datatype {tensor.datatype.name}; column {column.name!r} takes {', '.join(sorted(taken))}",
+            f"has the datatype {tensor.datatype.name}; column {show(column.name)} takes {', '.join(sorted(taken))}",
         )
 
 

@@ -1,6 +1,5 @@
 """Models and versions over HTTP."""
 
-import math
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any
@@ -12,15 +11,15 @@ from starlette.responses import StreamingResponse
 from app.artifacts.store import ArtifactStore
 from app.core.access import Role, allows, caller_of, require_sight
 from app.core.edge import Reads, Writes, claim_receipt, room
-from app.core.errors import FieldProblem
 from app.core.paging import Page, Paged
 from app.core.problems import problems
 from app.core.wire import json_answer
-from app.registry import actions, answers, errors, lifecycle, queries
+from app.registry import actions, answers, errors, lifecycle, queries, search
+from app.registry.filters import Filtered
 from app.registry.gates import Gatekeeper
 from app.registry.intake import Intake
 from app.registry.registration import RemoteRegistration, open_registration
-from app.registry.rules import STATUS, Stage
+from app.registry.rules import Stage
 from app.registry.schemas import (
     AliasTarget,
     ModelChanges,
@@ -108,66 +107,10 @@ async def register_version(request: Request, response: Response, session: Writes
     return await answers.answer_version(session, version)
 
 
-async def _filters(
-    search: Annotated[str | None, Query(max_length=128, description="Part of a model's name.")] = None,
-    stage: Stage | None = None,
-    status: Annotated[
-        str | None, Query(description="As `stage`, in other words: `active` is production.")
-    ] = None,
-    tag: Annotated[list[str], Query(description="`key` or `key=value`; may be repeated.")] = [],  # noqa: B006
-    framework: str | None = None,
-    creator: str | None = None,
-    metric: Annotated[list[str], Query(description="`name>=0.9` or `name<=0.1`; may be repeated.")] = [],  # noqa: B006
-) -> queries.Filters:
-    return queries.Filters(
-        search=search,
-        stage=stage or _stage_of(status),
-        tags=tuple(_tag(text) for text in tag),
-        framework=framework,
-        creator=creator,
-        metrics=tuple(_metric_bound(text) for text in metric),
-    )
-
-
-Filtered = Annotated[queries.Filters, Depends(_filters)]
-
-
-def _stage_of(status: str | None) -> Stage | None:
-    if status is None:
-        return None
-    stages = {word: stage for stage, word in STATUS.items()}
-    if status not in stages:
-        raise FieldProblem("status", f"{status!r} is none of {', '.join(stages)}")
-    return stages[status]
-
-
-def _tag(text: str) -> tuple[str, str | None]:
-    key, equals, value = text.partition("=")
-    return key, value if equals else None
-
-
-def _metric_bound(text: str) -> tuple[str, str, float]:
-    for sign, comparison in ((">=", "min"), ("<=", "max")):
-        name, found, bound = text.partition(sign)
-        if found:
-            return name, comparison, _finite(bound)
-    raise FieldProblem("metric", f"{text!r} must look like accuracy>=0.9 or log_loss<=0.2")
-
-
-def _finite(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        raise FieldProblem("metric", f"{text!r} is no number") from None
-    if not math.isfinite(number):
-        raise FieldProblem("metric", f"{text!r} is no finite number")
-    return number
-
-
 @router.get("", response_model=Page[ModelOut], dependencies=[allows(Role.VIEWER)])
 async def list_models(request: Request, session: Reads, paging: Paged, filters: Filtered) -> Any:
     """Models by name, of which some version meets every filter."""
-    query = queries.select_models(caller_of(request), filters, paging.after, paging.limit)
+    query = search.select_models(caller_of(request), filters, paging.after, paging.limit)
     rows = (await session.scalars(query)).all()
     models, following = paging.cut(rows, lambda model: model.name)
     items = await summarise_models(session, [model.name for model in models])
@@ -197,7 +140,7 @@ async def get_model(model_id: ModelId, session: Reads) -> Any:
 async def list_versions(model_id: ModelId, session: Reads, paging: Paged, filters: Filtered) -> Any:
     """A model's versions, newest first."""
     model = await queries.get_model(session, queries.read_reference(model_id).name)
-    query = queries.select_versions(model.id, filters, paging.after, paging.limit)
+    query = search.select_versions(model.id, filters, paging.after, paging.limit)
     rows = (await session.scalars(query)).all()
     versions, following = paging.cut(rows, lambda version: version.number)
     return {"items": await answers.answer_versions(session, versions), "next": following}

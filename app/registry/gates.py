@@ -75,37 +75,35 @@ class Gatekeeper:
         """
         if force and (caller.role < Role.ADMIN or not reason.strip()):
             raise ForceNeedsAdmin(caller.role.label)
-        candidate, known = await self._read(reference, goal, environment)
-        _require_legal(candidate.version, goal, force=force)
-        if known is not None:
-            return candidate.version.id
+        version, candidate = await self._read(reference, goal, environment)
+        _require_legal(version, goal, force=force)
+        if candidate is None:
+            return version.id
         findings = await self._try(candidate)
         failed = [check for check in findings if check.passed is False]
         await self._keep(
             candidate, goal, findings, caller=caller, forced=force and bool(failed), request_id=request_id
         )
         if failed and not force:
-            raise GateClosed(candidate.version.model_reference, goal, [check.to_json() for check in failed])
-        return candidate.version.id
+            raise GateClosed(version.model_reference, goal, [check.to_json() for check in failed])
+        return version.id
 
-    async def _read(
-        self, reference: str, goal: Stage, environment: str
-    ) -> tuple[_Candidate, GateReport | None]:
+    async def _read(self, reference: str, goal: Stage, environment: str) -> tuple[Version, _Candidate | None]:
+        """A version, and all that it is judged with; None when it has passed this gate against this champion."""
         async with self._database.reads() as session:
             version = await get_named_version(session, reference, environment)
             champion = await find_champion(session, version.model_id, environment)
             rival = champion if champion and champion.id != version.id else None
-            known = None
-            if goal == Stage.PRODUCTION:
-                known = await find_gate_report(session, version.id, goal, rival.id if rival else None)
-            candidate = _Candidate(
+            rival_id = rival.id if rival else None
+            if goal == Stage.PRODUCTION and await find_gate_report(session, version.id, goal, rival_id):
+                return version, None
+            return version, _Candidate(
                 await get_model(session, version.model_name),
                 version,
                 tuple(await files_of(session, version.id)),
                 rival,
                 tuple(await files_of(session, rival.id)) if rival else (),
             )
-        return candidate, known
 
     async def _try(self, candidate: _Candidate) -> list[Check]:
         version, gates = candidate.version, candidate.model.gates

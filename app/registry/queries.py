@@ -1,14 +1,11 @@
 """What the registry can be asked."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.access import Caller
-from app.core.paging import matches_any
 from app.registry.errors import (
     BadReference,
     ModelNotFound,
@@ -297,69 +294,3 @@ async def find_gate_report(
     )
     newest: GateReport | None = await session.scalar(query.order_by(GateReport.id.desc()).limit(1))
     return newest if newest is not None and newest.passed else None
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What a list of models or versions is narrowed to."""
-
-    search: str | None = None
-    stage: Stage | None = None
-    tags: tuple[tuple[str, str | None], ...] = ()
-    framework: str | None = None
-    creator: str | None = None
-    metrics: tuple[tuple[str, str, float], ...] = ()
-
-
-def select_models(caller: Caller, filters: Filters, after: str | None, limit: int) -> Select[Model]:
-    """Models by name, of which some version meets every filter."""
-    query = (
-        select(Model)
-        .order_by(Model.name)
-        .limit(limit + 1)
-        .where(matches_any(Model.name, caller.models), Model.deleted_at.is_(None))
-    )
-    if after is not None:
-        query = query.where(Model.name > after)
-    if filters.search:
-        query = query.where(Model.name.icontains(filters.search, autoescape=True))
-    about_versions = _conditions(filters)
-    if about_versions:
-        query = query.where(
-            select(Version.id)
-            .where(Version.model_id == Model.id, Version.deleted_at.is_(None), *about_versions)
-            .exists()
-        )
-    return query
-
-
-def select_versions(model_id: UUID, filters: Filters, before: int | None, limit: int) -> Select[Version]:
-    """Versions of a model, newest first, that meet every filter."""
-    query = select(Version).where(
-        Version.model_id == model_id, Version.deleted_at.is_(None), *_conditions(filters)
-    )
-    if before is not None:
-        query = query.where(Version.number < before)
-    return query.order_by(Version.number.desc()).limit(limit + 1)
-
-
-def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    if filters.stage:
-        found.append(Version.stage == filters.stage)
-    if filters.framework:
-        found.append(Version.framework == filters.framework)
-    if filters.creator:
-        found.append(Version.creator == filters.creator)
-    found.extend(_has_tag(key, value) for key, value in filters.tags)
-    found.extend(_has_metric(*bound) for bound in filters.metrics)
-    return found
-
-
-def _has_tag(key: str, value: str | None) -> ColumnElement[bool]:
-    return Version.tags.has_key(key) if value is None else Version.tags.contains({key: value})
-
-
-def _has_metric(name: str, comparison: str, bound: float) -> ColumnElement[bool]:
-    value: ColumnElement[float] = Version.metrics[name].as_float()
-    return value >= bound if comparison == "min" else value <= bound

@@ -77,6 +77,7 @@ class Batcher:
         self._model = model
         self._pace = pace
         self._queue_rows = queue_rows
+        self._batch_rows = pace.rows_within(BATCH_SECONDS)
         self._loop = asyncio.get_running_loop()
         self._queue = _Queue()
         self._is_busy = False
@@ -95,12 +96,12 @@ class Batcher:
             QueueFull: too many rows are waiting already.
             DeadlinePassed: the deadline came before the answer.
         """
-        count, limit = len(rows.good), self._pace.rows_within(BATCH_SECONDS)
-        if self._queue.rows and self._queue.rows + min(count, limit) > self._queue_rows:
-            raise QueueFull(self._queue.rows, self._queue_rows)
-        if 0 < count <= limit:
+        count, waiting = len(rows.good), self._queue.rows
+        if waiting and waiting + min(count, self._batch_rows) > self._queue_rows:
+            raise QueueFull(waiting, self._queue_rows)
+        if 0 < count <= self._batch_rows:
             return await self._ride(rows, count, deadline)
-        return await self._ride_in_parts(rows, limit, deadline)
+        return await self._ride_in_parts(rows, self._batch_rows, deadline)
 
     async def _ride_in_parts(self, rows: Rows, limit: int, deadline: float) -> Scored:
         """One part after the other, so that smaller requests get their turn in between."""
@@ -124,7 +125,7 @@ class Batcher:
 
     def _score_next(self) -> None:
         self._expire(self._queue)
-        batch = self._queue.take(self._pace.rows_within(BATCH_SECONDS))
+        batch = self._queue.take(self._batch_rows)
         if not batch:
             self._is_busy = False
         elif self._pace.seconds(sum([ticket.count for ticket in batch])) <= INLINE_SECONDS:
@@ -166,6 +167,7 @@ class Batcher:
         answers, seconds = call.result()
         if not any(scored.failures for scored in answers):
             self._pace.learn(sum(ticket.count for ticket in batch), seconds)
+            self._batch_rows = self._pace.rows_within(BATCH_SECONDS)
         self._settle(batch, answers)
 
     def _settle(self, batch: list[_Ticket], answers: list[Scored]) -> None:

@@ -105,9 +105,9 @@ def _join(parts: Sequence[Rows]) -> Rows:
 def _read_quickly(table: Sequence[Any], layout: Layout, signature: Signature) -> Rows | None:
     """A batch that is right in every cell; None when any needs a closer look."""
     try:
-        if layout == Layout.ORDERED:
+        if layout is Layout.ORDERED:
             return _read_ordered(table, signature, [])
-        if layout == Layout.NAMED:
+        if layout is Layout.NAMED:
             picked = list(map(signature.pick, table))
             has_extras = max(map(len, table)) > len(signature.inputs)
             return _read_ordered(picked, signature, _warn_of_extras(table, signature) if has_extras else [])

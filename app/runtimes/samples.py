@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.runtimes.cells import Cell
 from app.runtimes.errors import BadSample, BadSignature
@@ -83,15 +84,28 @@ def infer_signature(traits: Traits, frame: "pd.DataFrame | None") -> Signature:
 
 
 def _column(name: str, series: "pd.Series[Any]") -> Column:
-    kind, nullable = _type_of(series), bool(series.isna().any())
+    kind, nullable = _type_of(series), bool(_nulls(series).any())
     if kind == ColumnType.STRING:
         return Column(name, kind, nullable, _categories(series))
     if kind == ColumnType.BOOLEAN:
         return Column(name, kind, nullable)
-    numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
+    numbers = _numbers(series)
     finite = numbers[np.isfinite(numbers)]
     bounds = (float(finite.min()), float(finite.max())) if len(finite) else (None, None)
     return Column(name, kind, nullable, None, *bounds)
+
+
+def _nulls(series: "pd.Series[Any]") -> NDArray[np.bool_]:
+    """As `isna`, which for the columns that most samples consist of takes longer than all the rest."""
+    is_plain = isinstance(series.dtype, np.dtype) and series.dtype.kind in _NUMPY_KINDS
+    missing: NDArray[np.bool_] = np.isnan(series.to_numpy()) if is_plain else series.isna().to_numpy()
+    return missing
+
+
+def _numbers(series: "pd.Series[Any]") -> NDArray[np.float64]:
+    if isinstance(series.dtype, np.dtype):
+        return series.to_numpy().astype(np.float64, copy=False)
+    return series.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _type_of(series: "pd.Series[Any]") -> ColumnType:
@@ -168,8 +182,8 @@ def cells_of(frame: "pd.DataFrame", signature: Signature) -> list[list[Cell]]:
 
 
 def _cells(series: "pd.Series[Any]") -> Sequence[Cell]:
-    missing = series.isna().to_numpy()
-    cells = series.tolist()
+    missing = _nulls(series)
+    cells = series.to_numpy().tolist() if isinstance(series.dtype, np.dtype) else series.tolist()
     return (
         [None if gone else cell for cell, gone in zip(cells, missing, strict=True)]
         if missing.any()

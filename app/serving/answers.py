@@ -1,7 +1,8 @@
 """What was asked, what was answered, and everything about it that the log wants to know."""
 
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,8 @@ from app.runtimes.cells import ColumnError
 from app.runtimes.isolation import Scored
 from app.runtimes.rows import Rows
 from app.serving.dialects import NATIVE, Dialect, Envelope
+from app.serving.lines import Line
+from app.traffic.live import Choice
 
 
 @dataclass(slots=True)
@@ -62,19 +65,19 @@ def _misfit(columns: Sequence[ColumnError]) -> dict[str, Any]:
     return {"message": message, "columns": [error.to_json() for error in columns]}
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class PredictAnswer:
     """The outcome of one request for one version.
 
     Attributes:
-        version: the version that answered.
-        revision: the route's revision; None where the caller named the version.
-        arm: the arm of the route; None likewise.
-        propensity: the probability with which the route chooses this arm.
+        version: the version that answers.
+        line: what the reference led to.
+        choice: what the line's route chose.
         envelope: what the request said beside its rows, as its dialect reads it.
         caller: the name of the key that asked.
         request_id: as the caller or the service named the request.
         entity_id: the sticky key.
+        began: when the request arrived, on the clock of `time.monotonic`.
         parts: the rows with their answers, in order.
         warnings: what the caller should know though nothing failed.
         latency_ms: from the request's arrival to the last score.
@@ -82,17 +85,22 @@ class PredictAnswer:
     """
 
     version: ReadyVersion
-    revision: int | None
-    arm: str | None
-    propensity: float
+    line: Line
+    choice: Choice
     envelope: Envelope
     caller: str
     request_id: str
     entity_id: str | None
-    parts: list[Part]
-    warnings: Sequence[str]
-    latency_ms: float
+    began: float
+    parts: list[Part] = field(default_factory=list)
+    warnings: Sequence[str] = ()
+    latency_ms: float = 0.0
     is_shadow: bool = False
+
+    @property
+    def revision(self) -> int | None:
+        """The route's revision; None where the caller named the version."""
+        return self.line.route.revision
 
     @property
     def scored_rows(self) -> int:
@@ -103,3 +111,8 @@ class PredictAnswer:
     def rows(self) -> int:
         """How many rows came."""
         return sum([part.rows.count for part in self.parts])
+
+    def finish(self, parts: list[Part], warnings: Sequence[str] = ()) -> None:
+        """Take the scored rows; the clock stops."""
+        self.parts, self.warnings = parts, warnings
+        self.latency_ms = (time.monotonic() - self.began) * 1000

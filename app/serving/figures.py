@@ -28,14 +28,17 @@ RECORDS_DROPPED = Counter("prediction_records_dropped", "Sampled records that fo
 def count_answer(answer: PredictAnswer) -> None:
     """Count an answer's rows by class, and its latency."""
     model_id = answer.version.model_id
+    has_classes = answer.version.signature.classes is not None
     _latency_of(model_id)(answer.latency_ms / 1000)
     for part in answer.parts:
         predictions = part.scored.answers()
-        if answer.version.signature.classes is None:
+        if not has_classes:
             _counter_of(model_id, _NOT_A_CLASS)(len(predictions))
-            continue
-        for prediction, count in Tally(predictions).items():
-            _counter_of(model_id, prediction)(count)
+        elif len(predictions) == 1:
+            _counter_of(model_id, predictions[0])(1)
+        else:
+            for prediction, count in Tally(predictions).items():
+                _counter_of(model_id, prediction)(count)
 
 
 @lru_cache(maxsize=4096, typed=True)

@@ -2,13 +2,15 @@
 
 import asyncio
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from app.core.errors import NoSpace
 from app.evidence.frames import Origin, ScoredRequest, encode_frame
 from app.evidence.spool import Spool
 from app.serving.answers import Part, PredictAnswer
 from app.serving.figures import RECORDS_DROPPED
-from app.serving.lines import Line, LogMode
+from app.serving.lines import LogMode
 
 _MOST_ORIGINS = 4096  # revisions come and go; what is dropped is made anew
 
@@ -20,48 +22,55 @@ class Journal:
         self._spool = spool
         self._origins: dict[tuple[object, ...], Origin] = {}
 
-    async def record(self, answer: PredictAnswer, line: Line) -> None:
+    async def record(self, answer: PredictAnswer) -> None:
         """Return once the answer is as safe as its line promises.
 
         Raises:
             NoSpace: there is no room for it; it must not be given.
         """
+        line = answer.line
         if line.log_mode is LogMode.DURABLE:
             self._spool.append(*await self._frames(answer, 1.0))
         elif line.log_mode is LogMode.FSYNC:
             await self._spool.append_synced(*await self._frames(answer, 1.0))
         elif random.random() < line.log_probability:  # noqa: S311 - a sample, not a secret
-            await self._record_if_there_is_room(answer, line.log_probability)
-
-    async def _record_if_there_is_room(self, answer: PredictAnswer, log_probability: float) -> None:
-        try:
-            self._spool.append(*await self._frames(answer, log_probability))
-        except NoSpace:
-            RECORDS_DROPPED.inc()
+            with _dropped_without_room():
+                self._spool.append(*await self._frames(answer, line.log_probability))
 
     async def _frames(self, answer: PredictAnswer, log_probability: float) -> list[bytes]:
         """One frame for each part; the event loop has its turn between two of them."""
         origin = self._origin_of(answer, log_probability)
-        frames = [encode_frame(_scored_request(origin, answer, answer.parts[0]))]
-        for part in answer.parts[1:]:
-            await asyncio.sleep(0)
+        frames: list[bytes] = []
+        for part in answer.parts:
+            if frames:
+                await asyncio.sleep(0)
             frames.append(encode_frame(_scored_request(origin, answer, part)))
         return frames
 
     def _origin_of(self, answer: PredictAnswer, log_probability: float) -> Origin:
-        choice = (
-            answer.envelope.environment,
+        choice = answer.choice
+        key = (
+            choice.version_id,
+            choice.arm,
+            choice.propensity,
             answer.revision,
-            answer.arm,
-            answer.propensity,
+            answer.envelope.environment,
             answer.is_shadow,
+            log_probability,
         )
-        key = (answer.version.version_id, choice, log_probability)
         if (origin := self._origins.get(key)) is None:
             if len(self._origins) >= _MOST_ORIGINS:
                 self._origins.clear()
             origin = self._origins[key] = _make_origin(answer, log_probability)
         return origin
+
+
+@contextmanager
+def _dropped_without_room() -> Iterator[None]:
+    try:
+        yield
+    except NoSpace:
+        RECORDS_DROPPED.inc()
 
 
 def _make_origin(answer: PredictAnswer, log_probability: float) -> Origin:
@@ -73,8 +82,8 @@ def _make_origin(answer: PredictAnswer, log_probability: float) -> Origin:
         tuple(str(column.type) for column in version.signature.inputs),
         answer.envelope.environment,
         answer.revision,
-        answer.arm,
-        answer.propensity,
+        answer.choice.arm or None,
+        answer.choice.propensity,
         answer.is_shadow,
         log_probability,
     )

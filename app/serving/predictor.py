@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from operator import itemgetter
@@ -29,35 +28,6 @@ from app.traffic.live import Choice
 PART_ROWS = 1000  # what of a large body is scored, encoded and recorded between two turns of the event loop
 PART_CELLS = 50_000  # the same where rows are wide
 TOLD_ERRORS = 20
-
-
-@dataclass(slots=True)
-class _Target:
-    """Who answers a request, and by when."""
-
-    line: Line
-    choice: Choice
-    version: ReadyVersion
-    request: PredictRequest
-    envelope: Envelope
-    entity_id: str | None
-    began: float
-    deadline: float
-
-    def answer(self, parts: list[Part], warnings: Sequence[str]) -> PredictAnswer:
-        return PredictAnswer(
-            version=self.version,
-            revision=self.line.route.revision,
-            arm=self.choice.arm or None,
-            propensity=self.choice.propensity,
-            envelope=self.envelope,
-            caller=self.request.caller.name,
-            request_id=self.envelope.request_id or self.request.request_id,
-            entity_id=self.entity_id,
-            parts=parts,
-            warnings=warnings,
-            latency_ms=(time.monotonic() - self.began) * 1000,
-        )
 
 
 class Predictor:
@@ -97,54 +67,58 @@ class Predictor:
 
     async def _predict_small(self, request: PredictRequest, began: float) -> PredictAnswer:
         payload = request.dialect.decode(request.body)
-        target = await self._aim(request, request.dialect.read_envelope(payload), began)
+        answer = await self._aim(request, request.dialect.read_envelope(payload), began)
         read_rows = partial(request.dialect.read_rows, payload, max_rows=self._max_rows)
-        rows = read_rows(target.version.signature)
-        answer = target.answer([await self._score(target, rows)], rows.warnings)
-        await self._seal(answer, target.line)
-        if target.line.route.shadows:
-            self._shadows.offer(answer, target.line, read_rows)
+        rows = read_rows(answer.version.signature)
+        answer.finish([await self._score(answer, rows)], rows.warnings)
+        await self._seal(answer)
+        self._shadows.offer(answer, read_rows)
         return answer
 
     async def _predict_large(self, request: PredictRequest, began: float) -> PredictAnswer:
         deadline = began + self._deadline_seconds
         async with self._readers.lend(request.body, request.dialect, deadline=deadline) as body:
-            target = await self._aim(request, await body.open(), began)
-            rows = await body.read(target.version.signature, max_rows=self._max_rows)
-            step = min(PART_ROWS, max(1, PART_CELLS // len(target.version.signature.inputs)))
+            answer = await self._aim(request, await body.open(), began)
+            signature = answer.version.signature
+            rows = await body.read(signature, max_rows=self._max_rows)
+            step = min(PART_ROWS, max(1, PART_CELLS // len(signature.inputs)))
             parts = [
-                await self._score(target, await body.window(start, min(start + step, rows.count)))
+                await self._score(answer, await body.window(start, min(start + step, rows.count)))
                 for start in range(0, rows.count, step)
             ]
-        answer = target.answer(parts, rows.warnings)
-        await self._seal(answer, target.line)
-        self._shadows.offer(answer, target.line)
+        answer.finish(parts, rows.warnings)
+        await self._seal(answer)
+        self._shadows.offer(answer)
         return answer
 
-    async def _aim(self, request: PredictRequest, envelope: Envelope, began: float) -> _Target:
+    async def _aim(self, request: PredictRequest, envelope: Envelope, began: float) -> PredictAnswer:
+        """An answer that knows who gives it, and lacks only the rows."""
         line = await self._lines.resolve(request.reference, envelope.environment)
         entity_id = envelope.entity_id or request.entity_id
         choice = _choose(line, envelope.arm, entity_id, request.caller)
-        deadline = began + self._deadline_seconds
-        version = self._cache.find_ready(choice.version_id) or await self._load(choice.version_id, deadline)
-        return _Target(line, choice, version, request, envelope, entity_id, began, deadline)
+        version = self._cache.find_ready(choice.version_id) or await self._load(choice.version_id, began)
+        request_id = envelope.request_id or request.request_id
+        return PredictAnswer(
+            version, line, choice, envelope, request.caller.name, request_id, entity_id, began
+        )
 
-    async def _load(self, version_id: UUID, deadline: float) -> ReadyVersion:
+    async def _load(self, version_id: UUID, began: float) -> ReadyVersion:
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
+            async with asyncio.timeout(began + self._deadline_seconds - time.monotonic()):
                 return await self._cache.get_ready(version_id)
         except TimeoutError:
             raise DeadlinePassed from None
 
-    async def _score(self, target: _Target, rows: Rows) -> Part:
-        scored = await target.version.batcher.score(rows, deadline=target.deadline)
+    async def _score(self, answer: PredictAnswer, rows: Rows) -> Part:
+        deadline = answer.began + self._deadline_seconds
+        scored = await answer.version.batcher.score(rows, deadline=deadline)
         return Part(rows, scored, new_ids(rows.count))
 
-    async def _seal(self, answer: PredictAnswer, line: Line) -> None:
+    async def _seal(self, answer: PredictAnswer) -> None:
         """Make an answer one that may be given: something was scored, and it is on record."""
         if not answer.scored_rows:
             raise NothingScored(answer.rows, _first_errors(answer))
-        await self._journal.record(answer, line)
+        await self._journal.record(answer)
         count_answer(answer)
 
 

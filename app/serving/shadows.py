@@ -15,7 +15,7 @@ from app.serving.answers import Part, PredictAnswer
 from app.serving.errors import ColumnsDiffer
 from app.serving.figures import SHADOWS_DROPPED
 from app.serving.journal import Journal
-from app.serving.lines import Line
+from app.traffic.live import Choice
 from app.traffic.rules import Shadow
 
 Reread = Callable[[Signature], Rows]
@@ -34,19 +34,19 @@ class Shadows:
         self._waiting_rows = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def offer(self, answer: PredictAnswer, line: Line, reread: Reread | None = None) -> None:
+    def offer(self, answer: PredictAnswer, reread: Reread | None = None) -> None:
         """Have an answered request scored by its route's shadows as well, if there is room.
 
         `reread` reads the body's rows again, for a shadow that takes other columns than who answered.
         """
-        for shadow in line.route.shadows:
+        for shadow in answer.line.route.shadows:
             if random.random() >= shadow.share:  # noqa: S311 - a sample, not a secret
                 continue
             if self._waiting_rows + answer.rows > self._queue_rows:
                 SHADOWS_DROPPED.inc()
                 continue
             self._waiting_rows += answer.rows
-            task = asyncio.create_task(self._follow(shadow, answer, line, reread))
+            task = asyncio.create_task(self._follow(shadow, answer, reread))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -55,34 +55,29 @@ class Shadows:
         while self._tasks:
             await asyncio.gather(*self._tasks)
 
-    async def _follow(self, shadow: Shadow, answer: PredictAnswer, line: Line, reread: Reread | None) -> None:
+    async def _follow(self, shadow: Shadow, answer: PredictAnswer, reread: Reread | None) -> None:
         try:
             version = await self._cache.get_ready(shadow.version_id)
-            rows = _rows_for(version, answer, reread)
-            await self._journal.record(await self._score(version, shadow, answer, rows), line)
+            unseen = replace(
+                answer,
+                version=version,
+                choice=Choice("", shadow.version_id, shadow.share),
+                began=time.monotonic(),
+                is_shadow=True,
+            )
+            unseen.finish(await self._score(unseen, _rows_for(version, answer, reread)))
+            await self._journal.record(unseen)
         except Refusal:
             SHADOWS_DROPPED.inc()
         finally:
             self._waiting_rows -= answer.rows
 
-    async def _score(
-        self, version: ReadyVersion, shadow: Shadow, answer: PredictAnswer, batches: Sequence[Rows]
-    ) -> PredictAnswer:
-        began = time.monotonic()
-        deadline = began + self._deadline_seconds
-        parts = [
-            Part(rows, await version.batcher.score(rows, deadline=deadline), new_ids(rows.count))
+    async def _score(self, unseen: PredictAnswer, batches: Sequence[Rows]) -> list[Part]:
+        deadline = unseen.began + self._deadline_seconds
+        return [
+            Part(rows, await unseen.version.batcher.score(rows, deadline=deadline), new_ids(rows.count))
             for rows in batches
         ]
-        return replace(
-            answer,
-            version=version,
-            arm=None,
-            propensity=shadow.share,
-            parts=parts,
-            latency_ms=(time.monotonic() - began) * 1000,
-            is_shadow=True,
-        )
 
 
 def _rows_for(version: ReadyVersion, answer: PredictAnswer, reread: Reread | None) -> list[Rows]:

@@ -73,7 +73,12 @@ _OF_TYPE: Mapping[str, Any] = {
     "array": [],
     "null": None,
 }
-_OF_FORMAT: Mapping[str, Any] = {"date-time": A_TIME, "date": A_TIME[:10], "uuid": AN_ID, "uri": "https://example.org/"}
+_OF_FORMAT: Mapping[str, Any] = {
+    "date-time": A_TIME,
+    "date": A_TIME[:10],
+    "uuid": AN_ID,
+    "uri": "https://example.org/",
+}
 _PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -91,7 +96,7 @@ class Examples:
     def __init__(self, schemas: Mapping[str, Any]) -> None:
         self._schemas = schemas
 
-    def of(self, schema: Mapping[str, Any], name: str | None = None, depth: int = 0) -> Any:
+    def of(self, schema: Mapping[str, Any], name: str = "", depth: int = 0) -> Any:
         """An example of a schema; `name` is the member that it is for."""
         if depth > DEEPEST:
             return None
@@ -107,12 +112,13 @@ class Examples:
             schema = self._schemas[schema["$ref"].rpartition("/")[2]]
         return schema
 
-    def _shown(self, schema: Mapping[str, Any], name: str | None) -> list[Any]:
+    def _shown(self, schema: Mapping[str, Any], name: str) -> list[Any]:
         """What the schema or the member's name say; the first of them counts."""
         found = [schema[key] for key in ("example", "const") if key in schema]
         found += schema.get("examples", [])
-        found += [SAMPLES[name]] if name in SAMPLES and self._fits(SAMPLES[name], schema) else []
-        return found + schema.get("enum", [])
+        if name in SAMPLES and self._fits(SAMPLES[name], schema):
+            found.append(SAMPLES[name])
+        return [*found, *schema.get("enum", [])]
 
     def _fits(self, value: Any, schema: Mapping[str, Any]) -> bool:
         schema = self._resolve(schema)
@@ -125,18 +131,18 @@ class Examples:
         listed = [kinds] if isinstance(kinds, str) else kinds
         return not listed or any(type(value) in _PYTHON_TYPES[kind] for kind in listed)
 
-    def _of_choice(self, branches: list[Mapping[str, Any]], name: str | None, depth: int) -> Any:
+    def _of_choice(self, branches: list[Mapping[str, Any]], name: str, depth: int) -> Any:
         real = [branch for branch in branches if branch.get("type") != "null"]
         return self.of(real[0], name, depth + 1) if real else None
 
-    def _of_type(self, schema: Mapping[str, Any], name: str | None, depth: int) -> Any:
+    def _of_type(self, schema: Mapping[str, Any], name: str, depth: int) -> Any:
         kinds = schema.get("type", "object" if "properties" in schema else "string")
         kind = kinds if isinstance(kinds, str) else kinds[0]
         if kind == "object":
             members = schema.get("properties", {})
             return {key: self.of(member, key, depth + 1) for key, member in members.items()}
-        if kind == "array" and schema.get("items") and name is not None:
-            return [self.of(schema["items"], None, depth + 1)]
+        if kind == "array" and schema.get("items") and name:
+            return [self.of(schema["items"], "", depth + 1)]
         if schema.get("default") is not None:
             return schema["default"]
         if kind in {"integer", "number"} and "minimum" in schema:

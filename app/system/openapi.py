@@ -56,7 +56,11 @@ PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status"],
     "properties": {
-        "type": {"type": "string", "format": "uri-reference", "description": "The page about this kind of problem."},
+        "type": {
+            "type": "string",
+            "format": "uri-reference",
+            "description": "The page about this kind of problem.",
+        },
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "What happened this time, and the way out."},
@@ -91,7 +95,7 @@ MULTIPART = {
 
 def describe_in_full(service: FastAPI) -> None:
     """Let `service.openapi()` give the finished description, made when it is first asked for."""
-    service.openapi = partial(_describe, service)  # type: ignore[method-assign] - FastAPI's own way to extend it
+    service.openapi = partial(_describe, service)  # type: ignore[method-assign]  # FastAPI's own way to extend it
 
 
 def _describe(service: FastAPI) -> Document:
@@ -152,7 +156,9 @@ def _finish(operation: Document, path: str, role: Role | None) -> None:
         shared = shared & {"422"}
     else:
         operation["security"] = [{"key": []}]
-        operation["description"] = f"{operation.get('description', '')}\n\nNeeds the role **{role.label}**.".strip()
+        operation["description"] = (
+            f"{operation.get('description', '')}\n\nNeeds the role **{role.label}**.".strip()
+        )
         shared |= {"401", "403"} | ({"404"} if "{model_id}" in path else set())
     for status in sorted(shared - responses.keys()):
         responses[status] = {"$ref": f"#/components/responses/{PROBLEMS[status][0]}"}

@@ -22,7 +22,10 @@ ModelId = Annotated[
 Document = dict[str, Any]
 
 OPTIONS: Document = {
-    "entity_id": {"type": "string", "description": "Whom the prediction is about; the same one meets the same arm."},
+    "entity_id": {
+        "type": "string",
+        "description": "Whom the prediction is about; the same one meets the same arm.",
+    },
     "request_id": {"type": "string", "description": "The caller's name for this request."},
     "environment": {"type": "string", "default": "production"},
     "arm": {"type": "string", "description": "Ask this arm of the route; for operators."},
@@ -55,7 +58,11 @@ PREDICTION: Document = {
     "type": "object",
     "required": ["prediction_id", "prediction"],
     "properties": {
-        "prediction_id": {"type": "string", "format": "uuid", "description": "Send the truth about it as feedback."},
+        "prediction_id": {
+            "type": "string",
+            "format": "uuid",
+            "description": "Send the truth about it as feedback.",
+        },
         "prediction": {"description": "The class or number; null beside `error`."},
         "probabilities": {"type": "object", "additionalProperties": {"type": "number"}},
         "confidence": {"type": "number"},
@@ -67,7 +74,10 @@ ANSWER: Document = {
     "required": ["model_id", "revision", "predictions", "latency_ms"],
     "properties": {
         "model_id": {"type": "string", "description": "The version that answered."},
-        "revision": {"type": ["integer", "null"], "description": "The route's; null when the version was named."},
+        "revision": {
+            "type": ["integer", "null"],
+            "description": "The route's; null when the version was named.",
+        },
         "predictions": {"type": "array", "items": PREDICTION},
         "latency_ms": {"type": "number"},
         "warnings": {"type": "array", "items": {"type": "string"}},

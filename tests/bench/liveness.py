@@ -36,7 +36,9 @@ async def measure(*, seconds: float = 8) -> list[Figure]:
                 "100,000 rows are scored": predicting(many_rows()),
             }
             return [
-                Figure(f"/livez p99 while {kind}", await p99_ms(running, work, seconds), 100, "ms", at_most=True)
+                Figure(
+                    f"/livez p99 while {kind}", await p99_ms(running, work, seconds), 100, "ms", at_most=True
+                )
                 for kind, work in kinds.items()
             ]
 

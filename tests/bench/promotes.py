@@ -59,15 +59,22 @@ async def make_models(running: Running, count: int) -> None:
         template = await draft_like(session, await get_version(session, "template:1"))
         for number in range(count):
             await make_rivals(session, name_of(number), template)
+    for version in (1, 2):
+        await asyncio.gather(
+            *(prepare(running, range(client, count, CLIENTS), version) for client in range(CLIENTS))
+        )
+
+
+async def prepare(running: Running, numbers: range, version: int) -> None:
     async with Connection(running.port) as connection:
-        for version, number in itertools.product((1, 2), range(count)):
+        for number in numbers:
             await bring_to_production(connection, promote(number, version))
 
 
 async def bring_to_production(connection: Connection, request: bytes) -> None:
     deployment = await connection.ask_for(request)
     while deployment["phase"] == "preparing":
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.05)
         deployment = await connection.ask_for(get(deployment["links"]["self"]))
     assert deployment["phase"] == "live", deployment
 
@@ -97,7 +104,9 @@ async def draft_like(session: AsyncSession, version: Version) -> Draft:
     """What registering a version's bytes again would register."""
     files = await files_of(session, version.id)
     stored = tuple(StoredFile(file.path, file.digest, file.size_bytes) for file in files)
-    same = {field.name: getattr(version, field.name) for field in fields(Draft) if hasattr(version, field.name)}
+    same = {
+        field.name: getattr(version, field.name) for field in fields(Draft) if hasattr(version, field.name)
+    }
     return Draft(**same | {"semantic": None, "files": stored, "rows": (), "parent_id": None})
 
 
@@ -145,7 +154,7 @@ async def seconds_until_sealed(running: Running) -> float:
     """How long the sealer works on what the promotes announced."""
     began = time.perf_counter()
     async with Connection(running.port) as connection:
-        while (await connection.ask_for(get("/api/system/audit/verify")))["unsealed"]:
+        while (await connection.ask_for(get("/api/system/audit/verify")))["unsealed"]:  # noqa: ASYNC110 - another process seals
             await asyncio.sleep(0.1)
     return time.perf_counter() - began
 
@@ -166,8 +175,9 @@ async def seconds_to_reach_all(running: Running, seconds: float) -> list[float]:
 
 
 async def answered_by(port: int, revision: int) -> None:
+    request = post(f"/api/models/{name_of(0)}/predict", ROW)
     async with Connection(port) as connection:
-        while (await connection.ask_for(post(f"/api/models/{name_of(0)}/predict", ROW)))["revision"] < revision:
+        while (await connection.ask_for(request))["revision"] < revision:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.001)
 
 

@@ -71,7 +71,12 @@ def start(module: list[str], environment: dict[str, str], output, core: int, fds
     pin = partial(os.sched_setaffinity, 0, {core})
     command = [sys.executable, "-m", *module]
     return subprocess.Popen(
-        command, env=environment, stdout=output, stderr=output, pass_fds=fds, preexec_fn=pin
+        command,
+        env=environment,
+        stdout=output,
+        stderr=output,
+        pass_fds=fds,
+        preexec_fn=pin,  # noqa: PLW1509 - it only pins
     )
 
 
@@ -111,7 +116,12 @@ async def press_from_other_core(
     running: Running, request: bytes, *, seconds: float, connections: int = 16
 ) -> Load:
     """Load from a process of its own on the load's core."""
-    options = [f"--port={running.port}", f"--connections={connections}", f"--seconds={seconds}", f"--core={LOAD_CORE}"]
+    options = [
+        f"--port={running.port}",
+        f"--connections={connections}",
+        f"--seconds={seconds}",
+        f"--core={LOAD_CORE}",
+    ]
     loader = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.bench.load", *options, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )

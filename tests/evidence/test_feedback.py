@@ -178,11 +178,10 @@ async def test_a_hundred_thousand_labels_go_in_one_call(database, caller, versio
     requests = [scored_request(1000, version_id=version.id) for _ in range(100)]
     await log_requests(database, tmp_path, *requests)
     items = [about(identifier) for request in requests for identifier in request.ids]
-    began = time.monotonic()
+    began = time.process_time()
     answer = await give(caller, *items)
-    print(f"100,000 labels: {time.monotonic() - began:.1f} s")
     assert answer == NOTHING | {"accepted": 100_000}
-    assert time.monotonic() - began < 20, "3 s on a quiet machine"
+    assert time.process_time() - began < 15, "some 3 s on a quiet machine"
     assert await give(caller, *items) == NOTHING | {"unchanged": 100_000}
 
 

@@ -11,7 +11,7 @@ from app.core.config import Settings
 from app.core.database import Base, Database
 from app.main import create_app
 from tests.conftest import client_of, run_sql, running, with_database
-from tests.real_models import bring_to_production, instances, register
+from tests.real_models import bring_to_production, register
 
 SOME_ID = str(UUID(int=7 << 76 | 2 << 62))
 FLEETING = {"replica", "preparation", "job"}  # what processes write on their own account
@@ -118,7 +118,9 @@ class House:
 
 @pytest.fixture(scope="module")
 async def house(postgres_url, template, tmp_path_factory):
-    await run_sql(postgres_url, "DROP DATABASE IF EXISTS bad_input", f"CREATE DATABASE bad_input TEMPLATE {template}")
+    await run_sql(
+        postgres_url, "DROP DATABASE IF EXISTS bad_input", f"CREATE DATABASE bad_input TEMPLATE {template}"
+    )
     url = with_database(postgres_url, "bad_input")
     settings = Settings(database_url=url, base_path=tmp_path_factory.mktemp("bad"), log_level="error")
     database = Database(url)

@@ -39,7 +39,9 @@ async def test_our_own_pages_and_programs_are_not_taken_for_another_site(shared_
         assert answer.status_code != 403
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", "", "[::1"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", "", "[::1"]
+)
 @pytest.mark.parametrize("path", ["/api/models", "/livez", "/api/models/nobody/predict"])
 async def test_a_foreign_host_name_is_refused(shared_client, host, path):
     answer = await shared_client.get(path, headers={"host": host})

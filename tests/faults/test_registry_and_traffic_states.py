@@ -68,7 +68,16 @@ class RegistryAndTraffic(RuleBasedStateMachine):
         """Where everything stands."""
         return [
             await self.read(text(f"SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {table} t"))
-            for table in ("version", "alias", "hold", "tenure", "route", "route_revision", "stage_move", "fact")
+            for table in (
+                "version",
+                "alias",
+                "hold",
+                "tenure",
+                "route",
+                "route_revision",
+                "stage_move",
+                "fact",
+            )
         ]
 
     @rule(target=versions, name=st.sampled_from(NAMES), same=st.booleans())
@@ -91,7 +100,9 @@ class RegistryAndTraffic(RuleBasedStateMachine):
     def move(self, version_id, goal):
         if goal == Stage.DEPRECATED:
             return  # only traffic brings a version there
-        [version] = self.run(self.read(select(Version.stage, Version.deleted_at).where(Version.id == version_id)))
+        [version] = self.run(
+            self.read(select(Version.stage, Version.deleted_at).where(Version.id == version_id))
+        )
         moved = self.change(lambda session: lifecycle.move_stage(session, version_id, goal, reason=""))
         if moved is not None:
             assert version.deleted_at is None
@@ -108,7 +119,11 @@ class RegistryAndTraffic(RuleBasedStateMachine):
     def lose_alias(self, name, alias):
         self.change(lambda session: drop_alias(session, name, alias))
 
-    @rule(version_id=versions, environment=st.sampled_from(ENVIRONMENTS), expected=st.sampled_from([None, 0, 1, 2]))
+    @rule(
+        version_id=versions,
+        environment=st.sampled_from(ENVIRONMENTS),
+        expected=st.sampled_from([None, 0, 1, 2]),
+    )
     def promote(self, version_id, environment, expected):
         order = Order(environment=environment, expected_revision=expected)
         self.change(lambda session: start_deployment(session, version_id, order))
@@ -138,7 +153,11 @@ class RegistryAndTraffic(RuleBasedStateMachine):
     @invariant()
     def at_most_one_version_reigns_and_the_route_agrees(self):
         open_tenures = self.run(
-            self.read(select(Tenure.model_id, Tenure.environment, Tenure.version_id).where(Tenure.ended_at.is_(None)))
+            self.read(
+                select(Tenure.model_id, Tenure.environment, Tenure.version_id).where(
+                    Tenure.ended_at.is_(None)
+                )
+            )
         )
         reigning = {(model_id, environment): version_id for model_id, environment, version_id in open_tenures}
         assert len(reigning) == len(open_tenures)
@@ -147,14 +166,20 @@ class RegistryAndTraffic(RuleBasedStateMachine):
     async def _answering(self):
         async with self.database.reads() as session:
             routes = await current_routes(session)
-        return {(route.model_id, route.environment): route.arms[0].version_id for route in routes if route.arms}
+        return {
+            (route.model_id, route.environment): route.arms[0].version_id for route in routes if route.arms
+        }
 
     @invariant()
     def what_answers_is_in_production_held_and_alive(self):
-        query = select(Version.id, Version.stage, Version.deleted_at).join(Tenure, Tenure.version_id == Version.id)
+        query = select(Version.id, Version.stage, Version.deleted_at).join(
+            Tenure, Tenure.version_id == Version.id
+        )
         rows = self.run(self.read(query.where(Tenure.ended_at.is_(None))))
         held = {row.version_id for row in self.run(self.read(select(Hold.version_id)))}
-        assert all(row.stage == Stage.PRODUCTION and row.deleted_at is None and row.id in held for row in rows)
+        assert all(
+            row.stage == Stage.PRODUCTION and row.deleted_at is None and row.id in held for row in rows
+        )
         in_production = self.run(self.read(select(Version.id).where(Version.stage == Stage.PRODUCTION)))
         assert {row.id for row in rows} == {row.id for row in in_production}
 

@@ -175,11 +175,12 @@ async def test_whole_numbers_may_come_as_fractions_so_that_null_can_stand_among_
         ([2, 3], [[1, 2, 3], 4], "has nested data that is not of the shape [2, 3]"),
         ([2, 2], [1, 2, 3, 4], "has the shape [2, 2]; one tensor for all columns has [rows, 3]"),
         ([3], [1, 2, 3], "has the shape [3]; one tensor for all columns has [rows, 3]"),
-        ([1, 1, 3], [1, 2, 3], "has the shape [1, 1, 3]; [rows] and [rows, columns] are taken"),
-        ([], [1], "has the shape []; [rows] and [rows, columns] are taken"),
+        ([1, 1, 3], [1, 2, 3], "has a shape of 3 sizes; [rows] and [rows, columns] are taken"),
+        ([], [1], "has a shape of 0 sizes; [rows] and [rows, columns] are taken"),
         ([-1, 3], [1, 2, 3], "has no shape; it must be a list of whole numbers"),
         ([1.0, 3], [1, 2, 3], "has no shape; it must be a list of whole numbers"),
         ([True, 3], [1, 2, 3], "has no shape; it must be a list of whole numbers"),
+        ([10**4000, 3], [1, 2, 3], "has no shape; it must be a list of whole numbers"),
         ("3", [1, 2, 3], "has no shape; it must be a list of whole numbers"),
         ([1, 3], "abc", "has no data; it must be a list, flat or nested"),
         ([1, 3], None, "has no data; it must be a list, flat or nested"),
@@ -214,6 +215,11 @@ async def test_an_unknown_datatype_is_refused(door, datatype):
 )  # fmt: skip
 async def test_a_tensor_that_is_not_what_its_column_takes_is_refused(door, changes, problem):
     assert (await refused(door, CHURN, customers(**changes))).startswith(problem)
+
+
+async def test_a_long_name_is_cut_where_a_refusal_repeats_it(door):
+    error = await refused(door, PLANE, [matrix([[1, 2]], name="n" * 1_000_000)])
+    assert len(error) < 300
 
 
 async def test_a_missing_input_is_named(door):

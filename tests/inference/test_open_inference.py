@@ -46,6 +46,11 @@ async def test_a_ready_server_says_so(door):
     assert (await door.get("/ping")).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/churn", "/ping"])
+async def test_whoever_may_get_may_head(door, path):
+    assert (await door.head(path)).status_code == 200
+
+
 async def test_a_server_without_any_model_is_ready(client):
     assert (await client.get("/v2/health/ready")).json() == {"ready": True, "live": True}
     assert (await client.post("/v2/repository/index")).json() == []
@@ -194,6 +199,9 @@ async def test_the_index_has_every_model_and_what_of_it_serves(door):
     assert unserved in index
     ready = (await door.post("/v2/repository/index", json={"ready": True})).json()
     assert {entry["state"] for entry in ready} == {"READY"}
+    for wish in ([], {"ready": "yes"}):
+        answer = await door.post("/v2/repository/index", json=wish)
+        assert (answer.status_code, list(answer.json())) == (400, ["error"])
 
 
 @pytest.mark.parametrize("verb", ["load", "unload"])

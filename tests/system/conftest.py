@@ -26,7 +26,7 @@ async def running(settings):
     service = FastAPI(lifespan=main.run, openapi_url=None, docs_url=None, redoc_url=None)
     service.state.settings, service.state.health = settings, Health()
     answer_errors_with_problems(service)
-    for router in (*api.ROUTERS, *(r for r in main.ROUTERS if r not in api.ROUTERS)):
+    for router in (api.BEFORE_MODELS, *api.ROUTERS, *(r for r in main.ROUTERS if r not in api.ROUTERS)):
         service.include_router(router, prefix="/api")
     for page in api.PAGES:
         service.include_router(page)

@@ -34,7 +34,9 @@ def contents(document):
 async def test_every_operation_shows_an_example_of_what_it_takes_and_what_it_answers(document):
     assert [where for where, _, content in contents(document) if content.get("example") in (None, {})] == []
     for path, method, operation in list_operations(document):
-        good = [response for status, response in operation["responses"].items() if status in {"200", "201", "202"}]
+        good = [
+            response for status, response in operation["responses"].items() if status in {"200", "201", "202"}
+        ]
         assert all(response.get("content") for response in good), f"{method} {path}"
         assert good or "204" in operation["responses"], f"{method} {path}"
 
@@ -107,7 +109,9 @@ async def test_a_model_describes_its_own_predict_operation(client, service):
     assert not validator.is_valid({"instances": [{"x0": 1.0}]})
 
 
-@pytest.mark.parametrize(("reference", "status"), [("nothing:1", 404), ("churn:9", 404), ("churn", 404), ("a/b:1", 404)])
+@pytest.mark.parametrize(
+    ("reference", "status"), [("nothing:1", 404), ("churn:9", 404), ("churn", 404), ("a/b:1", 404)]
+)
 async def test_what_is_not_there_has_no_description(client, service, reference, status):
     async with service.state.database.writes(TESTER) as session:
         await make.version(session, "churn")
