@@ -88,11 +88,11 @@ def _wait_until_ready(base: str, process: subprocess.Popen[str]) -> None:
 def _tell_the_story(client: httpx.Client) -> None:
     typer.echo("Training two models on the breast cancer data …")
     data = _Data()
-    first = _register(client, data, data.logistic_regression(), "logistic regression")
+    first = _register(client, data, data.boosted_trees(), "gradient boosting")
     _promote(client, first)
     answers = _predict(client, data)
     _label(client, data, answers)
-    second = _register(client, data, data.boosted_trees(), "gradient boosting")
+    second = _register(client, data, data.logistic_regression(), "logistic regression")
     _promote(client, second)
     _label(client, data, _predict(client, data))
     _compare(client, first, second)
@@ -210,8 +210,9 @@ def _label(client: httpx.Client, data: _Data, answer: dict[str, Any]) -> None:
         if not counts["pending"]
         else f"{counts['pending']} of them before their prediction was shipped"
     )
+    labels = counts["accepted"] + counts["pending"]
     typer.echo(
-        f"  label       {counts['accepted']} true labels, {told}; the log has answer and label after {arrived:.1f} s"
+        f"  label       {labels} true labels{early}; the log has answer and label after {arrived:.1f} s"
     )
 
 

@@ -53,7 +53,8 @@ from app.traffic import api as traffic
 from app.traffic.live import RouteTable
 
 ROUTERS: tuple[APIRouter, ...] = (
-    registry.router,  # first, because routes are tried in turn and models are read most
+    system.BEFORE_MODELS,
+    registry.router,  # early, because routes are tried in turn and models are read most
     *system.ROUTERS,
     deployments.verbs,
     deployments.router,

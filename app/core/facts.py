@@ -29,7 +29,7 @@ from app.core.notify import notify
 GENESIS = bytes(32)
 CHANNEL = "facts"
 SEAL_BATCH = 500
-READ_BATCH = 2000
+READ_BATCH = 250  # read between two turns of the event loop: 30 ms
 APPEND_ONLY = (
     """
     CREATE FUNCTION refuse_change_of_fact() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -34,35 +35,34 @@ class _Ticket:
 
 
 class _Queue:
-    """Tickets in order of arrival; one in the middle can be withdrawn."""
+    """Tickets in order of arrival. Those whose callers have left stay until somebody needs their place."""
 
     def __init__(self) -> None:
-        self._tickets: dict[_Ticket, None] = {}
+        self._tickets: deque[_Ticket] = deque()
         self.rows = 0
 
     def __iter__(self) -> Iterator[_Ticket]:
         return iter(self._tickets)
 
     def append(self, ticket: _Ticket) -> None:
-        self._tickets[ticket] = None
+        self._tickets.append(ticket)
         self.rows += ticket.count
 
-    def withdraw(self, ticket: _Ticket) -> None:
-        if ticket in self._tickets:
-            del self._tickets[ticket]
-            self.rows -= ticket.count
+    def forget_settled(self) -> None:
+        """Drop the tickets that need no answer any more."""
+        self._tickets = deque(ticket for ticket in self._tickets if not ticket.answer.done())
+        self.rows = sum(ticket.count for ticket in self._tickets)
 
     def take(self, limit: int) -> list[_Ticket]:
         """The longest run of tickets from the front that holds at most `limit` rows; never none while one waits."""
         taken: list[_Ticket] = []
         rows = 0
-        for ticket in self._tickets:
-            rows += ticket.count
-            if taken and rows > limit:
-                break
-            taken.append(ticket)
-        for ticket in taken:
-            self.withdraw(ticket)
+        while self._tickets and (not taken or rows + self._tickets[0].count <= limit):
+            ticket = self._tickets.popleft()
+            self.rows -= ticket.count
+            if not ticket.answer.done():
+                taken.append(ticket)
+                rows += ticket.count
         return taken
 
 
@@ -87,41 +87,43 @@ class Batcher:
     @property
     def queued_rows(self) -> int:
         """How many rows wait for the model."""
+        self._queue.forget_settled()
         return self._queue.rows
 
-    async def score(self, rows: Rows, *, deadline: float) -> Scored:
+    def score(self, rows: Rows, *, deadline: float) -> Awaitable[Scored]:
         """The answers for the good rows; `deadline` is on the clock of `time.monotonic`.
 
         Raises:
             QueueFull: too many rows are waiting already.
             DeadlinePassed: the deadline came before the answer.
         """
-        count, waiting = len(rows.good), self._queue.rows
-        if waiting and waiting + min(count, self._batch_rows) > self._queue_rows:
-            raise QueueFull(waiting, self._queue_rows)
+        count = len(rows.good)
+        self._require_room(min(count, self._batch_rows))
         if 0 < count <= self._batch_rows:
-            return await self._ride(rows, count, deadline)
-        return await self._ride_in_parts(rows, self._batch_rows, deadline)
+            return self._enqueue(rows, count, deadline)
+        return self._score_in_parts(rows, self._batch_rows, deadline)
 
-    async def _ride_in_parts(self, rows: Rows, limit: int, deadline: float) -> Scored:
+    def _require_room(self, count: int) -> None:
+        if self._queue.rows and self._queue.rows + count > self._queue_rows:
+            self._queue.forget_settled()
+            if self._queue.rows and self._queue.rows + count > self._queue_rows:
+                raise QueueFull(self._queue.rows, self._queue_rows)
+
+    async def _score_in_parts(self, rows: Rows, limit: int, deadline: float) -> Scored:
         """One part after the other, so that smaller requests get their turn in between."""
         parts = []
         for start in range(0, len(rows.good), limit):
             part = rows.slice(start, start + limit)
-            parts.append(await self._ride(part, len(part.good), deadline))
+            parts.append(await self._enqueue(part, len(part.good), deadline))
         return join_scored(parts) if parts else Scored(Scores([]))
 
-    async def _ride(self, rows: Rows, count: int, deadline: float) -> Scored:
+    def _enqueue(self, rows: Rows, count: int, deadline: float) -> asyncio.Future[Scored]:
         ticket = _Ticket(rows, count, deadline, self._loop.create_future())
         self._queue.append(ticket)
         if not self._is_busy:
             self._is_busy = True
             self._loop.call_soon(self._score_next)
-        try:
-            return await ticket.answer
-        except asyncio.CancelledError:
-            self._queue.withdraw(ticket)
-            raise
+        return ticket.answer
 
     def _score_next(self) -> None:
         self._expire(self._queue)
@@ -135,9 +137,9 @@ class Batcher:
 
     def _expire(self, tickets: Iterable[_Ticket]) -> None:
         now = time.monotonic()
-        for ticket in [ticket for ticket in tickets if ticket.deadline <= now]:
-            self._queue.withdraw(ticket)
-            ticket.fail(DeadlinePassed())
+        for ticket in tickets:
+            if ticket.deadline <= now:
+                ticket.fail(DeadlinePassed())
 
     def _score_here(self, batch: list[_Ticket]) -> None:
         try:

@@ -12,7 +12,7 @@ from app.runtimes.cells import ColumnError
 from app.runtimes.isolation import Scored
 from app.runtimes.rows import Rows
 from app.serving.dialects import NATIVE, Dialect, Envelope
-from app.serving.lines import Line
+from app.serving.lines import Line, LogMode
 from app.traffic.live import Choice
 
 
@@ -35,12 +35,12 @@ class Part:
     Attributes:
         rows: the rows, good and bad.
         scored: the answers for the good ones.
-        ids: a prediction id for each row, bad ones included.
+        ids: a prediction id for each row, bad ones included, from when the answer is recorded.
     """
 
     rows: Rows
     scored: Scored
-    ids: Sequence[UUID]
+    ids: Sequence[UUID] = ()
 
     @property
     def good_ids(self) -> Sequence[UUID]:
@@ -101,6 +101,11 @@ class PredictAnswer:
     def revision(self) -> int | None:
         """The route's revision; None where the caller named the version."""
         return self.line.route.revision
+
+    @property
+    def log_probability(self) -> float:
+        """The probability with which this answer is recorded."""
+        return self.line.log_probability if self.line.log_mode is LogMode.SAMPLED else 1.0
 
     @property
     def scored_rows(self) -> int:

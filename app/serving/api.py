@@ -10,9 +10,8 @@ from app.serving.answers import PredictRequest
 from app.serving.dialects import read_option
 from app.serving.encoding import encode_answer
 
-PREFIXES = ("/api/models/", "/api/v1/models/")
-SUFFIX = "/predict"
 TEMPLATE = "/api/models/{model_id}/predict"
+_PATH = re.compile(r"/api/(?:v1/)?models/([^/]+)/predict")
 
 
 class PredictApp:
@@ -40,22 +39,15 @@ class PredictApp:
 
     async def _predict(self, reference: str, scope: Scope, receive: Receive) -> bytes:
         headers = dict(scope["headers"])
-        caller = await self._identify(headers, scope)
+        known = self._state.authenticate.known(headers.get(b"authorization"))
+        caller: Caller = known or await self._state.authenticate(Headers(scope=scope))
+        scope["state"]["caller"] = caller
+        message = await receive()
+        body = await _read_rest(message, receive) if message.get("more_body") else _bytes_of(message)
         request = PredictRequest(
-            reference,
-            await _read_body(receive),
-            caller,
-            request_id=scope["state"]["request_id"],
-            entity_id=_entity_id(headers),
+            reference, body, caller, request_id=scope["state"]["request_id"], entity_id=_entity_id(headers)
         )
         return await encode_answer(await self._state.predictor.predict(request))
-
-    async def _identify(self, headers: dict[bytes, bytes], scope: Scope) -> Caller:
-        caller: Caller = self._state.authenticate.known(
-            headers.get(b"authorization")
-        ) or await self._state.authenticate(Headers(scope=scope))
-        scope["state"]["caller"] = caller
-        return caller
 
 
 def find_reference(scope: Scope) -> str | None:
@@ -64,25 +56,18 @@ def find_reference(scope: Scope) -> str | None:
     >>> find_reference({"type": "http", "method": "POST", "path": "/api/models/churn@champion/predict"})
     'churn@champion'
     """
-    if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].endswith(SUFFIX):
+    if scope["type"] != "http" or scope["method"] != "POST":
         return None
-    path: str = scope["path"]
-    for prefix in PREFIXES:
-        if path.startswith(prefix):
-            reference = path[len(prefix) : -len(SUFFIX)]
-            return reference if reference and "/" not in reference else None
-    return None
+    match = _PATH.fullmatch(scope["path"])
+    return match[1] if match else None
 
 
 class ClientGone(Exception):  # noqa: N818 - it hung up: nobody is left to answer
     """The client closed the connection before its request was there."""
 
 
-async def _read_body(receive: Receive) -> bytes:
-    """The whole body; its limits were checked on its way here."""
-    message = await receive()
-    if not message.get("more_body"):
-        return _bytes_of(message)
+async def _read_rest(message: Message, receive: Receive) -> bytes:
+    """A body that comes in pieces; its limits were checked on its way here."""
     parts = [_bytes_of(message)]
     while message.get("more_body"):
         message = await receive()

@@ -26,7 +26,9 @@ RECORDS_DROPPED = Counter("prediction_records_dropped", "Sampled records that fo
 
 
 def count_answer(answer: PredictAnswer) -> None:
-    """Count an answer's rows by class, and its latency."""
+    """Count an answer's rows by class, and its latency; a shadow's are no predictions."""
+    if answer.is_shadow:
+        return
     model_id = answer.version.model_id
     has_classes = answer.version.signature.classes is not None
     _latency_of(model_id)(answer.latency_ms / 1000)

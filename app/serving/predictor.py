@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -11,14 +12,12 @@ from uuid import UUID
 
 from app.core.access import Caller, Role, RoleTooLow, admit
 from app.core.config import Settings
-from app.core.ids import new_ids
 from app.runtimes.cache import ModelCache, ReadyVersion
 from app.runtimes.errors import DeadlinePassed
 from app.runtimes.rows import Rows
 from app.serving.answers import Part, PredictAnswer, PredictRequest
 from app.serving.dialects import Envelope
 from app.serving.errors import NothingScored, UnknownArm
-from app.serving.figures import count_answer
 from app.serving.journal import Journal
 from app.serving.lines import Line, Lines
 from app.serving.readers import Readers, is_small
@@ -61,18 +60,16 @@ class Predictor:
         """
         admit(request.caller, Role.CALLER, request.reference)
         began = time.monotonic()
-        if is_small(request.body):
-            return await self._predict_small(request, began)
-        return await self._predict_large(request, began)
-
-    async def _predict_small(self, request: PredictRequest, began: float) -> PredictAnswer:
+        if not is_small(request.body):
+            return await self._predict_large(request, began)
         payload = request.dialect.decode(request.body)
         answer = await self._aim(request, request.dialect.read_envelope(payload), began)
         read_rows = partial(request.dialect.read_rows, payload, max_rows=self._max_rows)
         rows = read_rows(answer.version.signature)
         answer.finish([await self._score(answer, rows)], rows.warnings)
-        await self._seal(answer)
-        self._shadows.offer(answer, read_rows)
+        await self._record(answer)
+        if answer.line.route.shadows:
+            self._shadows.offer(answer, read_rows)
         return answer
 
     async def _predict_large(self, request: PredictRequest, began: float) -> PredictAnswer:
@@ -87,7 +84,7 @@ class Predictor:
                 for start in range(0, rows.count, step)
             ]
         answer.finish(parts, rows.warnings)
-        await self._seal(answer)
+        await self._record(answer)
         self._shadows.offer(answer)
         return answer
 
@@ -112,14 +109,12 @@ class Predictor:
     async def _score(self, answer: PredictAnswer, rows: Rows) -> Part:
         deadline = answer.began + self._deadline_seconds
         scored = await answer.version.batcher.score(rows, deadline=deadline)
-        return Part(rows, scored, new_ids(rows.count))
+        return Part(rows, scored)
 
-    async def _seal(self, answer: PredictAnswer) -> None:
-        """Make an answer one that may be given: something was scored, and it is on record."""
+    def _record(self, answer: PredictAnswer) -> Awaitable[None]:
         if not answer.scored_rows:
             raise NothingScored(answer.rows, _first_errors(answer))
-        await self._journal.record(answer)
-        count_answer(answer)
+        return self._journal.record(answer)
 
 
 def _choose(line: Line, arm: str | None, entity_id: str | None, caller: Caller) -> Choice:

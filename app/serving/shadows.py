@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from app.core.errors import Refusal
-from app.core.ids import new_ids
 from app.runtimes.cache import ModelCache, ReadyVersion
 from app.runtimes.rows import Rows
 from app.runtimes.schema import Signature
@@ -74,10 +73,7 @@ class Shadows:
 
     async def _score(self, unseen: PredictAnswer, batches: Sequence[Rows]) -> list[Part]:
         deadline = unseen.began + self._deadline_seconds
-        return [
-            Part(rows, await unseen.version.batcher.score(rows, deadline=deadline), new_ids(rows.count))
-            for rows in batches
-        ]
+        return [Part(rows, await unseen.version.batcher.score(rows, deadline=deadline)) for rows in batches]
 
 
 def _rows_for(version: ReadyVersion, answer: PredictAnswer, reread: Reread | None) -> list[Rows]:

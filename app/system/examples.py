@@ -127,6 +127,8 @@ class Examples:
             return any(self._fits(value, branch) for branch in branches)
         if "enum" in schema:
             return value in schema["enum"]
+        if isinstance(value, dict) and not value.keys() >= set(schema.get("required", ())):
+            return False
         kinds = schema.get("type", [])
         listed = [kinds] if isinstance(kinds, str) else kinds
         return not listed or any(type(value) in _PYTHON_TYPES[kind] for kind in listed)

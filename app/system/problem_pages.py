@@ -28,14 +28,31 @@ WAYS_OUT: Mapping[int, str] = {
     504: "Send the request again, with fewer rows if it had many.",
     507: "The operator makes room, then the request can be sent again; nothing was kept of it.",
 }
-FROM_THE_PROTOCOL = (
-    ("malformed-http", 400, "This is not HTTP", "The server could not read the request, and closed the connection."),
+OWN_WAYS_OUT: Mapping[str, str] = {
+    "already-serving": "Nothing is to be done: the version that was asked for answers already.",
+    "corrupt-artifact": "Register the version again from its source, and find out what changed the stored bytes.",
+    "deployment-underway": "Wait until the deployment that `deployment_id` names has ended, or abort it.",
+    "first-still-running": "Wait a moment and send the same request with the same key: it gets the first one's answer.",
+    "gate-closed": "`failed` says which checks and why. Improve the version, change the model's gates, or, as an "
+    "administrator and with a reason, pass `force`.",
+    "illegal-move": "`allowed` names the stages to which the version can go from where it is.",
+    "key-used-differently": "Use a new idempotency key for a new request.",
+    "model-not-ready": "Wait as long as `Retry-After` says; if it stays like this, `reason` and `/readyz` say why.",
+    "name-too-close": "Use the name of the existing model, or one that differs in more than case and spelling.",
+    "no-production-version": "Promote one of the `candidates`, or name a version in the request.",
+    "nothing-to-roll-back-to": "Promote another version instead; this model has no earlier one to return to.",
+    "route-moved": "Read the route again: its `ETag` is the revision to send as `If-Match`.",
+    "semantic-version-taken": "Leave `semantic_version` out to have the next one chosen, or choose an unused one.",
+    "still-needed": "`needed_by` says who needs the version: move the alias, end the experiment, or promote another.",
+    "unknown-format": "Save the model as skops, ONNX, or in the native format of XGBoost or LightGBM.",
+    "unsafe-artifact": "`remedy` shows how to save the model in a format that can't run code.",
+    "version-needed": "Name one of the `candidates` instead of the model alone.",
+}
+"""For problems whose way out is more than their status tells."""
+FROM_THE_FRAMEWORK = (
     ("method-not-allowed", 405, "Method Not Allowed", "There is something at this address, but not for this method."),
-    ("request-timeout", 408, "The request did not arrive in time", "Headers or body came too slowly."),
-    ("unsupported-media-type", 415, "Unsupported Media Type", "The body is of a kind that is not read here."),
-    ("headers-too-large", 431, "The headers are larger than this service reads", "They may have 64 KiB."),
 )  # fmt: skip
-"""What the server and the framework answer themselves, before any room is asked."""
+"""What is answered before any room is asked, and so is nobody's error."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +71,8 @@ def list_problems() -> dict[str, Problem]:
     """Every kind of problem that this service can answer, by its slug."""
     members = {slug(kind): _members_of(kind) for kind in kinds_of_refusal()}
     found = [
-        Problem(name, status, title, meaning, WAYS_OUT[status], members.get(name, ()))
-        for name, status, title, meaning in [*known_problems(), *FROM_THE_PROTOCOL]
+        Problem(name, status, title, meaning, OWN_WAYS_OUT.get(name, WAYS_OUT[status]), members.get(name, ()))
+        for name, status, title, meaning in [*known_problems(), *FROM_THE_FRAMEWORK]
     ]
     return {problem.slug: problem for problem in sorted(found, key=lambda each: (each.status, each.slug))}
 

@@ -102,9 +102,7 @@ async def _ancestors_of(session: AsyncSession, version: "Version", caller: Calle
 
 
 async def _children_of(session: AsyncSession, version: "Version") -> list[str]:
-    siblings = (
-        search.select_versions(version.model_id, search.Filters(), None, MOST_CHILDREN).subquery().c
-    )
+    siblings = search.select_versions(version.model_id, search.Filters(), None, MOST_CHILDREN).subquery().c
     numbers = select(siblings.number).where(siblings.parent_id == version.id).order_by(siblings.number)
     return [str(Reference(version.model_name, number=number)) for number in await session.scalars(numbers)]
 

@@ -70,9 +70,9 @@ async def test_a_tiny_model_is_scored_on_the_event_loop_and_a_larger_one_beside_
 
 async def test_who_arrives_while_the_model_is_busy_forms_the_next_batch(gated):
     batcher = batcher_of(gated, slow_pace())
-    first = asyncio.create_task(batcher.score(rows_of(1), deadline=soon()))
+    first = asyncio.ensure_future(batcher.score(rows_of(1), deadline=soon()))
     await asyncio.sleep(0.02)
-    later = [asyncio.create_task(batcher.score(rows_of(i), deadline=soon())) for i in (2, 3)]
+    later = [asyncio.ensure_future(batcher.score(rows_of(i), deadline=soon())) for i in (2, 3)]
     await asyncio.sleep(0.02)
     assert batcher.queued_rows == 2
     gated.gate.set()
@@ -95,7 +95,7 @@ async def test_a_model_is_never_called_twice_at_once():
 
 async def test_the_loop_goes_on_while_a_model_is_busy():
     batcher = batcher_of(Busy(0.3), slow_pace())
-    scoring = asyncio.create_task(batcher.score(rows_of(1), deadline=soon()))
+    scoring = asyncio.ensure_future(batcher.score(rows_of(1), deadline=soon()))
     longest = 0.0
     while not scoring.done():
         began = time.monotonic()
@@ -155,7 +155,7 @@ async def test_no_good_row_means_no_call():
 async def test_a_large_request_goes_in_parts_and_smaller_ones_get_their_turn_in_between():
     model = Busy(0.02)
     batcher = batcher_of(model, Pace(call_seconds=0.001, row_seconds=0.001))
-    large = asyncio.create_task(batcher.score(rows_of(*range(400)), deadline=soon()))
+    large = asyncio.ensure_future(batcher.score(rows_of(*range(400)), deadline=soon()))
     await asyncio.sleep(0.01)
     small = await batcher.score(rows_of(5), deadline=soon())
     assert not large.done()
@@ -167,10 +167,10 @@ async def test_a_large_request_goes_in_parts_and_smaller_ones_get_their_turn_in_
 async def test_a_cancelled_request_leaves_the_queue_and_the_others_alone(gated):
     batcher = batcher_of(gated, slow_pace())
     riding, waiting, staying = [
-        asyncio.create_task(batcher.score(rows_of(i), deadline=soon())) for i in range(3)
+        asyncio.ensure_future(batcher.score(rows_of(i), deadline=soon())) for i in range(3)
     ]
     await asyncio.sleep(0.02)
-    late = asyncio.create_task(batcher.score(rows_of(9), deadline=soon()))
+    late = asyncio.ensure_future(batcher.score(rows_of(9), deadline=soon()))
     await asyncio.sleep(0)
     for task in (riding, late):
         task.cancel()
@@ -184,9 +184,9 @@ async def test_a_cancelled_request_leaves_the_queue_and_the_others_alone(gated):
 
 async def test_a_full_queue_refuses_and_says_when_to_come_back(gated):
     batcher = batcher_of(gated, slow_pace(), queue_rows=3)
-    riding = asyncio.create_task(batcher.score(rows_of(0), deadline=soon()))
+    riding = asyncio.ensure_future(batcher.score(rows_of(0), deadline=soon()))
     await asyncio.sleep(0.02)
-    waiting = asyncio.create_task(batcher.score(rows_of(1, 2, 3), deadline=soon()))
+    waiting = asyncio.ensure_future(batcher.score(rows_of(1, 2, 3), deadline=soon()))
     await asyncio.sleep(0)
     with pytest.raises(QueueFull) as refusal:
         await batcher.score(rows_of(4), deadline=soon())
@@ -200,7 +200,7 @@ async def test_the_deadline_ends_the_wait_whether_scoring_has_begun_or_not(gated
     batcher = batcher_of(gated, slow_pace())
     ahead = None
     if not is_first:
-        ahead = asyncio.create_task(batcher.score(rows_of(0), deadline=soon()))
+        ahead = asyncio.ensure_future(batcher.score(rows_of(0), deadline=soon()))
         await asyncio.sleep(0.02)
     began = time.monotonic()
     with pytest.raises(DeadlinePassed):

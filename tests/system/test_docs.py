@@ -7,7 +7,7 @@ import pytest
 from app.core.errors import kinds_of_refusal
 from app.core.problems import known_problems
 from app.system.docs import HERE
-from app.system.problem_pages import WAYS_OUT, list_problems
+from app.system.problem_pages import OWN_WAYS_OUT, WAYS_OUT, list_problems
 
 PAGES = ["/docs", "/redoc"]
 
@@ -67,6 +67,7 @@ async def test_people_who_come_to_the_root_are_shown_the_documentation(client):
 def test_every_problem_has_a_way_out():
     assert {kind.status for kind in kinds_of_refusal()} <= WAYS_OUT.keys()
     assert {slug for slug, *_ in known_problems()} <= list_problems().keys()
+    assert OWN_WAYS_OUT.keys() <= list_problems().keys()
 
 
 async def test_every_problem_is_explained(client):
