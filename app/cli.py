@@ -149,7 +149,9 @@ def create_key(
         expires_at = None if days is None else clock.now() + timedelta(days=days)
         async with _database() as database, database.writes(_actor()) as session:
             return (
-                await make_key(session, name=name, role=Role[role.upper()], models=model, expires_at=expires_at)
+                await make_key(
+                    session, name=name, role=Role[role.upper()], models=model, expires_at=expires_at
+                )
             ).text
 
     if role.upper() not in Role.__members__:

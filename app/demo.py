@@ -205,11 +205,7 @@ def _label(client: httpx.Client, data: _Data, answer: dict[str, Any]) -> None:
     items = [{"prediction_id": p["prediction_id"], "actual": int(truth)} for p, truth in pairs]
     counts = _call(client, "POST", f"/models/{MODEL}/feedback", json={"items": items})
     arrived = _wait_for_log(client, items[-1]["prediction_id"])
-    told = (
-        "on time"
-        if not counts["pending"]
-        else f"{counts['pending']} of them before their prediction was shipped"
-    )
+    early = f", {counts['pending']} of them before their prediction was shipped" if counts["pending"] else ""
     labels = counts["accepted"] + counts["pending"]
     typer.echo(
         f"  label       {labels} true labels{early}; the log has answer and label after {arrived:.1f} s"

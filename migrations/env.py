@@ -13,7 +13,7 @@ from app.tables import Base
 
 def belongs_to_us(name: str | None, kind: str, _parents: object) -> bool:
     """Partitions of the prediction log are made by the log itself, day by day."""
-    return not (kind == "table" and name is not None and name.startswith("prediction_"))
+    return not (kind == "table" and name is not None and name.startswith(("prediction_", "outcome_")))
 
 
 def run(connection: Connection) -> None:

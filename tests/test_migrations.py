@@ -24,7 +24,7 @@ async def run_in(url, work):
 async def test_the_migrated_schema_is_the_declared_one(database_url):
     def differences(connection: Connection):
         def ours(_object, name, kind, _reflected, _other):
-            return not (kind == "table" and name.startswith("prediction_"))
+            return not (kind == "table" and name.startswith(("prediction_", "outcome_")))
 
         options = {"compare_server_default": True, "include_object": ours}
         return compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata)

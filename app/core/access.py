@@ -66,7 +66,7 @@ class NoCredentials(Unauthenticated):
 
 
 @dataclass(eq=False)
-class OutOfScope(NotFound):
+class ModelNotFound(NotFound):
     """There is no such model."""
 
     model: str
@@ -95,7 +95,7 @@ def admit(caller: Caller, role: Role, model_reference: str | None) -> None:
     """Refuse a caller whose role is too low, or whose key does not cover the model that is named.
 
     Raises:
-        RoleTooLow, OutOfScope.
+        RoleTooLow, ModelNotFound.
     """
     if model_reference is not None:
         require_sight(caller, model_reference.partition("@")[0].partition(":")[0])
@@ -107,10 +107,10 @@ def require_sight(caller: Caller, model: str) -> None:
     """Answer as if the model did not exist when the caller's key does not cover it.
 
     Raises:
-        OutOfScope: the key is limited to other models.
+        ModelNotFound: the key is limited to other models.
     """
     if not caller.sees(model):
-        raise OutOfScope(model)
+        raise ModelNotFound(model)
 
 
 def allows(role: Role) -> Any:

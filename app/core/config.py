@@ -100,7 +100,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     telemetry: bool = False
 
-    @field_validator("allowed_hosts", "allowed_unsafe_formats", "import_roots", "email_notifications", mode="before")
+    @field_validator(
+        "allowed_hosts", "allowed_unsafe_formats", "import_roots", "email_notifications", mode="before"
+    )
     @classmethod
     def _split_at_commas(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -129,7 +131,9 @@ class Settings(BaseSettings):
     @classmethod
     def _bucket_has_scheme(cls, value: str | None) -> str | None:
         if value is not None and "://" not in value:
-            raise ValueError(f"MODEL_STORAGE_BUCKET must say which store it is: s3://{value}, gs://{value} or az://{value}")
+            raise ValueError(
+                f"MODEL_STORAGE_BUCKET must say which store it is: s3://{value}, gs://{value} or az://{value}"
+            )
         return value
 
     @model_validator(mode="after")

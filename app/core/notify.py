@@ -54,7 +54,12 @@ class Notifications:
         while True:
             try:
                 await self._listen_until_broken()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (
+                OSError,
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                asyncpg.InternalClientError,
+            ) as error:
                 log.warning("notifications_lost", error=str(error))
             self.connected.clear()
             await asyncio.sleep(RECONNECT_SECONDS)

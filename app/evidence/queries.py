@@ -126,9 +126,7 @@ async def signatures_of(
     session: AsyncSession, model_id: UUID, *, number: int | None = None
 ) -> list[dict[str, Any]]:
     """The signatures of a model's versions, newest first, or that of one version."""
-    versions = await session.scalars(
-        search.select_versions(model_id, search.Filters(), None, MOST_VERSIONS)
-    )
+    versions = await session.scalars(search.select_versions(model_id, search.Filters(), None, MOST_VERSIONS))
     return [version.signature for version in versions if number in (None, version.number)]
 
 

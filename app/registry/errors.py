@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from app.core.access import ModelNotFound as ModelNotFound  # the one that hides models from limited keys
 from app.core.errors import Conflict, Forbidden, Invalid, Malformed, NotFound
 from app.registry.rules import nearest_name
 
@@ -53,16 +54,6 @@ class BadAlias(Invalid):
 
     def detail(self) -> str:
         return f"alias: {self.problem}"
-
-
-@dataclass(eq=False)
-class ModelNotFound(NotFound):
-    """There is no such model."""
-
-    model: str
-
-    def detail(self) -> str:
-        return f"There is no model {self.model!r}."
 
 
 @dataclass(eq=False)

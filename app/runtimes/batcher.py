@@ -90,6 +90,16 @@ class Batcher:
         self._queue.forget_settled()
         return self._queue.rows
 
+    def score_at_once(self, batches: Sequence[Rows]) -> list[Scored] | None:
+        """The answers to several requests without waiting; None where the model is busy, slow, or refuses a row."""
+        count = sum([len(rows.good) for rows in batches])
+        if self._is_busy or not count or self._pace.seconds(count) > INLINE_SECONDS:
+            return None
+        try:
+            return score_merged(self._model, batches)
+        except MODEL_ERRORS:
+            return None
+
     def score(self, rows: Rows, *, deadline: float) -> Awaitable[Scored]:
         """The answers for the good rows; `deadline` is on the clock of `time.monotonic`.
 

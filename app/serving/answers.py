@@ -3,6 +3,8 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -12,8 +14,11 @@ from app.runtimes.cells import ColumnError
 from app.runtimes.isolation import Scored
 from app.runtimes.rows import Rows
 from app.serving.dialects import NATIVE, Dialect, Envelope
+from app.serving.errors import NothingScored
 from app.serving.lines import Line, LogMode
 from app.traffic.live import Choice
+
+TOLD_ERRORS = 20
 
 
 @dataclass(slots=True)
@@ -108,16 +113,22 @@ class PredictAnswer:
         return self.line.log_probability if self.line.log_mode is LogMode.SAMPLED else 1.0
 
     @property
-    def scored_rows(self) -> int:
-        """How many rows have an answer."""
-        return sum([part.scored.count for part in self.parts])
-
-    @property
     def rows(self) -> int:
         """How many rows came."""
         return sum([part.rows.count for part in self.parts])
 
     def finish(self, parts: list[Part], warnings: Sequence[str] = ()) -> None:
-        """Take the scored rows; the clock stops."""
+        """Take the scored rows; the clock stops.
+
+        Raises:
+            NothingScored: none of them has an answer.
+        """
         self.parts, self.warnings = parts, warnings
         self.latency_ms = (time.monotonic() - self.began) * 1000
+        if not sum([part.scored.count for part in parts]):
+            raise NothingScored(self.rows, _first_errors(parts[0]))
+
+
+def _first_errors(part: Part) -> list[dict[str, Any]]:
+    errors = sorted(islice(part.errors(), TOLD_ERRORS), key=itemgetter(0))
+    return [{"row": position, **error} for position, error in errors]

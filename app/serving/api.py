@@ -1,5 +1,7 @@
 """`POST /api/models/{model_id}/predict` as a raw ASGI application: nothing between the bytes and the model."""
 
+import re
+
 from starlette.datastructures import Headers, State
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 

@@ -2,12 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
 from dataclasses import replace
 from functools import partial
-from itertools import islice
-from operator import itemgetter
-from typing import Any
 from uuid import UUID
 
 from app.core.access import Caller, Role, RoleTooLow, admit
@@ -17,16 +13,16 @@ from app.runtimes.errors import DeadlinePassed
 from app.runtimes.rows import Rows
 from app.serving.answers import Part, PredictAnswer, PredictRequest
 from app.serving.dialects import Envelope
-from app.serving.errors import NothingScored, UnknownArm
+from app.serving.errors import UnknownArm
 from app.serving.journal import Journal
 from app.serving.lines import Line, Lines
 from app.serving.readers import Readers, is_small
 from app.serving.shadows import Shadows
+from app.serving.turns import Turns
 from app.traffic.live import Choice
 
 PART_ROWS = 1000  # what of a large body is scored, encoded and recorded between two turns of the event loop
 PART_CELLS = 50_000  # the same where rows are wide
-TOLD_ERRORS = 20
 
 
 class Predictor:
@@ -45,6 +41,7 @@ class Predictor:
         self._lines = lines
         self._cache = cache
         self._journal = journal
+        self._turns = Turns(journal)
         self._shadows = shadows
         self._readers = readers
         self._max_rows = settings.max_rows
@@ -65,9 +62,10 @@ class Predictor:
         payload = request.dialect.decode(request.body)
         answer = await self._aim(request, request.dialect.read_envelope(payload), began)
         read_rows = partial(request.dialect.read_rows, payload, max_rows=self._max_rows)
-        rows = read_rows(answer.version.signature)
-        answer.finish([await self._score(answer, rows)], rows.warnings)
-        await self._record(answer)
+        rows = await self._turns.join(answer, read_rows)
+        if rows is not None:
+            answer.finish([await self._score(answer, rows)], rows.warnings)
+            await self._journal.record(answer)
         if answer.line.route.shadows:
             self._shadows.offer(answer, read_rows)
         return answer
@@ -84,7 +82,7 @@ class Predictor:
                 for start in range(0, rows.count, step)
             ]
         answer.finish(parts, rows.warnings)
-        await self._record(answer)
+        await self._journal.record(answer)
         self._shadows.offer(answer)
         return answer
 
@@ -111,11 +109,6 @@ class Predictor:
         scored = await answer.version.batcher.score(rows, deadline=deadline)
         return Part(rows, scored)
 
-    def _record(self, answer: PredictAnswer) -> Awaitable[None]:
-        if not answer.scored_rows:
-            raise NothingScored(answer.rows, _first_errors(answer))
-        return self._journal.record(answer)
-
 
 def _choose(line: Line, arm: str | None, entity_id: str | None, caller: Caller) -> Choice:
     """The route's choice, or the arm that an operator asks for: that one was no chance."""
@@ -127,9 +120,3 @@ def _choose(line: Line, arm: str | None, entity_id: str | None, caller: Caller) 
     if choice is None:
         raise UnknownArm(arm, list(line.route.arm_names))
     return replace(choice, propensity=1.0)
-
-
-def _first_errors(answer: PredictAnswer) -> list[dict[str, Any]]:
-    (first, *_) = answer.parts
-    errors = sorted(islice(first.errors(), TOLD_ERRORS), key=itemgetter(0))
-    return [{"row": position, **error} for position, error in errors]

@@ -111,8 +111,10 @@ async def set_route(
 
     The production version keeps a share; to replace it, promote another.
     """
+    expected = read_if_match(if_match)
     async with database.reads() as reading:
         model, arms, shadows = await _read_order(reading, model_id, order)
+        await queries.require_revision(reading, model.id, order.environment, expected)
     version_ids = {arm.version_id for arm in arms} | {shadow.version_id for shadow in shadows}
     preparing: Preparing = request.app.state.preparing
     patience = request.app.state.settings.promote_patience_seconds
@@ -127,7 +129,7 @@ async def set_route(
         shadows,
         kind="set",
         reason=order.reason,
-        expected=read_if_match(if_match),
+        expected=expected,
     )
     await preparing.release(session, version_ids)
     now = await get_route(model_id, response, Reading(session), order.environment)

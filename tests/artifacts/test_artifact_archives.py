@@ -10,7 +10,6 @@ from contextlib import suppress
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.artifacts.making_artifacts import chunks_of, files_under, regular, sha256, special, tar_of, tar_with, zip_of
 
 from app.artifacts.archives import ArchiveLimits
 from app.artifacts.errors import FileNameTaken, UnsafeArchive, UnsafeFileName
@@ -18,6 +17,16 @@ from app.artifacts.tarballs import read_tar
 from app.artifacts.uploads import open_staging
 from app.core.config import GIB, MIB
 from app.core.errors import Invalid
+from tests.artifacts.making_artifacts import (
+    chunks_of,
+    files_under,
+    regular,
+    sha256,
+    special,
+    tar_of,
+    tar_with,
+    zip_of,
+)
 
 MODEL = {
     "MLmodel": b"flavors: {}\n",

@@ -6,7 +6,6 @@ import socket
 
 import boto3
 import pytest
-from tests.artifacts.making_artifacts import GREETING, read, sha256, staged_files
 from moto.server import ThreadedMotoServer
 from obstore.store import AzureStore, GCSStore, S3Store
 
@@ -17,6 +16,7 @@ from app.artifacts.manifests import store_artifact
 from app.artifacts.signing import open_signer
 from app.artifacts.store import open_artifact_store
 from app.core.config import MIB, Settings
+from tests.artifacts.making_artifacts import GREETING, read, sha256, staged_files
 
 KEYS = {"access_key_id": "testing", "secret_access_key": "testing", "region": "us-east-1"}
 

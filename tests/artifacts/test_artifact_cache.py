@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.artifacts.making_artifacts import files_under, may_mount, staged_files, tiny_disk
 
 from app.artifacts.cache import ArtifactCache
 from app.artifacts.errors import CorruptArtifact, SignatureMismatch, StorageFull
@@ -15,6 +14,7 @@ from app.artifacts.manifests import store_artifact
 from app.artifacts.signing import open_signer
 from app.artifacts.store import open_artifact_store
 from app.core.config import MIB, Settings
+from tests.artifacts.making_artifacts import files_under, may_mount, staged_files, tiny_disk
 
 BODIES = {"MLmodel": b"flavors", "data/weights": bytes(range(256)) * 8_000}
 

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.artifacts.making_artifacts import GREETING, chunks_of, files_under, may_mount, sha256, tiny_disk
 
 from app.artifacts.errors import (
     FileNameTaken,
@@ -18,6 +17,7 @@ from app.artifacts.errors import (
 from app.artifacts.uploads import open_staging, sweep_staging
 from app.core.config import MIB
 from app.core.ids import new_id
+from tests.artifacts.making_artifacts import GREETING, chunks_of, files_under, may_mount, sha256, tiny_disk
 
 
 async def test_a_file_is_staged_with_its_size_and_digest(tmp_path):

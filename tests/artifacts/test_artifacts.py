@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.artifacts.making_artifacts import GREETING, files_under, may_mount, read, sha256, staged_files, tiny_disk
 
 from app.artifacts.encryption import MAGIC
 from app.artifacts.errors import (
@@ -19,6 +18,15 @@ from app.artifacts.errors import (
 from app.artifacts.manifests import Manifest, load_manifest, store_artifact
 from app.artifacts.store import WHOLE_BYTES, open_artifact_store
 from app.core.config import MIB, Settings
+from tests.artifacts.making_artifacts import (
+    GREETING,
+    files_under,
+    may_mount,
+    read,
+    sha256,
+    staged_files,
+    tiny_disk,
+)
 
 ABSENT = "0" * 64
 

@@ -25,8 +25,10 @@ from app.registry.errors import IllegalMove
 from app.registry.lifecycle import delete_version
 from app.registry.queries import find_champion, get_version_by_id, holders_of
 from app.registry.rules import Stage
+from app.traffic.actions import append_revision
 from app.traffic.errors import RouteMoved
 from app.traffic.queries import current_routes
+from app.traffic.rules import Arm
 from tests import make
 from tests.conftest import TESTER
 
@@ -241,12 +243,15 @@ async def test_the_durable_job_carries_a_deployment_through_in_its_starters_name
 async def test_a_deployment_that_is_refused_when_it_goes_live_fails_with_the_refusal(database, versions):
     await deploy(database, versions[0])
     replica = await join(database, "one")
-    deployment = await deploy(database, versions[1], expected_revision=9)
+    deployment = await deploy(database, versions[1], expected_revision=1)
+    async with database.writes(TESTER) as session:
+        arms = [Arm("champion", versions[0].id, 1.0)]
+        await append_revision(session, versions[0].model_id, "production", arms, kind="set")
     await acknowledge(database, replica, versions[1])
     await do_next_job(database)
     failed = await look(database, deployment)
     assert failed.phase == Phase.FAILED
-    assert "not 9" in failed.steps[-1]["problem"]
+    assert "not 1" in failed.steps[-1]["problem"]
     assert await answering(database) == 1
 
 

@@ -33,6 +33,7 @@ async def client(database, tmp_path):
     state.settings = Settings(base_path=tmp_path, promote_patience_seconds=0.2)
     state.database, state.secrets = database, await load_secrets(database)
     state.settled_deployments = SettledDeployments(database, notifications)
+    state.preparing = replicas.Preparing(database, notifications)
     state.routes = RouteTable(database)
     state.routes.listen(notifications)
     transport = httpx.ASGITransport(service, raise_app_exceptions=False)
@@ -107,7 +108,7 @@ async def test_where_nothing_is_in_production_there_is_nothing_to_split(client, 
     [f"{ROUTE}?environment=%00", "/api/models/m/routes?environment=%00", "/api/deployments?model=%00"],
 )
 async def test_text_that_the_database_cannot_keep_is_refused_before_it_gets_there(client, versions, path):
-    assert (await client.get(path)).status_code == 422
+    assert (await client.get(path)).status_code == 400
 
 
 @pytest.mark.parametrize("seen", ["W/x", '"-1"', '"1", "2"', "٣"])

@@ -267,7 +267,10 @@ async def test_a_model_is_served_as_onnx_when_asked_for_and_proved_equal(shared_
     await register(shared_client, "native", serve_as="native")
     await post(shared_client, "native:1/validate")
     await post(shared_client, "native:1/promote")
-    answers = [(await shared_client.post(f"/api/models/{name}/predict", json=rows)).json() for name in ("onnx", "native")]
+    answers = [
+        (await shared_client.post(f"/api/models/{name}/predict", json=rows)).json()
+        for name in ("onnx", "native")
+    ]
     left, right = ([p["prediction"] for p in answer["predictions"]] for answer in answers)
     assert left == right
 

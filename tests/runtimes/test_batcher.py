@@ -54,6 +54,23 @@ async def test_requests_of_one_turn_of_the_loop_share_a_call():
     assert model.calls == [16]
 
 
+async def test_an_idle_tiny_model_answers_several_requests_without_waiting():
+    batcher = batcher_of(Doubling(), tiny_pace())
+    scored = batcher.score_at_once([rows_of(1, 2), rows_of(3)])
+    assert scored is not None
+    assert [each.scores.prediction for each in scored] == [[2, 4], [6]]
+
+
+async def test_a_model_that_is_slow_or_busy_or_refuses_a_row_answers_nothing_at_once(gated):
+    assert batcher_of(Doubling(), slow_pace()).score_at_once([rows_of(1)]) is None
+    assert batcher_of(Doubling(), tiny_pace()).score_at_once([rows_of(1), rows_of(-1)]) is None
+    batcher = batcher_of(gated, tiny_pace())
+    scoring = asyncio.ensure_future(batcher.score(rows_of(1), deadline=soon()))
+    assert batcher.score_at_once([rows_of(2)]) is None
+    gated.gate.set()
+    await scoring
+
+
 async def test_a_tiny_model_is_scored_on_the_event_loop_and_a_larger_one_beside_it():
     threads: list[threading.Thread] = []
 

@@ -133,7 +133,6 @@ async def test_the_audit_trail_is_for_operators_and_whole_only_for_keys_of_every
     assert [(await client.get(path, headers=operator)).status_code for path in paths] == [200] * 4
 
 
-@pytest.mark.xfail(strict=True, reason="a gate's edge case is a row, and ModelEdited announces it whole")
 async def test_values_of_sensitive_columns_do_not_occur_in_facts(client, service):
     edge_case = {"input": {"x0": 424242.0, "x1": 0.0}, "prediction": 1}
     changes = {"sensitive_columns": ["x0"], "gates": {"edge_cases": [edge_case]}}

@@ -1,0 +1,117 @@
+"""Requests of one turn of the event loop, taken through every stage together.
+
+Sixteen requests that are read one after the other, scored in one call and recorded in one write cost half of what
+they cost one by one: fewer system calls, and code that stays in the processor's caches.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from app.runtimes.cache import ReadyVersion
+from app.runtimes.isolation import Scored
+from app.runtimes.rows import Rows
+from app.runtimes.schema import Signature
+from app.serving.answers import Part, PredictAnswer
+from app.serving.errors import NothingScored
+from app.serving.journal import Journal
+from app.serving.lines import LogMode
+
+
+@dataclass(slots=True, eq=False)
+class _Seat:
+    """One request in a turn; what comes out of it is None, or rows that still have to be scored and recorded."""
+
+    answer: PredictAnswer
+    read_rows: Callable[[Signature], Rows]
+    outcome: asyncio.Future[Rows | None]
+    rows: Rows | None = None
+
+    def settle(self) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(None)
+
+    def leave(self) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(self.rows)
+
+    def fail(self, error: Exception) -> None:
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
+
+
+class Turns:
+    """Answers small requests for models that are scored at once; any other goes on by itself."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._seats: list[_Seat] = []
+
+    def join(
+        self, answer: PredictAnswer, read_rows: Callable[[Signature], Rows]
+    ) -> asyncio.Future[Rows | None]:
+        """None once the answer is finished and recorded, else the rows, for the caller to score and record.
+
+        Raises:
+            Refusal: the rows can't be read, none could be scored, or there is no room for the record.
+        """
+        loop = asyncio.get_running_loop()
+        if not self._seats:
+            loop.call_soon(self._carry)
+        seat = _Seat(answer, read_rows, loop.create_future())
+        self._seats.append(seat)
+        return seat.outcome
+
+    def _carry(self) -> None:
+        seats, self._seats = self._seats, []
+        try:
+            self._take_through(seats)
+        except Exception as error:  # noqa: BLE001 - a defect is a 500 for each of them; nobody waits for ever
+            for seat in seats:
+                seat.fail(error)
+
+    def _take_through(self, seats: Sequence[_Seat]) -> None:
+        by_version: dict[ReadyVersion, list[_Seat]] = {}
+        for seat in seats:
+            if not _read(seat):
+                continue
+            if seat.answer.line.log_mode is LogMode.FSYNC:
+                seat.leave()  # its record waits for the disk
+            else:
+                by_version.setdefault(seat.answer.version, []).append(seat)
+        scored = [seat for version, group in by_version.items() for seat in _score(version, group)]
+        refusals = self._journal.record_together([seat.answer for seat in scored])
+        for seat, refusal in zip(scored, refusals, strict=True):
+            if refusal is None:
+                seat.settle()
+            else:
+                seat.fail(refusal)
+
+
+def _read(seat: _Seat) -> bool:
+    try:
+        seat.rows = seat.read_rows(seat.answer.version.signature)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's alone
+        seat.fail(error)
+    return seat.rows is not None
+
+
+def _score(version: ReadyVersion, seats: Sequence[_Seat]) -> list[_Seat]:
+    """The seats that have their answers now."""
+    batches = [seat.rows for seat in seats if seat.rows is not None]
+    scored = version.batcher.score_at_once(batches)
+    if scored is None:
+        for seat in seats:
+            seat.leave()
+        return []
+    finished = zip(seats, batches, scored, strict=True)
+    return [seat for seat, rows, each in finished if _finish(seat, rows, each)]
+
+
+def _finish(seat: _Seat, rows: Rows, scored: Scored) -> bool:
+    try:
+        seat.answer.finish([Part(rows, scored)], rows.warnings)
+    except NothingScored as refusal:
+        seat.fail(refusal)
+        return False
+    return True
