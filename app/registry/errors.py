@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from app.core.access import ModelNotFound as ModelNotFound  # the one that hides models from limited keys
+from app.core.access import ModelNotFound as ModelNotFound  # noqa: PLC0414 - the one that hides models from limited keys
 from app.core.errors import Conflict, Forbidden, Invalid, Malformed, NotFound
 from app.registry.rules import nearest_name
 

@@ -1,7 +1,7 @@
 """What was asked, what was answered, and everything about it that the log wants to know."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter
@@ -23,7 +23,10 @@ TOLD_ERRORS = 20
 
 @dataclass(slots=True)
 class PredictRequest:
-    """One request, whichever door it came through; options in the body win over those given here."""
+    """One request, whichever door it came through; options in the body win over those given here.
+
+    `encode`, where the door has one, makes the bytes of a small answer, together with those of others.
+    """
 
     reference: str
     body: bytes
@@ -31,6 +34,7 @@ class PredictRequest:
     dialect: Dialect = NATIVE
     request_id: str = ""
     entity_id: str | None = None
+    encode: "Callable[[PredictAnswer], bytes] | None" = None
 
 
 @dataclass(slots=True)
@@ -87,6 +91,7 @@ class PredictAnswer:
         warnings: what the caller should know though nothing failed.
         latency_ms: from the request's arrival to the last score.
         is_shadow: whether nobody is told this answer.
+        encoded: its bytes, where it was small and its door could encode it together with others.
     """
 
     version: ReadyVersion
@@ -101,6 +106,7 @@ class PredictAnswer:
     warnings: Sequence[str] = ()
     latency_ms: float = 0.0
     is_shadow: bool = False
+    encoded: bytes | None = None
 
     @property
     def revision(self) -> int | None:

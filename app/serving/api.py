@@ -10,7 +10,7 @@ from app.core.errors import FieldProblem, Refusal
 from app.core.problems import answer_refusal
 from app.serving.answers import PredictRequest
 from app.serving.dialects import read_option
-from app.serving.encoding import encode_answer
+from app.serving.encoding import encode_answer, encode_small
 
 TEMPLATE = "/api/models/{model_id}/predict"
 _PATH = re.compile(r"/api/(?:v1/)?models/([^/]+)/predict")
@@ -47,9 +47,15 @@ class PredictApp:
         message = await receive()
         body = await _read_rest(message, receive) if message.get("more_body") else _bytes_of(message)
         request = PredictRequest(
-            reference, body, caller, request_id=scope["state"]["request_id"], entity_id=_entity_id(headers)
+            reference,
+            body,
+            caller,
+            request_id=scope["state"]["request_id"],
+            entity_id=_entity_id(headers),
+            encode=encode_small,
         )
-        return await encode_answer(await self._state.predictor.predict(request))
+        answer = await self._state.predictor.predict(request)
+        return answer.encoded or await encode_answer(answer)
 
 
 def find_reference(scope: Scope) -> str | None:

@@ -9,10 +9,15 @@ from app.runtimes.cache import ReadyVersion
 from app.serving.answers import Part, PredictAnswer
 
 
+def encode_small(answer: PredictAnswer) -> bytes:
+    """The JSON of an answer with one part."""
+    return _to_json(_document(answer, _rows_of(answer.version, answer.parts[0])))
+
+
 async def encode_answer(answer: PredictAnswer) -> bytes:
-    """The answer's JSON; a large one is encoded part by part, between which the event loop has its turn."""
+    """The JSON of any answer: part by part, between which the event loop has its turn."""
     if len(answer.parts) == 1:
-        return _to_json(_document(answer, _rows_of(answer.version, answer.parts[0])))
+        return encode_small(answer)
     rows = []
     for part in answer.parts:
         rows.append(_to_json(_rows_of(answer.version, part))[1:-1])

@@ -12,13 +12,13 @@ from app.runtimes.cache import ModelCache, ReadyVersion
 from app.runtimes.errors import DeadlinePassed
 from app.runtimes.rows import Rows
 from app.serving.answers import Part, PredictAnswer, PredictRequest
+from app.serving.company import Company
 from app.serving.dialects import Envelope
 from app.serving.errors import UnknownArm
 from app.serving.journal import Journal
 from app.serving.lines import Line, Lines
 from app.serving.readers import Readers, is_small
 from app.serving.shadows import Shadows
-from app.serving.turns import Turns
 from app.traffic.live import Choice
 
 PART_ROWS = 1000  # what of a large body is scored, encoded and recorded between two turns of the event loop
@@ -41,7 +41,7 @@ class Predictor:
         self._lines = lines
         self._cache = cache
         self._journal = journal
-        self._turns = Turns(journal)
+        self._company = Company(journal)
         self._shadows = shadows
         self._readers = readers
         self._max_rows = settings.max_rows
@@ -62,7 +62,7 @@ class Predictor:
         payload = request.dialect.decode(request.body)
         answer = await self._aim(request, request.dialect.read_envelope(payload), began)
         read_rows = partial(request.dialect.read_rows, payload, max_rows=self._max_rows)
-        rows = await self._turns.join(answer, read_rows)
+        rows = await self._company.join(answer, read_rows, request.encode)
         if rows is not None:
             answer.finish([await self._score(answer, rows)], rows.warnings)
             await self._journal.record(answer)

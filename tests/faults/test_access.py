@@ -77,8 +77,10 @@ class Service:
         headers += [(b"authorization", authorization.encode())] if authorization is not None else []
         scope = SCOPE | {"method": method, "path": concrete(path), "headers": headers, "state": {}}
 
+        body = [{"type": "http.request", "body": b"", "more_body": False}]
+
         async def receive():
-            return {"type": "http.request", "body": b"", "more_body": False}
+            return body.pop() if body else await asyncio.Event().wait()  # nobody hangs up
 
         async def send(message):
             if message["type"] == "http.response.start":

@@ -12,7 +12,6 @@ from app.core.ids import is_time_ordered
 from app.evidence.spool import Spool
 from app.runtimes.schema import Column, ColumnType, Signature, Task
 from app.runtimes.scores import Scores
-from app.serving.journal import Journal
 from app.serving.lines import Line, LogMode
 from tests.serving.stand_in_serving import ONE, TWO, House, route_to
 
@@ -180,7 +179,7 @@ async def test_without_an_id_of_its_own_a_request_is_recorded_under_the_answers_
 
 @pytest.fixture
 def tiny_spool(house: House, tmp_path) -> None:
-    house.predictor._journal = Journal(Spool(tmp_path / "tiny", max_bytes=10))
+    house.journal._spool = Spool(tmp_path / "tiny", max_bytes=10)
 
 
 @pytest.mark.parametrize("mode", [LogMode.DURABLE, LogMode.FSYNC])
