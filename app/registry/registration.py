@@ -44,7 +44,7 @@ class RemoteRegistration(VersionDetails):
         }
     )
 
-    artifact_uri: Line
+    artifact_uri: Line = Field(min_length=1)
     reference_uri: Line | None = None
     evaluation_uri: Line | None = Field(None, description="Rows with the true answer in the column `target`.")
 
@@ -92,9 +92,9 @@ async def open_registration(request: Request, roots: tuple[str, ...]) -> AsyncIt
 async def _read_remote(raw: bytes, roots: tuple[str, ...]) -> Registration:
     details: RemoteRegistration = parse_details(raw, RemoteRegistration)
     uris = details.artifact_uri, details.reference_uri, details.evaluation_uri
-    for uri in filter(None, uris):
+    for uri in (each for each in uris if each is not None):
         require_allowed_root(uri, roots)
-    artifact, reference, evaluation = [await open_remote(uri) if uri else None for uri in uris]
+    artifact, reference, evaluation = [await open_remote(uri) if uri is not None else None for uri in uris]
     assert artifact is not None
     return Registration(details, [artifact], reference, evaluation, raw)
 

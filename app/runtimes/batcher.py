@@ -13,7 +13,9 @@ from app.runtimes.pace import Pace
 from app.runtimes.rows import Rows
 from app.runtimes.scores import Model, Scores
 
-INLINE_SECONDS = 0.001  # a shorter batch is scored on the loop: a thread's round trip would cost as much
+INLINE_SECONDS = (
+    0.002  # a shorter batch is scored on the event loop: a thread would take its turns from it anyway
+)
 BATCH_SECONDS = 0.05  # the longest that one call may keep the interpreter's lock from the event loop
 WATCH_SECONDS = 0.05  # how often deadlines are looked at while a model is busy in its thread
 

@@ -79,38 +79,38 @@ class Company:
 
     def _go(self) -> None:
         seats, self._seats = self._seats, []
-        try:
-            self._take_through(seats)
-        except Exception as error:  # noqa: BLE001 - a defect is a 500 for each of them; nobody waits for ever
-            for seat in seats:
-                seat.fail(error)
-
-    def _take_through(self, seats: Sequence[_Seat]) -> None:
         by_version: dict[ReadyVersion, list[_Seat]] = {}
         for seat in seats:
-            if not _read(seat):
-                continue
-            if seat.answer.line.log_mode is LogMode.FSYNC:
-                seat.leave()  # its record waits for the disk
-            else:
+            if _read(seat):
                 by_version.setdefault(seat.answer.version, []).append(seat)
-        scored = [seat for version, group in by_version.items() for seat in _score(version, group)]
+        for version, group in by_version.items():
+            try:
+                self._take_through(version, group)
+            except Exception as error:  # noqa: BLE001 - a defect is a 500 for these; nobody waits for ever
+                for seat in group:
+                    seat.fail(error)
+
+    def _take_through(self, version: ReadyVersion, seats: Sequence[_Seat]) -> None:
+        scored = _score(version, seats)
         refusals = self._journal.record_together([seat.answer for seat in scored])
         for seat, refusal in zip(scored, refusals, strict=True):
-            if refusal is not None:
+            if refusal is None:
+                _encode(seat)
+            else:
                 seat.fail(refusal)
-            elif seat.encode is not None:
-                seat.answer.encoded = seat.encode(seat.answer)
-        for seat in scored:
-            seat.settle()
 
 
 def _read(seat: _Seat) -> bool:
+    """Whether a seat has rows that may be scored together with those of others."""
     try:
         seat.rows = seat.read_rows(seat.answer.version.signature)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's alone
         seat.fail(error)
-    return seat.rows is not None
+        return False
+    if seat.answer.line.log_mode is LogMode.FSYNC:
+        seat.leave()  # its record waits for the disk
+        return False
+    return True
 
 
 def _score(version: ReadyVersion, seats: Sequence[_Seat]) -> list[_Seat]:
@@ -132,3 +132,12 @@ def _finish(seat: _Seat, rows: Rows, scored: Scored) -> bool:
         seat.fail(refusal)
         return False
     return True
+
+
+def _encode(seat: _Seat) -> None:
+    try:
+        seat.answer.encoded = seat.encode(seat.answer) if seat.encode else None
+    except Exception as error:  # noqa: BLE001 - as in reading
+        seat.fail(error)
+    else:
+        seat.settle()

@@ -21,7 +21,7 @@ def tiny_pace() -> Pace:
 
 
 def slow_pace() -> Pace:
-    return Pace(call_seconds=0.001, row_seconds=1e-6)
+    return Pace(call_seconds=0.01, row_seconds=1e-6)
 
 
 def batcher_of(model: Model, pace: Pace, queue_rows: int = 1000) -> Batcher:
