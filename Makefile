@@ -1,9 +1,9 @@
-# make demo | serve | test | lint | check | bench: everything sets itself up first.
+# make demo | serve | test | faults | lint | check | bench: everything sets itself up first.
 PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS := 1
 
-.PHONY: setup demo serve test test-old-postgres lint format check bench picture migration clean
+.PHONY: setup demo serve test faults lint format check bench picture clean
 
 setup: .venv/ready
 
@@ -22,6 +22,9 @@ serve: setup
 
 test: setup
 	@$(BIN)/pytest
+
+faults: setup
+	@$(BIN)/pytest -m faults
 
 lint: setup
 	@$(BIN)/ruff format --check .

@@ -13,6 +13,8 @@ import pytest
 
 from tests.faults.harness import Client, eventually, is_refused, load, service
 
+pytestmark = pytest.mark.faults
+
 HTTP = "app.server"
 HALF_A_POST = b"POST /slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf"
 
