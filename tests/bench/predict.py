@@ -18,6 +18,7 @@ import httpx
 
 from app.core.processes import listening
 from tests.bench.alone import rows_per_second_alone
+from tests.bench.figures import Figure
 from tests.bench.load import Load, post
 from tests.bench.models import COLUMNS, sample, sample_csv, write_models
 from tests.bench.running import (
@@ -32,69 +33,86 @@ from tests.bench.running import (
 )
 
 ROUNDS = 5  # bare and service by turns, so that whatever else the machine does meets both
-MODELS = ("logistic-onnx", "boosting-onnx", "logistic-sklearn", "boosting-sklearn")
-LARGE = ("logistic-onnx", "boosting-sklearn", "forest-sklearn")
+SHARES = {"logistic-onnx": 50, "boosting-onnx": 50, "logistic-sklearn": 30, "boosting-sklearn": 30}
+"""What one row a request should reach, in percent of the bare application."""
+LARGE = {"logistic-onnx": "the work", "boosting-sklearn": "the work", "forest-sklearn": "scoring"}
+"""What 1,000 rows a request are compared with."""
 ONE = json.dumps({"instances": [dict(zip(COLUMNS, sample(1)[0].tolist(), strict=True))]}).encode()
 THOUSAND = json.dumps({"instances": sample(1000).tolist()}).encode()
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What the rounds of one server came to."""
+class Rounds:
+    """What the rounds of one server came to: the medians."""
 
     per_second: float
     p50_ms: float
     p99_ms: float
-    cpu_us: float
+    processor_us: float
 
     @classmethod
-    def of(cls, rounds: list[tuple[Load, float]]) -> "Figures":
+    def of(cls, rounds: list[tuple[Load, float]]) -> "Rounds":
         return cls(
             median(load.per_second for load, _ in rounds),
             median(load.p50_ms for load, _ in rounds),
             median(load.p99_ms for load, _ in rounds),
-            median(cpu / load.requests * 1e6 for load, cpu in rounds),
+            median(spent / load.requests * 1e6 for load, spent in rounds),
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.per_second:7,.0f}/s   p50 {self.p50_ms:5.2f} ms   p99 {self.p99_ms:5.2f} ms"
+            f"   processor {self.processor_us:4.0f} µs"
         )
 
 
 async def main() -> None:
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
+    figures = await measure(float(sys.argv[1]) if len(sys.argv) > 1 else 10.0)
+    print(*figures, sep="\n")
+
+
+async def measure(seconds: float) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="switchyard-bench-") as name:
-        models = write_models(Path(name) / "models", {*MODELS, *LARGE})
+        models = write_models(Path(name) / "models", {*SHARES, *LARGE})
         async with running_service(Path(name) / "service") as running:
             async with httpx.AsyncClient(base_url=running.address, timeout=60) as client:
                 for model, directory in models.items():
                     await bring_to_production(client, model, directory)
-                answers = {model: (await ask(client, model)).content for model in MODELS}
-            for model in MODELS:
-                await compare_with_bare(running, model, answers[model], seconds)
-            for model in LARGE:
-                await compare_with_work_alone(running, model, models[model], seconds)
+                answers = {model: (await ask(client, model)).content for model in SHARES}
+            figures = [await compare_with_bare(running, model, answers[model], seconds) for model in SHARES]
+            figures += [await compare_with_work_alone(running, each, models[each], seconds) for each in LARGE]
+            return [figure for pair in figures for figure in pair]
 
 
-async def compare_with_bare(running: Running, model: str, answer: bytes, seconds: float) -> None:
+async def compare_with_bare(
+    running: Running, model: str, answer: bytes, seconds: float
+) -> tuple[Figure, Figure]:
+    """One row a request: the share of the bare application's requests/s, and its 99th percentile beside ours."""
     request = post(f"/api/models/{model}/predict", ONE)
     with bare_server(running, answer) as bare:
         by_turns = [
             [await measured(server, request, seconds / ROUNDS) for server in (bare, running)]
             for _ in range(ROUNDS)
         ]
-    least, ours = (Figures.of(list(rounds)) for rounds in zip(*by_turns, strict=True))
-    print(
-        f"{model:18} {ours.per_second:7,.0f}/s of {least.per_second:7,.0f}/s = {ours.per_second / least.per_second:4.0%}"
-        f"   p50 {ours.p50_ms:5.2f} ms   p99 {ours.p99_ms:5.2f} ms = {ours.p99_ms / least.p99_ms:3.1f} x bare"
-        f"   processor {ours.cpu_us:4.0f} us of {least.cpu_us:3.0f} us"
+    least, ours = (Rounds.of(list(rounds)) for rounds in zip(*by_turns, strict=True))
+    print(f"{model:18} {ours}\n{'bare':18} {least}")
+    share, tail = 100 * ours.per_second / least.per_second, ours.p99_ms / least.p99_ms
+    return (
+        Figure(f"{model}, one row: requests/s of a bare application's", share, SHARES[model], "%"),
+        Figure(f"{model}, one row: p99 beside a bare application's", tail, 3, "times", at_most=True),
     )
 
 
-async def compare_with_work_alone(running: Running, model: str, directory: Path, seconds: float) -> None:
+async def compare_with_work_alone(
+    running: Running, model: str, directory: Path, seconds: float
+) -> tuple[Figure, ...]:
+    """1,000 rows a request: the share of the rows/s of parse, score and encode, or of scoring, in a loop."""
     load, _ = await measured(running, post(f"/api/models/{model}/predict", THOUSAND), seconds, connections=4)
     whole, scoring = rows_per_second_alone(directory, THOUSAND, seconds=seconds / 2, core=SERVICE_CORE)
     ours = 1000 * load.per_second
-    print(
-        f"{model:18} {ours:9,.0f} rows/s = {ours / whole:4.0%} of parse + score + encode alone,"
-        f" {ours / scoring:4.0%} of scoring alone"
-    )
+    print(f"{model:18} {ours:,.0f} rows/s; parse + score + encode {whole:,.0f}, scoring {scoring:,.0f}")
+    alone, named = LARGE[model], {"the work": whole, "scoring": scoring}
+    return (Figure(f"{model}, 1,000 rows: rows/s of {alone} alone", 100 * ours / named[alone], 70, "%"),)
 
 
 async def measured(
