@@ -224,7 +224,7 @@ def _wait_for_log(client: httpx.Client, prediction_id: str) -> float:
 
 def _compare(client: httpx.Client, first: str, second: str) -> None:
     compared = _call(client, "GET", "/models/compare", params={"model_a": first, "model_b": second})
-    metric = compared["metrics"]["accuracy"]
+    metric = next(each for each in compared["metrics"] if each["metric"] == "accuracy")
     typer.echo(f"  compare     accuracy {metric['a']:.3f} ({first}) and {metric['b']:.3f} ({second})")
 
 
