@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 from starlette.datastructures import State
+from starlette.types import ASGIApp
 
 import app as switchyard
 from app.artifacts.cache import ArtifactCache
@@ -64,6 +65,14 @@ ROUTERS: tuple[APIRouter, ...] = (
 FORMS = re.compile(r"/api(/v1)?/models(/register)?")
 
 
+class Service(FastAPI):
+    """FastAPI, with predictions turned off in front of all its layers."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """What a request passes: first of all the door of predictions."""
+        return PredictApp(super().build_middleware_stack(), state=self.state, settings=self.state.settings)
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The service as an ASGI application, to be served by `app.server`.
 
@@ -71,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
         RuntimeError: some route does not say who may call it.
     """
     configure_logging(settings.log_level)
-    service = FastAPI(
+    service = Service(
         title="Switchyard",
         version=switchyard.__version__,
         lifespan=run,
@@ -90,7 +99,6 @@ def create_app(settings: Settings) -> FastAPI:
     for pages in system.PAGES:
         service.include_router(pages)
     describe_in_full(service)
-    service.add_middleware(PredictApp, state=service.state)
     service.add_middleware(InferenceApp, state=service.state)
     service.add_middleware(BodyLimits, settings=settings, form_paths=FORMS)
     service.add_middleware(HostRules, settings=settings)

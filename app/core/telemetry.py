@@ -1,11 +1,14 @@
 """Logs, metrics and request ids: one JSON line and one set of counts for every request."""
 
+import asyncio
 import json
 import logging
 import os
 import re
 import sys
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -25,12 +28,10 @@ REQUEST_SECONDS = Histogram(
     "http_request_duration_seconds", "Time to the last byte.", ["route"], buckets=_SECONDS
 )
 
-access_log = structlog.get_logger("access")
-
-
 def configure_logging(level: str) -> None:
     """JSON lines on standard error, standard-library loggers included."""
     minimum = getattr(logging, level.upper())
+    _LINES.are_wanted = minimum <= logging.INFO
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -65,6 +66,32 @@ def _as_line(event: dict[str, Any], **_: Any) -> str:
     return _ENCODER.encode(event)
 
 
+class Visit:
+    """One request: its id, the clock that runs, and at its end one line in the log and one count."""
+
+    __slots__ = ("_began", "_scope", "header", "request_id", "status")
+
+    def __init__(self, scope: Scope) -> None:
+        self._began = time.perf_counter()
+        self._scope = scope
+        self.request_id = _accepted_id(scope) or str(new_id())
+        self.header = (b"x-request-id", self.request_id.encode())
+        self.status = 500
+        scope.setdefault("state", {})["request_id"] = self.request_id
+
+    def end(self) -> None:
+        """Write the line and count."""
+        scope, seconds = self._scope, time.perf_counter() - self._began
+        route = scope.get("route_template") or getattr(scope.get("route"), "path", "unmatched")
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        count, observe = _metrics_of(method, route, self.status)
+        count()
+        observe(seconds)
+        if _LINES.are_wanted:
+            caller = getattr(scope["state"].get("caller"), "name", None)
+            _LINES.add(method, scope["path"], self.status, seconds, self.request_id, caller)
+
+
 class RequestLog:
     """Gives each request its id, and when it is answered writes its one line and counts it."""
 
@@ -75,23 +102,49 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = time.perf_counter()
-        request_id = _accepted_id(scope) or str(new_id())
-        scope.setdefault("state", {})["request_id"] = request_id
-        header = (b"x-request-id", request_id.encode())
-        status = 500
+        visit = Visit(scope)
 
         async def answer(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), header]
+                visit.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), visit.header]
             await send(message)
 
         try:
             await self._app(scope, receive, answer)
         finally:
-            _note(scope, status, time.perf_counter() - began, request_id)
+            visit.end()
+
+
+class _Lines:
+    """The lines of requests, written once in every turn of the event loop: one system call for all of them."""
+
+    def __init__(self) -> None:
+        self.are_wanted = True
+        self._waiting: list[str] = []
+
+    def add(
+        self, method: str, path: str, status: int, seconds: float, request_id: str, caller: str | None
+    ) -> None:
+        """Say what `structlog` would say, in a tenth of its time."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._write)
+        named = "null" if caller is None else _quoted(caller)
+        now = datetime.now(UTC).isoformat()[:-6]
+        self._waiting.append(
+            f'{{"method": "{method}", "path": {_quoted(path)}, "status": {status}, "ms": {seconds * 1000:.3f}, '
+            f'"request_id": "{request_id}", "caller": {named}, "event": "request", "level": "info", '
+            f'"timestamp": "{now}Z"}}\n'
+        )
+
+    def _write(self) -> None:
+        lines, self._waiting = self._waiting, []
+        sys.stderr.write("".join(lines))
+        sys.stderr.flush()
+
+
+_LINES = _Lines()
+_quoted = json.encoder.encode_basestring_ascii
 
 
 def _accepted_id(scope: Scope) -> str | None:
@@ -101,28 +154,10 @@ def _accepted_id(scope: Scope) -> str | None:
     return None
 
 
-def _note(scope: Scope, status: int, seconds: float, request_id: str) -> None:
-    route = scope.get("route_template") or getattr(scope.get("route"), "path", "unmatched")
-    method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-    counter, histogram = _metrics_of(method, route, status)
-    counter.inc()
-    histogram.observe(seconds)
-    caller = scope["state"].get("caller")
-    access_log.info(
-        "request",
-        method=method,
-        path=scope["path"],
-        status=status,
-        ms=round(seconds * 1000, 3),
-        request_id=request_id,
-        caller=getattr(caller, "name", None),
-    )
-
-
 @lru_cache(maxsize=4096)
-def _metrics_of(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
-    """Looking a child up by its labels takes a lock and longer than counting."""
-    return REQUESTS.labels(method, route, status), REQUEST_SECONDS.labels(route)
+def _metrics_of(method: str, route: str, status: int) -> tuple[Callable[[], None], Callable[[float], None]]:
+    """What counts and times such requests; looking it up by its labels takes a lock and longer than counting."""
+    return REQUESTS.labels(method, route, status).inc, REQUEST_SECONDS.labels(route).observe
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
