@@ -3,12 +3,12 @@
 import os
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 from starlette.datastructures import State
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import app as switchyard
 from app.artifacts.cache import ArtifactCache
@@ -67,6 +67,15 @@ FORMS = re.compile(r"/api(/v1)?/models(/register)?")
 
 class Service(FastAPI):
     """FastAPI, with predictions turned off in front of all its layers."""
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:  # type: ignore[override]
+        """Answer as FastAPI does, without its look for a tracer at every request where none is wanted."""
+        if self.state.settings.telemetry or scope["type"] != "http":
+            return super().__call__(scope, receive, send)
+        scope["app"] = self
+        if self.middleware_stack is None:
+            self.middleware_stack = self.build_middleware_stack()
+        return self.middleware_stack(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         """What a request passes: first of all the door of predictions."""

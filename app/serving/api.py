@@ -5,6 +5,7 @@ in the log, the rules for hosts and browsers, the limits of bodies. Each is a ca
 """
 
 import re
+from typing import Any
 
 from starlette.datastructures import Headers, State
 from starlette.responses import Response
@@ -17,13 +18,16 @@ from app.core.hosts import CONFINED, HostPolicy
 from app.core.limits import BodyReader, BodyTooLarge, ClientGone, RequestTooSlow, answer_and_close
 from app.core.problems import answer_error
 from app.core.telemetry import Visit
+from app.core.wire import WHOLE_ANSWER
 from app.serving.answers import PredictAnswer, PredictRequest
 from app.serving.dialects import read_option
 from app.serving.encoding import encode_answer, encode_small
 
 TEMPLATE = "/api/models/{model_id}/predict"
 _PATH = re.compile(r"/api/(?:v1/)?models/([^/]+)/predict")
-_JSON = (b"content-type", b"application/json")
+_HEADERS = ((b"content-type", b"application/json"), *CONFINED)
+_HEAD = b"".join(b"%b: %b\r\n" % header for header in _HEADERS)
+_NONE: dict[str, Any] = {}
 
 
 class PredictApp:
@@ -107,7 +111,10 @@ def _entity_id(headers: dict[bytes, bytes]) -> str | None:
 
 async def _send_json(body: bytes, visit: Visit, send: Send) -> None:
     visit.status = 200
-    headers = [_JSON, (b"content-length", b"%d" % len(body)), *CONFINED, visit.header]
+    if (answer_whole := visit.scope.get("extensions", _NONE).get(WHOLE_ANSWER)) is not None:
+        answer_whole(b"%bcontent-length: %d\r\nx-request-id: %b\r\n" % (_HEAD, len(body), visit.header[1]), body)
+        return
+    headers = [*_HEADERS, (b"content-length", b"%d" % len(body)), visit.header]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
