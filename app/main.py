@@ -5,6 +5,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.datastructures import State
@@ -41,6 +42,7 @@ from app.runtimes.cache import ModelCache
 from app.runtimes.probe import Prober
 from app.serving.api import PredictApp
 from app.serving.directory import Directory
+from app.serving.express import Express
 from app.serving.journal import Journal
 from app.serving.loader import VersionLoader
 from app.serving.predictor import Predictor
@@ -118,8 +120,11 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 @asynccontextmanager
-async def run(service: FastAPI) -> AsyncIterator[None]:
-    """What lives as long as the application: connections, caches, background work."""
+async def run(service: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    """What lives as long as the application: connections, caches, background work.
+
+    Its lifespan state tells the server of the express way; traced requests all go through FastAPI.
+    """
     state, settings = service.state, service.state.settings
     url = settings.sqlalchemy_url
     if url is None:
@@ -140,7 +145,9 @@ async def run(service: FastAPI) -> AsyncIterator[None]:
         await open_serving(state, stack, notifications)
         watch_parts(state)
         await stack.enter_async_context(notifications)
-        yield
+        yield (
+            {} if settings.telemetry else {"express": Express(state.predictor, state.authenticate, settings)}
+        )
 
 
 async def open_registry(state: State, stack: AsyncExitStack) -> None:

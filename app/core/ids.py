@@ -5,7 +5,7 @@ import time
 from datetime import UTC, datetime
 from uuid import UUID
 
-from asyncpg.pgproto.pgproto import UUID as QuickUUID
+from asyncpg.pgproto import pgproto
 
 _VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
 _RANDOM_A = 0xFFF << 64
@@ -29,7 +29,7 @@ def new_ids(count: int) -> list[UUID]:
 
 def _stamped(stamp: int, bits: int) -> UUID:
     value = stamp | (bits & _RANDOM_B) | ((bits >> 2) & _RANDOM_A)
-    identifier: UUID = QuickUUID(value.to_bytes(16))
+    identifier: UUID = pgproto.UUID(value.to_bytes(16))
     return identifier
 
 
