@@ -268,10 +268,9 @@ def _without_upgrade(data: bytes) -> bytes:
 
     The parser would skip the request's body; the Java HTTP client offers h2c on every first request.
     """
-    if b"pgrade" not in data:
-        return data
-    head, end, rest = data.partition(b"\r\n\r\n")
-    return _UPGRADE.sub(b"", head + end) + rest
+    end = data.find(b"\r\n\r\n") + 4
+    head = data if end < 4 else data[:end]
+    return data if b"pgrade" not in head else _UPGRADE.sub(b"", head) + data[len(head) :]
 
 
 def _answer_of(refusal: Refusal, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -5,32 +5,34 @@ import time
 from datetime import UTC, datetime
 from uuid import UUID
 
+import numpy as np
 from asyncpg.pgproto import pgproto
 
-_VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
-_RANDOM_A = 0xFFF << 64
-_RANDOM_B = (1 << 62) - 1
+_MANY = 8  # from here on it pays to make them as one array
 
 
 def new_id() -> UUID:
-    """One fresh identifier."""
-    return new_ids(1)[0]
+    """One fresh identifier.
+
+    It is the database driver's own kind of UUID: equal to any other, made and written out many times as fast.
+    """
+    noise = os.urandom(10)
+    stamp = time.time_ns() // 1_000_000
+    head, tail = stamp << 16 | 0x7000 | (noise[0] & 0xF) << 8 | noise[1], 0x80 | noise[2] & 0x3F
+    identifier: UUID = pgproto.UUID(b"%b%c%b" % (head.to_bytes(8), tail, noise[3:]))
+    return identifier
 
 
 def new_ids(count: int) -> list[UUID]:
-    """`count` fresh identifiers of this millisecond, from one draw of randomness.
-
-    They are the database driver's own kind of UUID: equal to any other, made and written out many times as fast.
-    """
-    stamp = (time.time_ns() // 1_000_000) << 80 | _VERSION_AND_VARIANT
-    noise = os.urandom(10 * count)
-    return [_stamped(stamp, int.from_bytes(noise[i : i + 10])) for i in range(0, 10 * count, 10)]
-
-
-def _stamped(stamp: int, bits: int) -> UUID:
-    value = stamp | (bits & _RANDOM_B) | ((bits >> 2) & _RANDOM_A)
-    identifier: UUID = pgproto.UUID(value.to_bytes(16))
-    return identifier
+    """Fresh identifiers of this very moment."""
+    if count < _MANY:
+        return [new_id() for _ in range(count)]
+    made = np.frombuffer(bytearray(os.urandom(16 * count)), np.uint8).reshape(count, 16)
+    made[:, :6] = np.frombuffer((time.time_ns() // 1_000_000).to_bytes(6), np.uint8)
+    made[:, 6] = made[:, 6] & 0x0F | 0x70
+    made[:, 8] = made[:, 8] & 0x3F | 0x80
+    raw = made.tobytes()
+    return [pgproto.UUID(raw[start : start + 16]) for start in range(0, len(raw), 16)]
 
 
 def time_of(identifier: UUID) -> datetime:

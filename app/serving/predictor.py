@@ -19,7 +19,7 @@ from app.serving.dialects import DEFAULT_ENVIRONMENT, Envelope, read_option
 from app.serving.errors import UnknownArm
 from app.serving.journal import Journal
 from app.serving.lines import Line, Lines
-from app.serving.readers import Readers, is_small
+from app.serving.readers import SMALL_BYTES, SMALL_ROWS, Readers, is_small
 from app.serving.shadows import Shadows
 from app.traffic.live import Choice
 
@@ -95,7 +95,7 @@ class Predictor:
         admit(request.caller, Role.CALLER, request.reference)
         began = time.monotonic()
         line = self._lines.find(request.reference, DEFAULT_ENVIRONMENT)
-        return self._aim_plain(line, request, began) if line and is_small(request.body) else None
+        return self._aim_plain(line, request, began) if line and len(request.body) <= SMALL_BYTES else None
 
     def join(self, opened: Opened, outcome: Outcome) -> None:
         """Take a request into the company of those that are here; `finish` does the rest, should any be left."""
@@ -126,7 +126,7 @@ class Predictor:
         version = self._cache.find_ready(choice.version_id)
         if version is None or version.reader is None:
             return None
-        body = version.reader.read(request.body, max_rows=self._max_rows)
+        body = version.reader.read(request.body, max_rows=min(self._max_rows, SMALL_ROWS))
         if body is None:
             return None
         entity_id = request.entity_id
