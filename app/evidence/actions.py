@@ -35,7 +35,9 @@ async def _copy_into_log(session: AsyncSession, batch: Batch) -> None:
     raw = (await connection.get_raw_connection()).driver_connection
     assert raw is not None
     assert raw.is_in_transaction()
-    await raw.copy_to_table(PredictionRow.__tablename__, source=batch.lines(), columns=COLUMNS, format="text")
+    await raw.copy_to_table(
+        PredictionRow.__tablename__, source=batch.pieces(), columns=COLUMNS, format="binary"
+    )
 
 
 async def record_outcomes(session: AsyncSession, model: str, submission: Submission) -> Tally:
