@@ -35,7 +35,7 @@ async def predict(running: Running) -> list[str]:
     async with Connection(running.port) as connection:
         answer = await connection.ask_for(many_rows())
     async with database_of(running) as database:
-        while await count_logged(database) < LABELS:
+        while await count_logged(database) < LABELS:  # noqa: ASYNC110 - what is waited for happens in Postgres
             await asyncio.sleep(0.1)
     return [each["prediction_id"] for each in answer["predictions"]]
 
