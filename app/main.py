@@ -31,6 +31,7 @@ from app.core.telemetry import RequestLog, configure_logging, tracing
 from app.deployments import api as deployments
 from app.deployments.waiting import SettledDeployments
 from app.evidence import api as evidence
+from app.evidence.readers import FeedbackReaders
 from app.evidence.spool import Spool
 from app.inference.api import InferenceApp
 from app.inference.wording import Reworded
@@ -192,6 +193,7 @@ async def open_serving(state: State, stack: AsyncExitStack, notifications: Notif
         deadline_seconds=settings.predict_deadline_ms / 1000,
     )
     stack.push_async_callback(shadows.drain)
+    state.feedback_readers = FeedbackReaders()
     readers = Readers()
     stack.push_async_callback(readers.close)
     state.predictor = Predictor(

@@ -1,12 +1,12 @@
 """What the evidence can be asked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, DateTime, Select, Uuid, and_, func, literal, select, tuple_
+from sqlalchemy import Select, and_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.ids import time_of
@@ -94,22 +94,6 @@ async def outcomes_of(session: AsyncSession, predictions: Sequence[PredictionRow
     )
     outcomes = await session.scalars(query)
     return {row.prediction_id: row for row in outcomes if row.model == models[row.prediction_id]}
-
-
-async def models_of(session: AsyncSession, predictions: Mapping[UUID, datetime]) -> dict[UUID, str]:
-    """Whose predictions some ids of known times are, as far as the log has them; one look-up by key for each."""
-    ids, times = list(predictions), list(predictions.values())
-    given = (
-        func.unnest(literal(ids, ARRAY(Uuid)), literal(times, ARRAY(DateTime(timezone=True))))
-        .table_valued("id", "at")
-        .render_derived(name="given")
-    )
-    query = (
-        select(PredictionRow.id, PredictionRow.model)
-        .join(given, and_(PredictionRow.at == given.c.at, PredictionRow.id == given.c.id))
-        .where(PredictionRow.at.between(min(times), max(times)))
-    )
-    return {row.id: row.model for row in await session.execute(query)}
 
 
 async def target_of(session: AsyncSession, model_id: UUID) -> Target:
