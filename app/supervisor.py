@@ -45,7 +45,7 @@ class Commands:
 
     http: Sequence[str] = (sys.executable, "-m", "app.server")
     worker: Sequence[str] = (sys.executable, "-m", "app.worker")
-    migrate: Sequence[str] = (sys.executable, "-m", "app.cli", "migrate")
+    prepare: Sequence[str] = (sys.executable, "-m", "app.cli", "prepare")
 
 
 async def supervise(settings: Settings, commands: Commands | None = None) -> None:
@@ -203,11 +203,11 @@ class _Supervisor:
         self._reload = asyncio.Event()
 
     async def run(self, database_url: str) -> None:
-        """Migrate, start everything, announce the address, and keep it going until cancelled."""
+        """Prepare the database, start everything, announce the address, and keep it going until cancelled."""
         self._env["ML_DATABASE_URL"] = database_url
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload.set)
         try:
-            slots = [_Slot(child, self._start_http) for child in await self._migrate_and_start_http()]
+            slots = [_Slot(child, self._start_http) for child in await self._prepare_and_start_http()]
             self._worker = _Slot(await self._start_worker(), self._start_worker)
             async with asyncio.TaskGroup() as keepers:
                 keepers.create_task(_keep("worker", self._worker.wait, self._worker.fill))
@@ -218,21 +218,22 @@ class _Supervisor:
         finally:
             await self._stop()
 
-    async def _migrate_and_start_http(self) -> list[_Child]:
-        """HTTP processes that answer; they import their program while the database is migrated."""
+    async def _prepare_and_start_http(self) -> list[_Child]:
+        """HTTP processes that answer; they import their program while the database is prepared."""
         with _pipe() as (gate, opener):
             starting = asyncio.gather(*(self._start_http(gate) for _ in range(self._workers)))
             try:
-                await self._migrate()
+                await self._prepare()
                 opener.close()
                 return await starting
             finally:
                 starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
 
-    async def _migrate(self) -> None:
-        child = await _spawn("migrate", self._commands.migrate, self._env)
+    async def _prepare(self) -> None:
+        child = await _spawn("prepare", self._commands.prepare, self._env)
         if await child.process.wait() != 0:
-            raise StartFailed("the migrations failed; the lines above say why")
+            raise StartFailed("the database can't be used like this; the line above says why")
 
     async def _start_worker(self) -> _Child:
         return await _spawn("worker", self._commands.worker, self._env)

@@ -18,7 +18,10 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 IDLE_SECONDS = 30.0
 """A connection that lay unused for longer is asked whether it is still there: networks drop them silently."""
+FROZEN_SECONDS = 20
+"""Less than a job's lease: who claims a stopped process's job must not wait for the rows that it had locked."""
 _READONLY = {"default_transaction_read_only": "on"}
+_THAWING = {"idle_in_transaction_session_timeout": f"{FROZEN_SECONDS}s"}
 
 Reading = NewType("Reading", AsyncSession)
 """A session that can't write: Postgres refuses it."""
@@ -77,7 +80,7 @@ class Database:
     ) -> None:
         self.url = url
         pool = {"pool_size": pool_size, "max_overflow": max_overflow, "pool_timeout": pool_timeout}
-        self.engine = _engine(url, pool)
+        self.engine = _engine(url, pool, **_THAWING)
         self.reading_engine = _engine(url, pool, isolation_level="AUTOCOMMIT", **_READONLY)
         in_transaction = self.reading_engine.execution_options(isolation_level="READ COMMITTED")
         self._writing = async_sessionmaker(self.engine, expire_on_commit=False)

@@ -184,22 +184,36 @@ def retry_seconds(attempt: int) -> float:
 
 async def run_claim(claim: Claim, handler: Handler) -> None:
     """Do one claimed job to its end, whatever that is."""
-    lease = asyncio.create_task(keep_lease(claim))
     try:
-        await handler(claim)
+        await _try_once(claim, handler)
+    except LeaseLost:
+        log.warning("job_lease_lost", kind=claim.kind, job_id=str(claim.id))
+
+
+async def _try_once(claim: Claim, handler: Handler) -> None:
+    try:
+        await _work_under_lease(claim, handler)
         await _settle(claim, state=JobState.DONE, ended_at=clock.now(), error=None)
     except TryAgain as pause:
         again = clock.now() + timedelta(seconds=pause.seconds)
         await _settle(claim, state=JobState.QUEUED, due_at=again, attempts=claim.attempt - 1)
     except LeaseLost:
-        log.warning("job_lease_lost", kind=claim.kind, job_id=str(claim.id))
+        raise
     except Exception as error:
         log.exception("job_failed", kind=claim.kind, job_id=str(claim.id), attempt=claim.attempt)
         await _fail(claim, error)
+
+
+async def _work_under_lease(claim: Claim, handler: Handler) -> None:
+    """Work for as long as the lease is prolonged; whoever finds it lost stops where it is."""
+    work, lease = asyncio.ensure_future(handler(claim)), asyncio.create_task(keep_lease(claim))
+    try:
+        await asyncio.wait([work, lease], return_when=asyncio.FIRST_COMPLETED)
+        await (work if work.done() else lease)
     finally:
-        lease.cancel()
-        with suppress(asyncio.CancelledError, LeaseLost):
-            await lease
+        for task in (work, lease):
+            task.cancel()
+        await asyncio.gather(work, lease, return_exceptions=True)
 
 
 async def _fail(claim: Claim, error: Exception) -> None:

@@ -23,7 +23,8 @@ _BROKEN_CONNECTION = (
     "08",
     "57P",
     "53300",
-)  # SQLSTATE classes: connection, operator intervention, too many connections
+    "25P03",
+)  # SQLSTATE classes: connection, operator intervention, too many connections, stopped in a transaction
 
 
 class DatabaseAway(Unavailable):

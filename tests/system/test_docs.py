@@ -77,7 +77,8 @@ async def test_every_problem_is_explained(client):
     page = (await client.get("/problems/gate-closed")).text
     assert "The version did not pass the gate" in page
     assert "409" in page
-    assert "<code>failed</code>" in page
+    assert "<code>failed</code> says which checks" in page
+    assert "`" not in page
 
 
 @pytest.mark.parametrize("slug", ["nothing", "<script>", "gate-closed%00"])
