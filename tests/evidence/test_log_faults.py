@@ -50,7 +50,9 @@ async def test_whoever_is_killed_when_each_acknowledged_prediction_is_logged_onc
     assert acknowledged <= set(logged)
     assert len(set(logged) - acknowledged) <= 25 * 20, "at most one unacknowledged request for each kill"
     assert shipped_by_the_killed > 0
-    assert not list(tmp_path.glob("quarantine/*")), "a kill may cut a write off between two pages, and no other way"
+    assert not list(tmp_path.glob("quarantine/*")), (
+        "a kill may cut a write off between two pages, and no other way"
+    )
     torn = await count(database, "SELECT count(*) FROM spool_position WHERE lost_bytes > 0")
     assert torn <= 25, "at most the frame that each killed writer was at"
 
