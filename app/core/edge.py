@@ -8,15 +8,16 @@ say) is left with `after_commit`.
 
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
+from functools import cached_property
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
-from app.core.access import caller_of, declared_role
+from app.core.access import Allows, caller_of, declared_role
 from app.core.database import Database, Reading
 from app.core.idempotency import HEADER, Receipt, Replayed, fingerprint_of
 from app.core.limits import TextUnstorable
@@ -94,21 +95,7 @@ class TransactionRoute(APIRoute):
     """A route whose endpoint runs in at most one transaction."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The endpoint's handler with its transaction, receipt and follow-up around it, and its shortcut before it."""
-        handle = self._handler_in_transaction()
-        way: Shortcut | None = getattr(self.endpoint, "shortcut", None)
-        allows = declared_role(self)
-        if way is None or allows is None:
-            return handle
-
-        async def handle_shortly(request: Request) -> Response:
-            _refuse_unstorable_address(request.scope)
-            await allows(request)
-            return await way(request) or await handle(request)
-
-        return handle_shortly
-
-    def _handler_in_transaction(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The endpoint's handler with its transaction, receipt and follow-up around it."""
         handle = super().get_route_handler()
 
         async def handle_in_transaction(request: Request) -> Response:
@@ -123,6 +110,27 @@ class TransactionRoute(APIRoute):
             return await _follow_up(request, answer)
 
         return handle_in_transaction
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer by the endpoint's shortcut, or else by all that FastAPI does for a request."""
+        answer = None
+        if self._shortcut is not None and scope["method"] in (self.methods or ()):
+            answer = await self._answer_shortly(self._shortcut, Request(scope, receive))
+        await (answer or super().handle)(scope, receive, send)
+
+    async def _answer_shortly(self, way: Shortcut, request: Request) -> Response | None:
+        _refuse_unstorable_address(request.scope)
+        if self._allows is not None:
+            await self._allows(request)
+        return await way(request)
+
+    @cached_property
+    def _shortcut(self) -> Shortcut | None:
+        return getattr(self.endpoint, "shortcut", None)
+
+    @cached_property
+    def _allows(self) -> Allows | None:
+        return declared_role(self)
 
 
 def _refuse_unstorable_address(scope: Scope) -> None:

@@ -83,7 +83,7 @@ def _unseal(cursor: str, scope: str, secret: bytes) -> Any:
 
 
 def _mark(body: bytes, scope: str, secret: bytes) -> bytes:
-    return hmac.digest(secret, scope.encode() + b"\0" + body, hashlib.sha256)[:16]
+    return hashlib.blake2b(scope.encode() + b"\0" + body, key=secret, digest_size=16).digest()
 
 
 def _paging(
