@@ -3,11 +3,12 @@
 import os
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 from starlette.datastructures import State
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import app as switchyard
 from app.artifacts.cache import ArtifactCache
@@ -64,6 +65,23 @@ ROUTERS: tuple[APIRouter, ...] = (
 FORMS = re.compile(r"/api(/v1)?/models(/register)?")
 
 
+class Service(FastAPI):
+    """FastAPI, with predictions turned off in front of all its layers."""
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:  # type: ignore[override]
+        """Answer as FastAPI does, without its look for a tracer at every request where none is wanted."""
+        if self.state.settings.telemetry or scope["type"] != "http":
+            return super().__call__(scope, receive, send)
+        scope["app"] = self
+        if self.middleware_stack is None:
+            self.middleware_stack = self.build_middleware_stack()
+        return self.middleware_stack(scope, receive, send)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """What a request passes: first of all the door of predictions."""
+        return PredictApp(super().build_middleware_stack(), state=self.state, settings=self.state.settings)
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The service as an ASGI application, to be served by `app.server`.
 
@@ -71,7 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
         RuntimeError: some route does not say who may call it.
     """
     configure_logging(settings.log_level)
-    service = FastAPI(
+    service = Service(
         title="Switchyard",
         version=switchyard.__version__,
         lifespan=run,
@@ -90,7 +108,6 @@ def create_app(settings: Settings) -> FastAPI:
     for pages in system.PAGES:
         service.include_router(pages)
     describe_in_full(service)
-    service.add_middleware(PredictApp, state=service.state)
     service.add_middleware(InferenceApp, state=service.state)
     service.add_middleware(BodyLimits, settings=settings, form_paths=FORMS)
     service.add_middleware(HostRules, settings=settings)

@@ -18,12 +18,13 @@ CONTENT_POLICY = (
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 )
 _POLICY_HEADER = b"content-security-policy"
-_OTHER_HEADERS = [
+_OTHER_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),  # `no-referrer` would make our own forms' Origin `null`
     (b"cross-origin-resource-policy", b"same-origin"),
-]
-_HEADERS = [(_POLICY_HEADER, CONTENT_POLICY.encode()), *_OTHER_HEADERS]
+)
+CONFINED = ((_POLICY_HEADER, CONTENT_POLICY.encode()), *_OTHER_HEADERS)
+"""The headers of every answer that brings no policy of its own."""
 _HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK_NAMES = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
 
@@ -65,8 +66,7 @@ class HostRules:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._allowed = frozenset(host.lower().encode() for host in settings.allowed_hosts)
-        self._names = self._allowed | (_LOOPBACK_NAMES if settings.is_loopback else frozenset())
+        self._policy = HostPolicy(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that breaks the rules with a problem, and confine every answer."""
@@ -79,11 +79,20 @@ class HostRules:
                 _confine(message)
             await send(message)
 
-        problem = self._problem(scope)
+        problem = self._policy.find_problem(scope)
         app = answer_refusal(problem) if problem else self._app
         await app(scope, receive, send_confined)
 
-    def _problem(self, scope: Scope) -> Refusal | None:
+
+class HostPolicy:
+    """Which hosts are answered, and which changes a browser may ask for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._allowed = frozenset(host.lower().encode() for host in settings.allowed_hosts)
+        self._names = self._allowed | (_LOOPBACK_NAMES if settings.is_loopback else frozenset())
+
+    def find_problem(self, scope: Scope) -> Refusal | None:
+        """Why a request is not answered, or None."""
         hosts, origin, site = [], None, b""
         for name, value in scope["headers"]:
             if name == b"host":
@@ -119,4 +128,4 @@ def _without_port(host: bytes) -> bytes:
 def _confine(message: Message) -> None:
     headers = message.setdefault("headers", [])
     own_policy = any(name == _POLICY_HEADER for name, _ in headers)
-    message["headers"] = [*headers, *(_OTHER_HEADERS if own_policy else _HEADERS)]
+    message["headers"] = [*headers, *(_OTHER_HEADERS if own_policy else CONFINED)]

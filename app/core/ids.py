@@ -5,6 +5,8 @@ import time
 from datetime import UTC, datetime
 from uuid import UUID
 
+from asyncpg.pgproto.pgproto import UUID as QuickUUID
+
 _VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
 _RANDOM_A = 0xFFF << 64
 _RANDOM_B = (1 << 62) - 1
@@ -16,15 +18,19 @@ def new_id() -> UUID:
 
 
 def new_ids(count: int) -> list[UUID]:
-    """`count` fresh identifiers of this millisecond, from one draw of randomness."""
+    """`count` fresh identifiers of this millisecond, from one draw of randomness.
+
+    They are the database driver's own kind of UUID: equal to any other, made and written out many times as fast.
+    """
     stamp = (time.time_ns() // 1_000_000) << 80 | _VERSION_AND_VARIANT
     noise = os.urandom(10 * count)
-    return [UUID(int=stamp | _spread(noise[10 * i : 10 * i + 10])) for i in range(count)]
+    return [_stamped(stamp, int.from_bytes(noise[i : i + 10])) for i in range(0, 10 * count, 10)]
 
 
-def _spread(noise: bytes) -> int:
-    bits = int.from_bytes(noise)
-    return (bits & _RANDOM_B) | ((bits >> 2) & _RANDOM_A)
+def _stamped(stamp: int, bits: int) -> UUID:
+    value = stamp | (bits & _RANDOM_B) | ((bits >> 2) & _RANDOM_A)
+    identifier: UUID = QuickUUID(value.to_bytes(16))
+    return identifier
 
 
 def time_of(identifier: UUID) -> datetime:

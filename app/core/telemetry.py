@@ -1,11 +1,14 @@
 """Logs, metrics and request ids: one JSON line and one set of counts for every request."""
 
+import asyncio
 import json
 import logging
 import os
 import re
 import sys
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -25,12 +28,10 @@ REQUEST_SECONDS = Histogram(
     "http_request_duration_seconds", "Time to the last byte.", ["route"], buckets=_SECONDS
 )
 
-access_log = structlog.get_logger("access")
-
-
 def configure_logging(level: str) -> None:
     """JSON lines on standard error, standard-library loggers included."""
     minimum = getattr(logging, level.upper())
+    _ENDED.is_logged = minimum <= logging.INFO
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -65,6 +66,25 @@ def _as_line(event: dict[str, Any], **_: Any) -> str:
     return _ENCODER.encode(event)
 
 
+class Visit:
+    """One request: its id, the clock that runs, and at its end one line in the log and one count."""
+
+    __slots__ = ("began", "header", "request_id", "scope", "seconds", "status")
+
+    def __init__(self, scope: Scope) -> None:
+        self.began = time.perf_counter()
+        self.scope = scope
+        self.request_id = _accepted_id(scope) or str(new_id())
+        self.header = (b"x-request-id", self.request_id.encode())
+        self.status = 500
+        scope.setdefault("state", {})["request_id"] = self.request_id
+
+    def end(self) -> None:
+        """Stop the clock; the line is written and the request counted before the event loop waits again."""
+        self.seconds = time.perf_counter() - self.began
+        _ENDED.add(self)
+
+
 class RequestLog:
     """Gives each request its id, and when it is answered writes its one line and counts it."""
 
@@ -75,23 +95,61 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = time.perf_counter()
-        request_id = _accepted_id(scope) or str(new_id())
-        scope.setdefault("state", {})["request_id"] = request_id
-        header = (b"x-request-id", request_id.encode())
-        status = 500
+        visit = Visit(scope)
 
         async def answer(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), header]
+                visit.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), visit.header]
             await send(message)
 
         try:
             await self._app(scope, receive, answer)
         finally:
-            _note(scope, status, time.perf_counter() - began, request_id)
+            visit.end()
+
+
+class _Ended:
+    """The requests that have ended in this turn of the event loop: counted together, and their lines written in one call."""
+
+    def __init__(self) -> None:
+        self.is_logged = True
+        self._visits: list[Visit] = []
+
+    def add(self, visit: Visit) -> None:
+        """Take a request in, to be told of when this turn ends."""
+        if not self._visits:
+            asyncio.get_running_loop().call_soon(self._tell)
+        self._visits.append(visit)
+
+    def _tell(self) -> None:
+        visits, self._visits = self._visits, []
+        now = datetime.now(UTC).isoformat()[:-6]
+        lines = [_told(visit, now) for visit in visits]
+        if self.is_logged:
+            sys.stderr.write("".join(lines))
+            sys.stderr.flush()
+
+
+def _told(visit: Visit, now: str) -> str:
+    """Count a request; its line is what `structlog` would make of it, in a tenth of the time."""
+    scope = visit.scope
+    route = scope.get("route_template") or getattr(scope.get("route"), "path", "unmatched")
+    method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+    count, observe = _metrics_of(method, route, visit.status)
+    count()
+    observe(visit.seconds)
+    caller = scope["state"].get("caller")
+    named = "null" if caller is None else _quoted(caller.name)
+    return (
+        f'{{"method": "{method}", "path": {_quoted(scope["path"])}, "status": {visit.status}, '
+        f'"ms": {visit.seconds * 1000:.3f}, "request_id": "{visit.request_id}", "caller": {named}, '
+        f'"event": "request", "level": "info", "timestamp": "{now}Z"}}\n'
+    )
+
+
+_ENDED = _Ended()
+_quoted = json.encoder.encode_basestring_ascii
 
 
 def _accepted_id(scope: Scope) -> str | None:
@@ -101,28 +159,10 @@ def _accepted_id(scope: Scope) -> str | None:
     return None
 
 
-def _note(scope: Scope, status: int, seconds: float, request_id: str) -> None:
-    route = scope.get("route_template") or getattr(scope.get("route"), "path", "unmatched")
-    method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-    counter, histogram = _metrics_of(method, route, status)
-    counter.inc()
-    histogram.observe(seconds)
-    caller = scope["state"].get("caller")
-    access_log.info(
-        "request",
-        method=method,
-        path=scope["path"],
-        status=status,
-        ms=round(seconds * 1000, 3),
-        request_id=request_id,
-        caller=getattr(caller, "name", None),
-    )
-
-
 @lru_cache(maxsize=4096)
-def _metrics_of(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
-    """Looking a child up by its labels takes a lock and longer than counting."""
-    return REQUESTS.labels(method, route, status), REQUEST_SECONDS.labels(route)
+def _metrics_of(method: str, route: str, status: int) -> tuple[Callable[[], None], Callable[[float], None]]:
+    """What counts and times such requests; looking it up by its labels takes a lock and longer than counting."""
+    return REQUESTS.labels(method, route, status).inc, REQUEST_SECONDS.labels(route).observe
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

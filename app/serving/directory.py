@@ -32,17 +32,24 @@ class Directory:
         self._named: dict[tuple[str, str], Line] = {}
         notifications.on(CHANNEL, self._forget)
 
+    def find(self, reference: str, environment: str) -> Line | None:
+        """The line of a reference, if it is in memory."""
+        route = self._routes.find(reference, environment)
+        return self._named.get((reference, environment)) if route is None else self._remembered(route)
+
     async def resolve(self, reference: str, environment: str) -> Line:
         """The line of a reference.
 
         Raises:
             BadReference, ModelNotFound, VersionNotFound, NoProductionVersion: it leads nowhere.
         """
+        known = self.find(reference, environment)
+        if known is not None:
+            return known
         route = self._routes.find(reference, environment)
         if route is not None:
-            return self._remembered(route) or await self._enter(route)
-        named = self._named.get((reference, environment))
-        return named if named is not None else await self._look_up(read_reference(reference), environment)
+            return await self._enter(route)
+        return await self._look_up(read_reference(reference), environment)
 
     def _remembered(self, route: LiveRoute) -> Line | None:
         line = self._bare.get((route.model, route.environment))

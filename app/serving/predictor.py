@@ -10,10 +10,12 @@ from app.core.access import Caller, Role, RoleTooLow, admit
 from app.core.config import Settings
 from app.runtimes.cache import ModelCache, ReadyVersion
 from app.runtimes.errors import DeadlinePassed
-from app.runtimes.rows import Rows
+from app.runtimes.rows import Rows, Table
+from app.runtimes.schema import Signature
+from app.runtimes.typed import PlainBody
 from app.serving.answers import Part, PredictAnswer, PredictRequest
-from app.serving.company import Company
-from app.serving.dialects import Envelope
+from app.serving.company import Company, ReadRows
+from app.serving.dialects import DEFAULT_ENVIRONMENT, Envelope, read_option
 from app.serving.errors import UnknownArm
 from app.serving.journal import Journal
 from app.serving.lines import Line, Lines
@@ -23,6 +25,7 @@ from app.traffic.live import Choice
 
 PART_ROWS = 1000  # what of a large body is scored, encoded and recorded between two turns of the event loop
 PART_CELLS = 50_000  # the same where rows are wide
+_PLAIN = Envelope()
 
 
 class Predictor:
@@ -62,7 +65,51 @@ class Predictor:
         payload = request.dialect.decode(request.body)
         answer = await self._aim(request, request.dialect.read_envelope(payload), began)
         read_rows = partial(request.dialect.read_rows, payload, max_rows=self._max_rows)
-        rows = await self._company.join(answer, read_rows, request.encode)
+        return await self._complete(request, answer, read_rows)
+
+    async def predict_plain(self, request: PredictRequest) -> PredictAnswer | None:
+        """The same for what most requests are: rows in the types that the signature wants, for a version in memory.
+
+        None, with nothing done, where the request needs a closer look; `predict` takes that.
+
+        Raises:
+            Refusal: as `predict`.
+        """
+        admit(request.caller, Role.CALLER, request.reference)
+        began = time.monotonic()
+        line = self._lines.find(request.reference, DEFAULT_ENVIRONMENT)
+        aimed = self._aim_plain(line, request, began) if line and is_small(request.body) else None
+        if aimed is None:
+            return None
+        answer, table = aimed
+        return await self._complete(request, answer, partial(_read_body, request, self._max_rows), table)
+
+    def _aim_plain(
+        self, line: Line, request: PredictRequest, began: float
+    ) -> tuple[PredictAnswer, Table] | None:
+        choice = line.route.choose(request.entity_id)
+        version = self._cache.find_ready(choice.version_id)
+        if version is None or version.reader is None:
+            return None
+        body = version.reader.read(request.body, max_rows=self._max_rows)
+        if body is None:
+            return None
+        entity_id = request.entity_id
+        if body.entity_id is not None:  # it was not known yet who answers this entity
+            entity_id = read_option("entity_id", body.entity_id)
+            choice = line.route.choose(entity_id)
+            chosen = self._cache.find_ready(choice.version_id)
+            if chosen is None or chosen.signature.inputs != version.signature.inputs:
+                return None
+            version = chosen
+        request_id = _request_id(body, request)
+        caller = request.caller.name
+        return PredictAnswer(version, line, choice, _PLAIN, caller, request_id, entity_id, began), body.table
+
+    async def _complete(
+        self, request: PredictRequest, answer: PredictAnswer, read_rows: ReadRows, table: Table | None = None
+    ) -> PredictAnswer:
+        rows = await self._company.join(answer, read_rows, table=table, encode=request.encode)
         if rows is not None:
             answer.finish([await self._score(answer, rows)], rows.warnings)
             await self._journal.record(answer)
@@ -108,6 +155,15 @@ class Predictor:
         deadline = answer.began + self._deadline_seconds
         scored = await answer.version.batcher.score(rows, deadline=deadline)
         return Part(rows, scored)
+
+
+def _read_body(request: PredictRequest, max_rows: int, signature: Signature) -> Rows:
+    payload = request.dialect.decode(request.body)
+    return request.dialect.read_rows(payload, signature, max_rows=max_rows)
+
+
+def _request_id(body: PlainBody, request: PredictRequest) -> str:
+    return request.request_id if body.request_id is None else read_option("request_id", body.request_id)
 
 
 def _choose(line: Line, arm: str | None, entity_id: str | None, caller: Caller) -> Choice:

@@ -7,8 +7,8 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from app.core.config import Settings
 from app.core.problems import answer_errors_with_problems  # noqa: F401 - every kind of problem is known
-from app.core.telemetry import RequestLog
 from app.serving.api import PredictApp
 from tests.serving.stand_in_serving import House
 
@@ -24,9 +24,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 async def client(house: House) -> AsyncIterator[httpx.AsyncClient]:
     service = Starlette()
     service.state.predictor, service.state.authenticate = house.predictor, house.keys
-    service.add_middleware(PredictApp, state=service.state)
-    service.add_middleware(RequestLog)
-    transport = httpx.ASGITransport(service)
+    transport = httpx.ASGITransport(PredictApp(service, state=service.state, settings=Settings()))
     headers = {"Authorization": "Bearer caller"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://service", headers=headers) as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
         yield client

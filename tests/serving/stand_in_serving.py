@@ -100,6 +100,9 @@ class Lines:
     def __init__(self) -> None:
         self.known = {"sign": Line(route_to(ONE)), "sign:2": Line(DirectRoute(TWO))}
 
+    def find(self, reference: str, environment: str) -> Line | None:
+        return self.known.get(reference) if environment == "production" else None
+
     async def resolve(self, reference: str, environment: str) -> Line:
         name = reference if environment == "production" else f"{reference} in {environment}"
         if name not in self.known:
