@@ -1,5 +1,6 @@
 """Models and versions over HTTP."""
 
+import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any
@@ -10,10 +11,9 @@ from starlette.responses import StreamingResponse
 
 from app.artifacts.store import ArtifactStore
 from app.core.access import Role, allows, caller_of, require_sight
-from app.core.edge import Reads, Writes, claim_receipt, room
-from app.core.paging import Page, Paged
+from app.core.edge import Reads, Writes, claim_receipt, room, shortcut
+from app.core.paging import DEFAULT_PAGE, Page, Paged, Paging, like_patterns
 from app.core.problems import problems
-from app.core.wire import json_answer
 from app.registry import actions, answers, errors, lifecycle, queries, search
 from app.registry.filters import Filtered
 from app.registry.gates import Gatekeeper
@@ -29,13 +29,15 @@ from app.registry.schemas import (
     VersionOut,
     VersionWhole,
 )
-from app.registry.summaries import summarise_models
+from app.registry.summaries import summarise_models, summarise_next_models
 from app.registry.tables import Version, VersionFile
 
 router = room("/models", "models")
 ModelId = Annotated[
     str, Path(description="`name`, `name:3`, `name:2.1.0` or `name@alias`", examples=["breast-cancer:1"])
 ]
+_PLAIN_PAGE = re.compile(rb"(?:limit=([1-9]\d?|1\d\d|200)(?![^&]))?&?(?:cursor=([\w-]+))?")
+"""The query of a page that is narrowed to nothing; with anything else in it, FastAPI reads it."""
 MULTIPART = {
     "type": "object",
     "required": ["metadata", "artifact"],
@@ -95,7 +97,7 @@ Guards = Annotated[Gatekeeper, Depends(_gatekeeper)]
     include_in_schema=False,
     dependencies=[allows(Role.OPERATOR)],
 )
-async def register_version(request: Request, response: Response, session: Writes, intake: Takes) -> Any:
+async def register_version(request: Request, session: Writes, intake: Takes) -> Any:
     """Register a version: its files, what they need, and what its maker says of it."""
     caller, settings = caller_of(request), request.app.state.settings
     async with open_registration(request, settings.import_roots) as registration:
@@ -103,18 +105,40 @@ async def register_version(request: Request, response: Response, session: Writes
         draft = await intake.draft(registration, creator=caller.name)
     await claim_receipt(request, session, registration.identity + draft.artifact_digest.encode())
     version = await actions.register_version(session, registration.details.name, draft)
-    response.headers["Location"] = f"/api/models/{version.model_reference}"
-    return await answers.answer_version(session, version)
+    location = {"Location": f"/api/models/{version.model_reference}"}
+    return await answers.answer_version(session, version, status.HTTP_201_CREATED, location)
+
+
+async def list_all_models(request: Request) -> Response | None:
+    """A page of all that the caller sees; lists that are narrowed to something are left to the endpoint."""
+    asked = _PLAIN_PAGE.fullmatch(request.scope["query_string"])
+    if asked is None:
+        return None
+    cursor = None if asked[2] is None else asked[2].decode()
+    paging = Paging.read(request, int(asked[1] or DEFAULT_PAGE), cursor)
+    patterns = like_patterns(caller_of(request).models)
+    rows = await summarise_next_models(request.app.state.database, patterns, paging.after, paging.limit + 1)
+    return _answer_models(paging, rows)
+
+
+def _answer_models(paging: Paging, rows: Sequence[tuple[str, str]]) -> Response:
+    kept, following = paging.cut(rows, lambda row: row[0])
+    return answers.answer_page((text for _, text in kept), following)
 
 
 @router.get("", response_model=Page[ModelOut], dependencies=[allows(Role.VIEWER)])
+@shortcut(list_all_models)
 async def list_models(request: Request, session: Reads, paging: Paged, filters: Filtered) -> Any:
     """Models by name, of which some version meets every filter."""
     query = search.select_models(caller_of(request), filters, paging.after, paging.limit)
-    rows = (await session.scalars(query)).all()
-    models, following = paging.cut(rows, lambda model: model.name)
-    items = await summarise_models(session, [model.name for model in models])
-    return json_answer(Page[ModelOut](items=items, next=following))
+    names = [model.name for model in await session.scalars(query)]
+    return _answer_models(paging, await summarise_models(session, names))
+
+
+async def find_model(request: Request) -> Response | None:
+    """The model or version that is meant; what there is none of is left to the endpoint."""
+    reference = queries.read_reference(request.path_params["model_id"])
+    return await answers.find_answer(request.app.state.database, reference)
 
 
 @router.get(
@@ -123,12 +147,13 @@ async def list_models(request: Request, session: Reads, paging: Paged, filters: 
     dependencies=[allows(Role.VIEWER)],
     responses=problems(*REFUSED_REFERENCES),
 )
+@shortcut(find_model)
 async def get_model(model_id: ModelId, session: Reads) -> Any:
     """A model by its name, or one version of it, whole, by any other reference."""
     reference = queries.read_reference(model_id)
     if reference.is_bare:
-        return json_answer(await answers.answer_model(session, reference.name))
-    return json_answer(await answers.answer_version_whole(session, reference))
+        return await answers.answer_model(session, reference.name)
+    return await answers.answer_version_whole(session, reference)
 
 
 @router.get(
@@ -143,7 +168,7 @@ async def list_versions(model_id: ModelId, session: Reads, paging: Paged, filter
     query = search.select_versions(model.id, filters, paging.after, paging.limit)
     rows = (await session.scalars(query)).all()
     versions, following = paging.cut(rows, lambda version: version.number)
-    return {"items": await answers.answer_versions(session, versions), "next": following}
+    return await answers.answer_versions(session, versions, following)
 
 
 @router.patch(
@@ -287,7 +312,7 @@ async def restore_version(model_id: ModelId, change: StageChange, session: Write
     return await _move(session, model_id, Stage.VALIDATION, change)
 
 
-async def _move(session: Writes, model_id: str, goal: Stage, change: StageChange) -> VersionOut:
+async def _move(session: Writes, model_id: str, goal: Stage, change: StageChange) -> Response:
     version = await queries.get_named_version(session, model_id)
     moved = await lifecycle.move_stage(session, version.id, goal, reason=change.reason)
     return await answers.answer_version(session, moved)
