@@ -37,6 +37,7 @@ from app.runtimes.probe import Prober
 
 log = structlog.get_logger()
 
+POLITENESS = 5  # of nice(2): where this process and one that answers want the same core, callers go first
 SEAL_SECONDS = 0.25
 AWAY_SECONDS = 1.0
 JOBS_AT_ONCE = 4
@@ -139,6 +140,7 @@ async def queue_upkeep(database: Database) -> None:
 
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
+    os.nice(POLITENESS)
     settings = Settings()
     configure_logging(settings.log_level)
     with suppress(asyncio.CancelledError):
