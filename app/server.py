@@ -46,8 +46,8 @@ class EdgeServer(uvicorn.Server):
         """Start the application, accept connections, and only then report readiness."""
         self.lifespan.state["draining"] = self.server_state.draining
         await super().startup(sockets)
-        _calm_collector()
         if self._ready_fd is not None:
+            _calm_collector()
             os.write(self._ready_fd, b"ready")
             os.close(self._ready_fd)
 
