@@ -34,6 +34,7 @@ from app.evidence import api as evidence
 from app.evidence.readers import FeedbackReaders
 from app.evidence.spool import Spool
 from app.inference.api import InferenceApp
+from app.inference.openapi import describe_doors
 from app.inference.wording import Reworded
 from app.registry import api as registry
 from app.registry.conversion import Converter
@@ -110,7 +111,7 @@ def create_app(settings: Settings) -> FastAPI:
         service.include_router(router, prefix="/api/v1", include_in_schema=False)
     for pages in system.PAGES:
         service.include_router(pages)
-    describe_in_full(service)
+    describe_in_full(service, describe_doors())
     service.add_middleware(InferenceApp, state=service.state)
     service.add_middleware(BodyLimits, settings=settings, form_paths=FORMS)
     service.add_middleware(HostRules, settings=settings)

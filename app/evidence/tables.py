@@ -63,11 +63,6 @@ class PredictionRow(Base):
     confidence: Mapped[float | None]
     error: Mapped[Any | None] = mapped_column(AsWritten)
 
-    @property
-    def model_reference(self) -> str:
-        """The canonical `name:number` of the version that answered."""
-        return f"{self.model}:{self.version}"
-
 
 class OutcomeRow(Base):
     """The ground truth of one prediction, as far as it is known; it may be there before its prediction is.
