@@ -13,6 +13,7 @@ import pytest
 
 from app.core.database import Database
 from app.core.embedded import find_running_url
+from app.system.problem_pages import list_problems
 from tests.artifacts.making_artifacts import regular, special, tar_of, tar_with, zip_of
 from tests.faults.harness import WHOLE, Client, eventually, service
 from tests.faults.test_bad_input import HUGE, RAW, House
@@ -22,7 +23,12 @@ from tests.real_models import bring_to_production, csv_of, data, instances, regi
 PREDICT, FEEDBACK = "/api/models/bc/predict", "/api/models/bc/feedback"
 SAMPLE = ("reference.csv", csv_of(data()[0]))
 ROW = instances()[0]
-MIB = 1024 * 1024
+MIB, GIB = 1024 * 1024, 1024 * 1024 * 1024
+PART = b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n'
+FORM_HEAD = (
+    PART % (b"metadata", b"") + b'{"name": "large"}\r\n' + PART % (b"artifact", b'; filename="model.bin"')
+)
+FORM_TAIL = b"\r\n--b--\r\n"
 WITHOUT_REASON = {b"", b"\xef\xbb\xbf{}"}
 """Bodies that a change takes, since its reason may be left out."""
 
@@ -215,6 +221,8 @@ async def refusal_of(house, request):
             await client.close()
         following, _, model = await client.request("/api/models/bc")
     assert (following, model["name"]) == (200, "bc")
+    if "type" in document:
+        assert document["type"].removeprefix("/problems/") in list_problems()
     assert headers["content-type"] in {"application/problem+json", "application/json"}
     assert document.get("title") or document.get("error") or document.get("message")
     return status
@@ -241,3 +249,22 @@ async def test_refusals_give_their_memory_back(house):
         for request in largest:
             await refusal_of(house, request)
     assert house.memory_mib() < before + 32
+
+
+@pytest.mark.faults
+async def test_an_upload_of_a_gibibyte_takes_no_more_memory_than_one_of_a_mebibyte(house):
+    """What is sent is no model, so that it is the way in alone that is measured."""
+    before, highest = house.memory_mib(), 0.0
+    async with Client(house.running.port) as client:
+        await client.send(
+            b"POST /api/models HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+            b"Content-Length: %d\r\n\r\n" % (len(FORM_HEAD) + GIB + len(FORM_TAIL))
+        )
+        await client.send(FORM_HEAD)
+        for _ in range(GIB // MIB):
+            await client.send(bytes(MIB))
+            highest = max(highest, house.memory_mib())
+        await client.send(FORM_TAIL)
+        status, _, document = await client.read_answer()
+    assert (status, document["type"]) == (422, "/problems/unknown-format")
+    assert highest < before + 64
