@@ -42,7 +42,9 @@ class Caller:
 
     def sees(self, model: str) -> bool:
         """Whether this caller's key covers a model, by the name patterns that it is limited to."""
-        return self.models == _EVERY_MODEL or any(fnmatch.fnmatchcase(model, pattern) for pattern in self.models)
+        return self.models == _EVERY_MODEL or any(
+            fnmatch.fnmatchcase(model, pattern) for pattern in self.models
+        )
 
     def actor(self, request_id: str | None = None) -> Actor:
         """This caller as the one in whose name changes are made."""

@@ -28,6 +28,7 @@ REQUEST_SECONDS = Histogram(
     "http_request_duration_seconds", "Time to the last byte.", ["route"], buckets=_SECONDS
 )
 
+
 def configure_logging(level: str) -> None:
     """JSON lines on standard error, standard-library loggers included."""
     minimum = getattr(logging, level.upper())

@@ -112,7 +112,9 @@ def _entity_id(headers: dict[bytes, bytes]) -> str | None:
 async def _send_json(body: bytes, visit: Visit, send: Send) -> None:
     visit.status = 200
     if (answer_whole := visit.scope.get("extensions", _NONE).get(WHOLE_ANSWER)) is not None:
-        answer_whole(b"%bcontent-length: %d\r\nx-request-id: %b\r\n" % (_HEAD, len(body), visit.header[1]), body)
+        answer_whole(
+            b"%bcontent-length: %d\r\nx-request-id: %b\r\n" % (_HEAD, len(body), visit.header[1]), body
+        )
         return
     headers = [*_HEADERS, (b"content-length", b"%d" % len(body)), visit.header]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
