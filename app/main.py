@@ -1,5 +1,6 @@
 """The application: the one place where the wires between rooms are soldered."""
 
+import asyncio
 import os
 import re
 import socket
@@ -15,6 +16,7 @@ import app as switchyard
 from app.artifacts.cache import ArtifactCache
 from app.artifacts.signing import open_signer
 from app.artifacts.store import open_artifact_store
+from app.artifacts.uploads import sweep_staging
 from app.core.access import require_declared_roles
 from app.core.authenticate import Authenticator
 from app.core.bootstrap import require_a_way_in
@@ -155,6 +157,7 @@ async def run(service: FastAPI) -> AsyncIterator[dict[str, Any]]:
 async def open_registry(state: State, stack: AsyncExitStack) -> None:
     """Where artifacts lie, and who looks at them first."""
     settings: Settings = state.settings
+    await asyncio.to_thread(sweep_staging, settings.base_path)  # what a killed process left half-way
     state.store, state.signer = open_artifact_store(settings), open_signer(settings)
     state.artifacts = ArtifactCache(state.store, state.signer, settings.base_path)
     prober = await stack.enter_async_context(

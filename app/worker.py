@@ -88,7 +88,7 @@ async def open_handlers(settings: Settings) -> AsyncIterator[Mapping[str, Handle
             async with claim.database.writes(WORKER) as session:
                 await drop_old_receipts(session)
                 await forget_dead_replicas(session)
-            await asyncio.to_thread(sweep_staging, settings.base_path, clock.now())
+            await asyncio.to_thread(sweep_staging, settings.base_path)
             await asyncio.to_thread(store.sweep_partial_writes, clock.now())
 
         yield {

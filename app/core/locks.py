@@ -24,6 +24,11 @@ async def hold_until_commit(session: AsyncSession, name: str) -> None:
     await session.execute(select(func.pg_advisory_xact_lock(lock_number(name))))
 
 
+async def share_until_commit(session: AsyncSession, name: str) -> None:
+    """Keep everybody from holding a lock alone until this transaction ends; waits for who does."""
+    await session.execute(select(func.pg_advisory_xact_lock_shared(lock_number(name))))
+
+
 async def try_hold_until_commit(session: AsyncSession, name: str) -> bool:
     """Take a lock to the end of this transaction, unless somebody has it."""
     return bool(await session.scalar(select(func.pg_try_advisory_xact_lock(lock_number(name)))))

@@ -71,6 +71,12 @@ class Draft:
     may_be_converted: bool = False
 
     @property
+    def digests(self) -> set[str]:
+        """Of everything that must be in the store for as long as the version is."""
+        files = (*self.files, *self.rows, *self.serving_files)
+        return {self.artifact_digest, *(file.digest for file in files)}
+
+    @property
     def recipe(self) -> Recipe:
         """What a change of makes a new minor version."""
         return Recipe(self.algorithm, self.parameters, Signature.from_json(self.signature).names)

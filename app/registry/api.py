@@ -1,6 +1,5 @@
 """Models and versions over HTTP."""
 
-import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any
@@ -12,9 +11,10 @@ from starlette.responses import StreamingResponse
 from app.artifacts.store import ArtifactStore
 from app.core.access import Role, allows, caller_of, require_sight
 from app.core.edge import Reads, Writes, claim_receipt, room, shortcut
-from app.core.paging import DEFAULT_PAGE, Page, Paged, Paging, like_patterns
+from app.core.paging import Page, Paged
 from app.core.problems import problems
-from app.registry import actions, answers, errors, lifecycle, queries, search
+from app.registry import actions, answers, errors, lifecycle, queries, search, shortcuts
+from app.registry.files import keep_blobs
 from app.registry.filters import Filtered
 from app.registry.gates import Gatekeeper
 from app.registry.intake import Intake
@@ -29,15 +29,13 @@ from app.registry.schemas import (
     VersionOut,
     VersionWhole,
 )
-from app.registry.summaries import summarise_models, summarise_next_models
+from app.registry.summaries import summarise_models
 from app.registry.tables import Version, VersionFile
 
 router = room("/models", "models")
 ModelId = Annotated[
     str, Path(description="`name`, `name:3`, `name:2.1.0` or `name@alias`", examples=["breast-cancer:1"])
 ]
-_PLAIN_PAGE = re.compile(rb"(?:limit=([1-9]\d?|1\d\d|200)(?![^&]))?&?(?:cursor=([\w-]+))?")
-"""The query of a page that is narrowed to nothing; with anything else in it, FastAPI reads it."""
 MULTIPART = {
     "type": "object",
     "required": ["metadata", "artifact"],
@@ -104,41 +102,19 @@ async def register_version(request: Request, session: Writes, intake: Takes) -> 
         require_sight(caller, registration.details.name)
         draft = await intake.draft(registration, creator=caller.name)
     await claim_receipt(request, session, registration.identity + draft.artifact_digest.encode())
+    await keep_blobs(session, request.app.state.store, draft.digests)
     version = await actions.register_version(session, registration.details.name, draft)
     location = {"Location": f"/api/models/{version.model_reference}"}
     return await answers.answer_version(session, version, status.HTTP_201_CREATED, location)
 
 
-async def list_all_models(request: Request) -> Response | None:
-    """A page of all that the caller sees; lists that are narrowed to something are left to the endpoint."""
-    asked = _PLAIN_PAGE.fullmatch(request.scope["query_string"])
-    if asked is None:
-        return None
-    cursor = None if asked[2] is None else asked[2].decode()
-    paging = Paging.read(request, int(asked[1] or DEFAULT_PAGE), cursor)
-    patterns = like_patterns(caller_of(request).models)
-    rows = await summarise_next_models(request.app.state.database, patterns, paging.after, paging.limit + 1)
-    return _answer_models(paging, rows)
-
-
-def _answer_models(paging: Paging, rows: Sequence[tuple[str, str]]) -> Response:
-    kept, following = paging.cut(rows, lambda row: row[0])
-    return answers.answer_page((text for _, text in kept), following)
-
-
 @router.get("", response_model=Page[ModelOut], dependencies=[allows(Role.VIEWER)])
-@shortcut(list_all_models)
+@shortcut(shortcuts.list_all_models)
 async def list_models(request: Request, session: Reads, paging: Paged, filters: Filtered) -> Any:
     """Models by name, of which some version meets every filter."""
     query = search.select_models(caller_of(request), filters, paging.after, paging.limit)
     names = [model.name for model in await session.scalars(query)]
-    return _answer_models(paging, await summarise_models(session, names))
-
-
-async def find_model(request: Request) -> Response | None:
-    """The model or version that is meant; what there is none of is left to the endpoint."""
-    reference = queries.read_reference(request.path_params["model_id"])
-    return await answers.find_answer(request.app.state.database, reference)
+    return shortcuts.answer_models(paging, await summarise_models(session, names))
 
 
 @router.get(
@@ -147,7 +123,7 @@ async def find_model(request: Request) -> Response | None:
     dependencies=[allows(Role.VIEWER)],
     responses=problems(*REFUSED_REFERENCES),
 )
-@shortcut(find_model)
+@shortcut(shortcuts.find_model)
 async def get_model(model_id: ModelId, session: Reads) -> Any:
     """A model by its name, or one version of it, whole, by any other reference."""
     reference = queries.read_reference(model_id)
