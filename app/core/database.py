@@ -1,7 +1,7 @@
 """The database: one engine, reading and writing sessions of different types, and the base of all tables."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 IDLE_SECONDS = 30.0
 """A connection that lay unused for longer is asked whether it is still there: networks drop them silently."""
+_LAST_STEPS = "last steps"
 _READONLY = {"default_transaction_read_only": "on"}
 
 Reading = NewType("Reading", AsyncSession)
@@ -69,6 +70,17 @@ class Actor:
     request_id: str | None = None
 
 
+def before_commit(session: AsyncSession, step: Callable[[AsyncSession], Awaitable[None]]) -> None:
+    """Have `step` done once at the end of this transaction, however often it is asked for."""
+    session.info.setdefault(_LAST_STEPS, {})[step] = None
+
+
+async def take_last_steps(session: AsyncSession) -> None:
+    """Do what waits for the end of the transaction."""
+    for step in session.info.pop(_LAST_STEPS, ()):
+        await step(session)
+
+
 class Database:
     """Connections to one Postgres: those of `engine` write, those of `reading_engine` can't."""
 
@@ -91,6 +103,7 @@ class Database:
             session.info["actor"] = actor
             async with session.begin():
                 yield session
+                await take_last_steps(session)
 
     @asynccontextmanager
     async def reads(self) -> AsyncIterator[Reading]:

@@ -1,4 +1,8 @@
-"""Identifiers that sort by the time they were made (UUID version 7, RFC 9562, section 5.7)."""
+"""Identifiers that sort by the time they were made (UUID version 7, RFC 9562, section 5.7).
+
+The twelve bits after the millisecond hold its fraction (section 6.2, method 3), so that what one process makes one
+after the other sorts that way.
+"""
 
 import os
 import time
@@ -6,8 +10,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 _VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
-_RANDOM_A = 0xFFF << 64
-_RANDOM_B = (1 << 62) - 1
+_NOISE = (1 << 62) - 1
 
 
 def new_id() -> UUID:
@@ -16,15 +19,11 @@ def new_id() -> UUID:
 
 
 def new_ids(count: int) -> list[UUID]:
-    """`count` fresh identifiers of this millisecond, from one draw of randomness."""
-    stamp = (time.time_ns() // 1_000_000) << 80 | _VERSION_AND_VARIANT
-    noise = os.urandom(10 * count)
-    return [UUID(int=stamp | _spread(noise[10 * i : 10 * i + 10])) for i in range(count)]
-
-
-def _spread(noise: bytes) -> int:
-    bits = int.from_bytes(noise)
-    return (bits & _RANDOM_B) | ((bits >> 2) & _RANDOM_A)
+    """`count` fresh identifiers of this moment, from one draw of randomness."""
+    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+    stamp = milliseconds << 80 | (nanoseconds << 12) // 1_000_000 << 64 | _VERSION_AND_VARIANT
+    noise = os.urandom(8 * count)
+    return [UUID(int=stamp | int.from_bytes(noise[8 * i : 8 * i + 8]) & _NOISE) for i in range(count)]
 
 
 def time_of(identifier: UUID) -> datetime:
