@@ -16,7 +16,7 @@ from app.registry.errors import ForceNeedsAdmin, GateClosed, IllegalMove
 from app.registry.facts import GateJudged
 from app.registry.files import manifest_of
 from app.registry.gate_checks import Check, Evaluation
-from app.registry.queries import PRODUCTION, files_of, get_model_by_id, get_version_by_id
+from app.registry.queries import PRODUCTION, files_of, get_model_by_id, get_named_version, get_version_by_id
 from app.registry.rules import Stage, may_move
 from app.registry.succession import Standing, get_standing
 from app.registry.tables import GateReport, Model, Version, VersionFile
@@ -82,6 +82,26 @@ class Gatekeeper:
         if failed and not force:
             raise GateClosed(candidate.version.model_reference, goal, [check.to_json() for check in failed])
         return standing
+
+    async def pass_gate_once(
+        self, reference: str, *, caller: Caller, environment: str, force: bool, reason: str
+    ) -> None:
+        """Try a version at the gate to production, unless it has been there.
+
+        Raises:
+            as `pass_gate`.
+        """
+        async with self._database.reads() as session:
+            version = await get_named_version(session, reference, environment)
+        if version.stage not in {Stage.PRODUCTION, Stage.DEPRECATED}:
+            await self.pass_gate(
+                reference,
+                Stage.PRODUCTION,
+                caller=caller,
+                environment=environment,
+                force=force,
+                reason=reason,
+            )
 
     async def _try(self, candidate: _Candidate) -> list[Check]:
         version, gates = candidate.version, candidate.model.gates

@@ -109,10 +109,15 @@ async def require_revision(
     """
     if expected is None:
         return
-    route = await find_route(session, model_id, environment)
-    current = route.revision if route else 0
+    current = await get_revision_number(session, model_id, environment)
     if current != expected:
         raise RouteMoved(expected, current)
+
+
+async def get_revision_number(session: AsyncSession, model_id: UUID, environment: str) -> int:
+    """The revision at which a route is; 0 where nothing ever answered."""
+    route = await find_route(session, model_id, environment)
+    return route.revision if route else 0
 
 
 def select_revisions(route_id: UUID, before: int | None, limit: int) -> Select[RouteRevision]:
