@@ -128,13 +128,14 @@ class NoSpace(Refusal):
 class MalformedJson(Malformed):
     """The body is not JSON.
 
-    The detail says at which line and column reading stopped.
+    The detail says at which line and column reading stopped, and in which part of a form.
     """
 
     problem: str
+    field: str = "body"
 
     def detail(self) -> str:
-        return f"body: {self.problem}"
+        return f"{self.field}: {self.problem}"
 
 
 @dataclass(eq=False)
