@@ -237,9 +237,9 @@ class Exchange:
     def answer(self, status: int, head: bytes, body: bytes) -> None:
         """Answer in one write: header lines that the application vouches for, and the body that they announce."""
         self.response_started = self.response_complete = True
-        if self.disconnected:
-            return
         protocol = self._protocol
+        if self.disconnected or protocol.transport.is_closing():
+            return
         own = b"".join([b"%b: %b\r\n" % header for header in protocol.server_state.default_headers])
         end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
         protocol.transport.write(b"".join((STATUS_LINE[status], own, head, end, body)))

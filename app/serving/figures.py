@@ -1,8 +1,9 @@
 """The numbers of predict for Prometheus."""
 
 from collections import Counter as Tally
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from itertools import repeat
 
 from prometheus_client import Counter, Histogram
 
@@ -25,22 +26,21 @@ SHADOWS_DROPPED = Counter("shadow_requests_dropped", "Requests that no shadow sc
 RECORDS_DROPPED = Counter("prediction_records_dropped", "Sampled records that found no room in the spool.")
 
 
-def count_answer(answer: PredictAnswer) -> None:
-    """Count an answer's rows by class, and its latency; a shadow's are no predictions."""
-    if answer.is_shadow:
-        return
-    model_id = answer.version.model_id
-    has_classes = answer.version.signature.classes is not None
-    _latency_of(model_id)(answer.latency_ms / 1000)
-    for part in answer.parts:
-        predictions = part.scored.answers()
-        if not has_classes:
-            _counter_of(model_id, _NOT_A_CLASS)(len(predictions))
-        elif len(predictions) == 1:
-            _counter_of(model_id, predictions[0])(1)
-        else:
-            for prediction, count in Tally(predictions).items():
-                _counter_of(model_id, prediction)(count)
+def count_answers(answers: Iterable[PredictAnswer]) -> None:
+    """Count the rows of answers by version and class, and their latencies; a shadow's are no predictions."""
+    rows: list[tuple[str, Label]] = []
+    for answer in answers:
+        if answer.is_shadow:
+            continue
+        model_id, has_classes = answer.version.model_id, answer.version.signature.classes is not None
+        _latency_of(model_id)(answer.latency_ms / 1000)
+        for part in answer.parts:
+            predictions = part.scored.answers()
+            rows.extend(
+                zip(repeat(model_id), predictions if has_classes else repeat(_NOT_A_CLASS, len(predictions)))
+            )
+    for (model_id, prediction), count in Tally(rows).items():
+        _counter_of(model_id, prediction)(count)
 
 
 @lru_cache(maxsize=4096, typed=True)
