@@ -18,7 +18,8 @@ from app.artifacts.errors import (
 )
 from app.artifacts.uploads import open_staging, sweep_staging
 from app.core.config import MIB
-from tests.artifacts.making_artifacts import GREETING, chunks_of, files_under, may_mount, sha256, tiny_disk
+from tests.artifacts.making_artifacts import GREETING, chunks_of, files_under, sha256
+from tests.disks import may_mount, small_disk
 
 
 async def test_a_file_is_staged_with_its_size_and_digest(tmp_path):
@@ -167,7 +168,7 @@ def test_sweeping_before_the_first_upload_finds_nothing(tmp_path):
 
 
 async def test_a_full_disk_refuses_the_upload_and_is_left_clean(tmp_path):
-    with tiny_disk(tmp_path / "disk") if may_mount() else limited_file_size(tmp_path) as base:
+    with small_disk() if may_mount() else limited_file_size(tmp_path) as base:
         with pytest.raises(StorageFull):
             async with open_staging(base) as staging:
                 await staging.receive("a", chunks_of(b"\1" * (8 * MIB)), max_bytes=99 * MIB)
@@ -180,7 +181,7 @@ async def test_a_declared_length_past_the_free_space_is_refused_before_the_body(
         raise AssertionError("the body was read")
         yield b""
 
-    with tiny_disk(tmp_path / "disk") as base, pytest.raises(StorageFull):
+    with small_disk() as base, pytest.raises(StorageFull):
         async with open_staging(base) as staging:
             await staging.receive("a", never(), max_bytes=99 * MIB, declared_bytes=8 * MIB)
 
