@@ -4,9 +4,9 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 from uuid import UUID
 
 import typer
@@ -25,7 +25,15 @@ cli = typer.Typer(
 keys = typer.Typer(
     no_args_is_help=True, help="Make, list and revoke API keys; needs the database, not the service."
 )
-models = typer.Typer(no_args_is_help=True, help="Register models, promote versions, roll back.")
+models = typer.Typer(
+    no_args_is_help=True,
+    help="Register models, promote versions, roll back.\n\nThe main loop:\n\n"
+    "\b\n"
+    "switchyard models register churn model.skops --reference sample.csv\n"
+    "switchyard models validate churn:1\n"
+    "switchyard models promote churn:1 --reason 'better on May labels'\n"
+    "switchyard models rollback churn --reason 'errors since the release'",
+)
 cli.add_typer(keys, name="keys")
 cli.add_typer(models, name="models")
 
@@ -36,20 +44,25 @@ Reference = Annotated[str, typer.Argument(help="name, name:3, name:2.1.0 or name
 def _plain_errors() -> Iterator[None]:
     """Say what is wrong in one line, without a traceback."""
     from pydantic import ValidationError
+    from sqlalchemy.exc import DBAPIError
 
+    from app.core.config import faults_of
     from app.core.errors import Refusal
 
     try:
         yield
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, fault['loc'])) or 'settings'}: {fault['msg']}" for fault in error.errors()
-        ]
-        typer.echo("can't start:\n  " + "\n  ".join(lines), err=True)
+        typer.echo("can't start:\n  " + "\n  ".join(faults_of(error)), err=True)
         raise typer.Exit(2) from None
+    except DBAPIError as error:
+        _leave(f"the database refuses: {error.orig}")
     except (Refusal, RuntimeError, OSError) as error:
-        typer.echo(f"{error}", err=True)
-        raise typer.Exit(1) from None
+        _leave(str(error))
+
+
+def _leave(reason: str) -> NoReturn:
+    typer.echo(reason, err=True)
+    raise typer.Exit(1) from None
 
 
 @cli.command()
@@ -77,12 +90,35 @@ def migrate() -> None:
     from app.core.migrate import migrate as apply
 
     with _plain_errors():
-        settings = Settings()
-        if settings.sqlalchemy_url is None:
-            raise RuntimeError(
-                "set ML_DATABASE_URL; the embedded Postgres is migrated whenever the service starts"
-            )
-        asyncio.run(apply(settings.sqlalchemy_url))
+        asyncio.run(apply(_address_of_database(Settings())))
+
+
+@cli.command(hidden=True)
+def prepare() -> None:
+    """What `serve` does to the database before it opens the door: migrate it, and see that its admin has a way in."""
+    from app.core.bootstrap import require_a_way_in
+    from app.core.database import Database
+    from app.core.migrate import migrate as apply
+
+    async def make_ready(settings: Settings) -> None:
+        url = _address_of_database(settings)
+        await apply(url)
+        database = Database(url)
+        try:
+            await require_a_way_in(settings, database)
+        finally:
+            await database.close()
+
+    with _plain_errors():
+        asyncio.run(make_ready(Settings()))
+
+
+def _address_of_database(settings: Settings) -> str:
+    if settings.sqlalchemy_url is None:
+        raise RuntimeError(
+            "set ML_DATABASE_URL; the embedded Postgres is migrated whenever the service starts"
+        )
+    return settings.sqlalchemy_url
 
 
 @cli.command()
@@ -110,15 +146,14 @@ async def _database() -> AsyncIterator[Any]:
     from app.core.migrate import migrate as apply
 
     settings = Settings()
-    url = settings.sqlalchemy_url or find_running_url(settings.base_path)
-    if url is None:
-        async with embedded_postgres(settings.base_path) as postgres:
-            await apply(postgres.url)
-            yield (database := Database(postgres.url))
-            await database.close()
-        return
-    yield (database := Database(url))
-    await database.close()
+    async with AsyncExitStack() as stack:
+        url = settings.sqlalchemy_url or find_running_url(settings.base_path)
+        if url is None:
+            url = (await stack.enter_async_context(embedded_postgres(settings.base_path))).url
+            await apply(url)
+        database = Database(url)
+        stack.push_async_callback(database.close)
+        yield database
 
 
 def _actor() -> Any:
@@ -138,7 +173,10 @@ def create_key(
     ] = ["*"],  # noqa: B006
     days: Annotated[int | None, typer.Option(help="How long the key is valid.")] = None,
 ) -> None:
-    """Make a key and print it: it is shown this once."""
+    """Make a key and print it: it is shown this once.
+
+    Example: switchyard keys create ci --role operator --model 'churn-*' --days 90
+    """
     from datetime import timedelta
 
     from app.core import clock
@@ -199,17 +237,24 @@ def _call(method: str, path: str, **options: Any) -> Any:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         answer = httpx.request(method, f"{base}/api{path}", headers=headers, timeout=300, **options)
-    except httpx.TransportError as error:
-        typer.echo(
-            f"no service at {base}: {error}. Start one with `switchyard serve`, or set SWITCHYARD_URL.",
-            err=True,
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        _leave(
+            f"no service at {base}: {str(error).rstrip('.')}. Start one with `switchyard serve`, or set SWITCHYARD_URL."
         )
-        raise typer.Exit(1) from None
+    try:
+        document = answer.json() if answer.content else {}
+    except ValueError:
+        _leave(f"{base} is no Switchyard: {answer.status_code}, {answer.headers.get('content-type')}")
     if answer.is_error:
-        problem = answer.json()
-        typer.echo(f"{problem['title']}: {problem['detail']}", err=True)
-        raise typer.Exit(1)
-    return answer.json() if answer.content else None
+        _leave(f"{document['title']}: {document['detail']}")
+    return document
+
+
+def _address(reference: str) -> str:
+    """A reference as one step of a path, whatever is typed: `..` and `?` must not lead elsewhere."""
+    from urllib.parse import quote
+
+    return f"/models/{quote(reference, safe=':@').replace('.', '%2E')}"
 
 
 def _print(value: Any) -> None:
@@ -228,7 +273,7 @@ def list_models(search: Annotated[str, typer.Option(help="Part of a name.")] = "
 @models.command("show")
 def show_model(reference: Reference) -> None:
     """Show a model, or one version of it whole."""
-    _print(_call("GET", f"/models/{reference}"))
+    _print(_call("GET", _address(reference)))
 
 
 @models.command("register")
@@ -243,15 +288,25 @@ def register_model(
     metadata: Annotated[str, typer.Option(help="More of what is known, as JSON.")] = "{}",
 ) -> None:
     """Register a version from files."""
-    parts = [("artifact", (path.name, path.read_bytes())) for path in files]
-    if reference:
-        parts.append(("reference", (reference.name, reference.read_bytes())))
-    details = json.dumps(json.loads(metadata) | {"name": name})
-    _print(_call("POST", "/models", data={"metadata": details}, files=parts))
+    details = json.dumps(_json_object(metadata) | {"name": name})
+    named = [("artifact", path) for path in files] + ([("reference", reference)] if reference else [])
+    with ExitStack() as opened:
+        parts = [(part, (path.name, opened.enter_context(path.open("rb")))) for part, path in named]
+        _print(_call("POST", "/models", data={"metadata": details}, files=parts))
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"not JSON: {error}", param_hint="--metadata") from None
+    if not isinstance(value, dict):
+        raise typer.BadParameter('not an object such as {"target": "churned"}', param_hint="--metadata")
+    return value
 
 
 def _verb(verb: str, reference: str, reason: str, **more: Any) -> None:
-    _print(_call("POST", f"/models/{reference}/{verb}", json={"reason": reason} | more))
+    _print(_call("POST", f"{_address(reference)}/{verb}", json={"reason": reason} | more))
 
 
 Reason = Annotated[str, typer.Option(help="Why; kept in the audit trail.")]

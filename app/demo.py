@@ -20,6 +20,7 @@ import httpx
 import typer
 
 from app.core.config import Settings
+from app.core.processes import leash
 
 MODEL = "breast-cancer"
 READY_SECONDS = 90.0
@@ -32,6 +33,9 @@ def run_demo(*, stay: bool) -> None:
     Raises:
         RuntimeError: the service did not start, or refused a step.
     """
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # ends like Ctrl+C, and takes the service with it
     with _service() as base, httpx.Client(base_url=base, timeout=60) as client:
         _tell_the_story(client)
         _say_where(base)
@@ -49,7 +53,10 @@ def _service() -> Iterator[str]:
     command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port)]
     environment = os.environ | {"SWITCHYARD_LOG_LEVEL": os.environ.get("SWITCHYARD_LOG_LEVEL", "warning")}
     began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)  # noqa: S603
+    process = subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=leash(signal.SIGTERM),  # noqa: PLW1509 - there are no threads yet
+    )  # fmt: skip
     try:
         base = _read_address(process)
         _wait_until_ready(base, process)

@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.datastructures import State
@@ -32,8 +33,10 @@ from app.core.telemetry import RequestLog, configure_logging, tracing
 from app.deployments import api as deployments
 from app.deployments.waiting import SettledDeployments
 from app.evidence import api as evidence
+from app.evidence.readers import FeedbackReaders
 from app.evidence.spool import Spool
 from app.inference.api import InferenceApp
+from app.inference.openapi import describe_doors
 from app.inference.wording import Reworded
 from app.registry import api as registry
 from app.registry.conversion import Converter
@@ -43,6 +46,7 @@ from app.runtimes.cache import ModelCache
 from app.runtimes.probe import Prober
 from app.serving.api import PredictApp
 from app.serving.directory import Directory
+from app.serving.express import Express
 from app.serving.journal import Journal
 from app.serving.loader import VersionLoader
 from app.serving.predictor import Predictor
@@ -109,7 +113,7 @@ def create_app(settings: Settings) -> FastAPI:
         service.include_router(router, prefix="/api/v1", include_in_schema=False)
     for pages in system.PAGES:
         service.include_router(pages)
-    describe_in_full(service)
+    describe_in_full(service, describe_doors())
     service.add_middleware(InferenceApp, state=service.state)
     service.add_middleware(BodyLimits, settings=settings, form_paths=FORMS)
     service.add_middleware(HostRules, settings=settings)
@@ -120,8 +124,11 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 @asynccontextmanager
-async def run(service: FastAPI) -> AsyncIterator[None]:
-    """What lives as long as the application: connections, caches, background work."""
+async def run(service: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    """What lives as long as the application: connections, caches, background work.
+
+    Its lifespan state tells the server of the express way; traced requests all go through FastAPI.
+    """
     state, settings = service.state, service.state.settings
     url = settings.sqlalchemy_url
     if url is None:
@@ -142,7 +149,9 @@ async def run(service: FastAPI) -> AsyncIterator[None]:
         await open_serving(state, stack, notifications)
         watch_parts(state)
         await stack.enter_async_context(notifications)
-        yield
+        yield (
+            {} if settings.telemetry else {"express": Express(state.predictor, state.authenticate, settings)}
+        )
 
 
 async def open_registry(state: State, stack: AsyncExitStack) -> None:
@@ -188,6 +197,7 @@ async def open_serving(state: State, stack: AsyncExitStack, notifications: Notif
         deadline_seconds=settings.predict_deadline_ms / 1000,
     )
     stack.push_async_callback(shadows.drain)
+    state.feedback_readers = FeedbackReaders()
     readers = Readers()
     stack.push_async_callback(readers.close)
     state.predictor = Predictor(

@@ -27,6 +27,7 @@ import structlog
 from app.core.config import Settings
 from app.core.embedded import embedded_postgres
 from app.core.processes import StartFailed, claimed, leash, listening, refuse_new_connections, tell
+from app.core.telemetry import shared_metrics
 
 log = structlog.get_logger()
 
@@ -45,7 +46,7 @@ class Commands:
 
     http: Sequence[str] = (sys.executable, "-m", "app.server")
     worker: Sequence[str] = (sys.executable, "-m", "app.worker")
-    migrate: Sequence[str] = (sys.executable, "-m", "app.cli", "migrate")
+    prepare: Sequence[str] = (sys.executable, "-m", "app.cli", "prepare")
 
 
 async def supervise(settings: Settings, commands: Commands | None = None) -> None:
@@ -203,11 +204,11 @@ class _Supervisor:
         self._reload = asyncio.Event()
 
     async def run(self, database_url: str) -> None:
-        """Migrate, start everything, announce the address, and keep it going until cancelled."""
+        """Prepare the database, start everything, announce the address, and keep it going until cancelled."""
         self._env["ML_DATABASE_URL"] = database_url
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload.set)
         try:
-            slots = [_Slot(child, self._start_http) for child in await self._migrate_and_start_http()]
+            slots = [_Slot(child, self._start_http) for child in await self._prepare_and_start_http()]
             self._worker = _Slot(await self._start_worker(), self._start_worker)
             async with asyncio.TaskGroup() as keepers:
                 keepers.create_task(_keep("worker", self._worker.wait, self._worker.fill))
@@ -218,21 +219,22 @@ class _Supervisor:
         finally:
             await self._stop()
 
-    async def _migrate_and_start_http(self) -> list[_Child]:
-        """HTTP processes that answer; they import their program while the database is migrated."""
+    async def _prepare_and_start_http(self) -> list[_Child]:
+        """HTTP processes that answer; they import their program while the database is prepared."""
         with _pipe() as (gate, opener):
             starting = asyncio.gather(*(self._start_http(gate) for _ in range(self._workers)))
             try:
-                await self._migrate()
+                await self._prepare()
                 opener.close()
                 return await starting
             finally:
                 starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
 
-    async def _migrate(self) -> None:
-        child = await _spawn("migrate", self._commands.migrate, self._env)
+    async def _prepare(self) -> None:
+        child = await _spawn("prepare", self._commands.prepare, self._env)
         if await child.process.wait() != 0:
-            raise StartFailed("the migrations failed; the lines above say why")
+            raise StartFailed("the database can't be used like this; the line above says why")
 
     async def _start_worker(self) -> _Child:
         return await _spawn("worker", self._commands.worker, self._env)
@@ -283,14 +285,14 @@ class _Supervisor:
 
 
 def _environment(settings: Settings, *, port: int) -> dict[str, str]:
-    """What children must know though it may have come from our command line, and not from the environment."""
+    """What children must know: what may have come from our command line, and what they share."""
     told = {
         "MLOPS_BASE_PATH": str(settings.base_path),
         "SWITCHYARD_HOST": settings.host,
         "SWITCHYARD_PORT": str(port),
         "SWITCHYARD_WORKERS": str(settings.workers),
     }
-    return {"OMP_NUM_THREADS": "1"} | dict(os.environ) | told
+    return {"OMP_NUM_THREADS": "1"} | dict(os.environ) | told | shared_metrics(settings.base_path)
 
 
 def _announce(listener: socket.socket) -> None:

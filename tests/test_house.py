@@ -69,13 +69,10 @@ def run_time_imports(tree):
 
 
 def test_the_environment_table_of_the_readme_names_every_variable():
-    from app.core.config import Settings
+    from app.core.config import Settings, variable_of
 
     readme = (ROOT / "README.md").read_text()
-    names = []
-    for name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        names.append(alias.choices[0] if alias else f"SWITCHYARD_{name.upper()}")
+    names = [variable_of(field) for field in Settings.model_fields]
     assert [name for name in names if f"`{name}`" not in readme] == []
 
 

@@ -14,7 +14,6 @@ from starlette.routing import Mount, Route
 from app.core.database import Actor
 from app.core.errors import Forbidden, NotFound, Unauthenticated
 
-
 _EVERY_MODEL = ("*",)
 
 

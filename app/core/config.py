@@ -4,7 +4,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, AnyHttpUrl, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    AnyHttpUrl,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MIB = 1024 * 1024
@@ -24,7 +32,12 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="SWITCHYARD_", frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True
+        env_prefix="SWITCHYARD_",
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        env_ignore_empty=True,
+        allow_inf_nan=False,
     )
 
     # Where things live
@@ -170,3 +183,24 @@ class Settings(BaseSettings):
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the service."""
         return self.host in {"127.0.0.1", "::1", "localhost"}
+
+
+def variable_of(field: str) -> str:
+    """The environment variable that sets a field.
+
+    >>> variable_of("database_url"), variable_of("port")
+    ('ML_DATABASE_URL', 'SWITCHYARD_PORT')
+    """
+    alias = Settings.model_fields[field].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"SWITCHYARD_{field.upper()}"
+
+
+def faults_of(error: ValidationError) -> list[str]:
+    """What is wrong with the configuration, each fault with the variable that brought it."""
+    return [f"{_where(fault['loc'])}{fault['msg'].removeprefix('Value error, ')}" for fault in error.errors()]
+
+
+def _where(location: tuple[int | str, ...]) -> str:
+    first = str(location[0]) if location else ""
+    name = variable_of(first) if first in Settings.model_fields else first
+    return f"{name}: " if name else ""

@@ -1,7 +1,7 @@
 """The database: one engine, reading and writing sessions of different types, and the base of all tables."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +20,11 @@ from sqlalchemy.util import greenlet_spawn
 
 IDLE_SECONDS = 30.0
 """A connection that lay unused for longer is asked whether it is still there: networks drop them silently."""
+FROZEN_SECONDS = 20
+"""Less than a job's lease: who claims a stopped process's job must not wait for the rows that it had locked."""
+_LAST_STEPS = "last steps"
 _READONLY = {"default_transaction_read_only": "on"}
+_THAWING = {"idle_in_transaction_session_timeout": f"{FROZEN_SECONDS}s"}
 
 Reading = NewType("Reading", AsyncSession)
 """A session that can't write: Postgres refuses it."""
@@ -71,6 +75,17 @@ class Actor:
     request_id: str | None = None
 
 
+def before_commit(session: AsyncSession, step: Callable[[AsyncSession], Awaitable[None]]) -> None:
+    """Have `step` done once at the end of this transaction, however often it is asked for."""
+    session.info.setdefault(_LAST_STEPS, {})[step] = None
+
+
+async def take_last_steps(session: AsyncSession) -> None:
+    """Do what waits for the end of the transaction."""
+    for step in session.info.pop(_LAST_STEPS, ()):
+        await step(session)
+
+
 class Database:
     """Connections to one Postgres: those of `engine` write, those of `reading_engine` can't."""
 
@@ -79,7 +94,7 @@ class Database:
     ) -> None:
         self.url = url
         pool = {"pool_size": pool_size, "max_overflow": max_overflow, "pool_timeout": pool_timeout}
-        self.engine = _engine(url, pool)
+        self.engine = _engine(url, pool, **_THAWING)
         self.reading_engine = _engine(url, pool, isolation_level="AUTOCOMMIT", **_READONLY)
         in_transaction = self.reading_engine.execution_options(isolation_level="READ COMMITTED")
         self._writing = async_sessionmaker(self.engine, expire_on_commit=False)
@@ -93,6 +108,7 @@ class Database:
             session.info["actor"] = actor
             async with session.begin():
                 yield session
+                await take_last_steps(session)
 
     @asynccontextmanager
     async def reads(self) -> AsyncIterator[Reading]:

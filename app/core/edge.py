@@ -2,13 +2,15 @@
 
 `ChangingRoute` commits after the endpoint's answer was built and before a byte of it is sent, so a failed
 commit can't follow a 200. `Writes` and `Reads` are the sessions that endpoints ask for; neither takes a
-connection before its first statement. What must happen once the change is visible (waiting for replicas,
-say) is left with `after_commit`.
+connection before its first statement. An endpoint with long work to do before its change asks for `Begins`, and
+calls it when that is done: no transaction waits for the work, and an `Idempotency-Key` is looked up before it
+and claimed after it. What must happen once the change is visible (waiting for replicas, say) is left with
+`after_commit`.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request
@@ -24,6 +26,7 @@ from app.core.limits import TextUnstorable
 
 AfterCommit = Callable[[], Awaitable[Any]]
 Shortcut = Callable[[Request], Awaitable[Response | None]]
+Begin = Callable[[], Awaitable[AsyncSession]]
 _Endpoint = TypeVar("_Endpoint", bound=Callable[..., Any])
 
 
@@ -47,7 +50,16 @@ async def _reading(request: Request) -> Reading:
     return await stack.enter_async_context(_database(request).reads())
 
 
+async def _beginning(request: Request) -> Begin:
+    if HEADER in request.headers:
+        receipt, fingerprint = _receipt_of(request, await request.body())
+        async with _database(request).reads() as session:
+            await receipt.require_unused(session, fingerprint)
+    return partial(_writing, request)
+
+
 Writes = Annotated[AsyncSession, Depends(_writing)]
+Begins = Annotated[Begin, Depends(_beginning)]
 Reads = Annotated[Reading, Depends(_reading)]
 Db = Annotated[Database, Depends(_database)]
 
@@ -63,10 +75,14 @@ async def claim_receipt(request: Request, session: AsyncSession, identity: bytes
     """
     if HEADER not in request.headers or hasattr(request.state, "receipt"):
         return
-    receipt = Receipt.read(caller_of(request).name, request.headers[HEADER])
-    fingerprint = fingerprint_of(request.method, request.url.path, request.url.query.encode(), identity)
+    receipt, fingerprint = _receipt_of(request, identity)
     await receipt.claim(session, fingerprint)
     request.state.receipt = (receipt, fingerprint)
+
+
+def _receipt_of(request: Request, identity: bytes) -> tuple[Receipt, bytes]:
+    receipt = Receipt.read(caller_of(request).name, request.headers[HEADER])
+    return receipt, fingerprint_of(request.method, request.url.path, request.url.query.encode(), identity)
 
 
 def _is_upload(request: Request) -> bool:

@@ -1,36 +1,43 @@
-"""Identifiers that sort by the time they were made (UUID version 7, RFC 9562, section 5.7)."""
+"""Identifiers that sort by the time they were made (UUID version 7, RFC 9562, section 5.7).
+
+The twelve bits after the millisecond hold its fraction (section 6.2, method 3), so that what one process makes one
+after the other sorts that way. They are the database driver's own kind of UUID: equal to any other, made and written
+out many times as fast.
+"""
 
 import os
 import time
 from datetime import UTC, datetime
 from uuid import UUID
 
-from asyncpg.pgproto.pgproto import UUID as QuickUUID
+import numpy as np
+from asyncpg.pgproto import pgproto
 
-_VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
-_RANDOM_A = 0xFFF << 64
-_RANDOM_B = (1 << 62) - 1
+_MANY = 8  # from here on it pays to make them as one array
 
 
 def new_id() -> UUID:
     """One fresh identifier."""
-    return new_ids(1)[0]
+    noise = os.urandom(8)
+    identifier: UUID = pgproto.UUID(b"%b%c%b" % (_stamp(), 0x80 | noise[0] & 0x3F, noise[1:]))
+    return identifier
 
 
 def new_ids(count: int) -> list[UUID]:
-    """`count` fresh identifiers of this millisecond, from one draw of randomness.
+    """Fresh identifiers of this moment."""
+    if count < _MANY:
+        return [new_id() for _ in range(count)]
+    made = np.frombuffer(bytearray(os.urandom(16 * count)), np.uint8).reshape(count, 16)
+    made[:, :8] = np.frombuffer(_stamp(), np.uint8)
+    made[:, 8] = made[:, 8] & 0x3F | 0x80
+    raw = made.tobytes()
+    return [pgproto.UUID(raw[start : start + 16]) for start in range(0, len(raw), 16)]
 
-    They are the database driver's own kind of UUID: equal to any other, made and written out many times as fast.
-    """
-    stamp = (time.time_ns() // 1_000_000) << 80 | _VERSION_AND_VARIANT
-    noise = os.urandom(10 * count)
-    return [_stamped(stamp, int.from_bytes(noise[i : i + 10])) for i in range(0, 10 * count, 10)]
 
-
-def _stamped(stamp: int, bits: int) -> UUID:
-    value = stamp | (bits & _RANDOM_B) | ((bits >> 2) & _RANDOM_A)
-    identifier: UUID = QuickUUID(value.to_bytes(16))
-    return identifier
+def _stamp() -> bytes:
+    """The first half: the millisecond, the version, the millisecond's fraction."""
+    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+    return (milliseconds << 16 | 0x7000 | (nanoseconds << 12) // 1_000_000).to_bytes(8)
 
 
 def time_of(identifier: UUID) -> datetime:

@@ -9,7 +9,6 @@ import asyncio
 import random
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -25,7 +24,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.core import clock
 from app.core.database import Actor, Base, Database, choice
 from app.core.ids import new_id
-from app.core.notify import notify
+from app.core.notify import notify, wait_until_told
 
 log = structlog.get_logger()
 CHANNEL = "jobs"
@@ -124,7 +123,7 @@ async def enqueue(
     )
     job_id = await session.scalar(unless_open.returning(Job.id))
     if job_id is not None:
-        await notify(session, CHANNEL, queue)
+        notify(session, CHANNEL, queue)
     return job_id
 
 
@@ -132,7 +131,7 @@ async def wake(session: AsyncSession, event: str) -> None:
     """Make the jobs that wait for an event due now."""
     waiting = update(Job).where(Job.waits_for == event, Job.state == JobState.QUEUED)
     await session.execute(waiting.values(due_at=clock.now()))
-    await notify(session, CHANNEL)
+    notify(session, CHANNEL)
 
 
 async def claim_job(database: Database, queues: Sequence[str], kinds: Sequence[str]) -> Claim | None:
@@ -184,22 +183,36 @@ def retry_seconds(attempt: int) -> float:
 
 async def run_claim(claim: Claim, handler: Handler) -> None:
     """Do one claimed job to its end, whatever that is."""
-    lease = asyncio.create_task(keep_lease(claim))
     try:
-        await handler(claim)
+        await _try_once(claim, handler)
+    except LeaseLost:
+        log.warning("job_lease_lost", kind=claim.kind, job_id=str(claim.id))
+
+
+async def _try_once(claim: Claim, handler: Handler) -> None:
+    try:
+        await _work_under_lease(claim, handler)
         await _settle(claim, state=JobState.DONE, ended_at=clock.now(), error=None)
     except TryAgain as pause:
         again = clock.now() + timedelta(seconds=pause.seconds)
         await _settle(claim, state=JobState.QUEUED, due_at=again, attempts=claim.attempt - 1)
     except LeaseLost:
-        log.warning("job_lease_lost", kind=claim.kind, job_id=str(claim.id))
+        raise
     except Exception as error:
         log.exception("job_failed", kind=claim.kind, job_id=str(claim.id), attempt=claim.attempt)
         await _fail(claim, error)
+
+
+async def _work_under_lease(claim: Claim, handler: Handler) -> None:
+    """Work for as long as the lease is prolonged; whoever finds it lost stops where it is."""
+    work, lease = asyncio.ensure_future(handler(claim)), asyncio.create_task(keep_lease(claim))
+    try:
+        await asyncio.wait([work, lease], return_when=asyncio.FIRST_COMPLETED)
+        await (work if work.done() else lease)
     finally:
-        lease.cancel()
-        with suppress(asyncio.CancelledError, LeaseLost):
-            await lease
+        for task in (work, lease):
+            task.cancel()
+        await asyncio.gather(work, lease, return_exceptions=True)
 
 
 async def _fail(claim: Claim, error: Exception) -> None:
@@ -227,9 +240,8 @@ async def work_on(
         claim = await claim_job(database, queues, list(handlers))
         if claim is not None:
             await run_claim(claim, handlers[claim.kind])
-            continue
-        with suppress(TimeoutError):
-            await asyncio.wait_for(woken.wait(), idle_seconds)
+        else:
+            await wait_until_told(woken, idle_seconds)
 
 
 async def count_open_jobs(session: AsyncSession) -> dict[str, int]:

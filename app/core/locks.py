@@ -5,11 +5,15 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy import func, select
+from sqlalchemy import BigInteger, bindparam, func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
+from app.core.prepared import PreparedRead
+
 LEADER_CHECK_SECONDS = 5.0
+FROZEN_SECONDS = 15
+"""A leader that says nothing for three checks is stopped or cut off: Postgres ends its session, and with it the lead."""
 
 
 def lock_number(name: str) -> int:
@@ -29,7 +33,11 @@ async def share_until_commit(session: AsyncSession, name: str) -> None:
 
 async def try_hold_until_commit(session: AsyncSession, name: str) -> bool:
     """Take a lock to the end of this transaction, unless somebody has it."""
-    return bool(await session.scalar(select(func.pg_try_advisory_xact_lock(lock_number(name)))))
+    [[is_taken]] = await _TRY.rows(session, number=lock_number(name))
+    return bool(is_taken)
+
+
+_TRY = PreparedRead(select(func.pg_try_advisory_xact_lock(bindparam("number", type_=BigInteger))))
 
 
 @asynccontextmanager
@@ -37,6 +45,7 @@ async def leadership(engine: AsyncEngine, name: str) -> AsyncIterator[asyncio.Ev
     """Wait until this process leads in `name`; the event is set once the lock, and so the lead, is lost."""
     async with engine.connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.execute(text(f"SET idle_session_timeout = '{FROZEN_SECONDS}s'"))
         await _wait_for(connection, name)
         lost = asyncio.Event()
         watch = asyncio.create_task(_watch(connection, lost))

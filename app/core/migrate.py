@@ -1,13 +1,16 @@
 """Bringing the database to this code's schema, under a lock, so that replicas that start together don't race."""
 
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, func, select, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import Connection, func, make_url, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from app.core.locks import lock_number
@@ -19,6 +22,10 @@ OLDEST_POSTGRES = 14
 
 class DatabaseNewer(StartFailed):
     """The database was migrated by a newer Switchyard than this one."""
+
+
+class DatabaseUnreachable(StartFailed):
+    """Nobody answers at the database's address, or not to us."""
 
 
 class PostgresTooOld(StartFailed):
@@ -37,15 +44,26 @@ async def migrate(url: str) -> None:
 
     Raises:
         DatabaseNewer: it has one that this code does not know.
+        DatabaseUnreachable: there is no way to it.
         PostgresTooOld: the server is older than Postgres 14.
     """
-    engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": 10})
-    try:
-        async with engine.begin() as connection:
-            await connection.execute(select(func.pg_advisory_xact_lock(lock_number("migrate"))))
-            await connection.run_sync(_upgrade)
-    finally:
-        await engine.dispose()
+    async with _transaction(url) as connection:
+        await connection.execute(select(func.pg_advisory_xact_lock(lock_number("migrate"))))
+        await connection.run_sync(_upgrade)
+
+
+@asynccontextmanager
+async def _transaction(url: str) -> AsyncIterator[AsyncConnection]:
+    async with AsyncExitStack() as stack:
+        engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": 10})
+        stack.push_async_callback(engine.dispose)
+        try:
+            connection = await stack.enter_async_context(engine.begin())
+        except (DBAPIError, OSError, TimeoutError) as error:
+            reason = str(getattr(error, "orig", error)) or "no answer within 10 seconds"
+            address = make_url(url).set(drivername="postgresql")
+            raise DatabaseUnreachable(f"can't connect to {address} (ML_DATABASE_URL): {reason}") from error
+        yield connection
 
 
 def _upgrade(connection: Connection) -> None:

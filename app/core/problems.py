@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
 
-from app.core.errors import Refusal, Unavailable, kinds_of_refusal
+from app.core.errors import MalformedJson, Refusal, Unavailable, kinds_of_refusal
 
 log = structlog.get_logger()
 MEDIA_TYPE = "application/problem+json"
@@ -23,7 +23,8 @@ _BROKEN_CONNECTION = (
     "08",
     "57P",
     "53300",
-)  # SQLSTATE classes: connection, operator intervention, too many connections
+    "25P03",
+)  # SQLSTATE classes: connection, operator intervention, too many connections, stopped in a transaction
 
 
 class DatabaseAway(Unavailable):
@@ -94,7 +95,7 @@ async def _on_invalid(_request: Request, error: Exception) -> Response:
     faults = error.errors()
     if any(fault["type"] == "json_invalid" for fault in faults):
         reason = faults[0].get("ctx", {}).get("error", "not JSON")
-        return _plain(400, "malformed-json", "The body is not JSON", f"{faults[0]['loc'][0]}: {reason}")
+        return answer_refusal(MalformedJson(reason, str(faults[0]["loc"][0])))
     errors = [
         {"field": _field_of(fault["loc"]), "problem": fault["msg"], "in": str(fault["loc"][0])}
         for fault in faults
@@ -168,12 +169,6 @@ def known_problems() -> Iterator[tuple[str, int, str, str]]:
     """Slug, status, title and description of every kind of problem that this service can answer."""
     for kind in sorted(set(kinds_of_refusal()), key=lambda kind: (kind.status, slug(kind))):
         yield slug(kind), kind.status, title(kind), (kind.__doc__ or "").partition("\n")[2].strip()
-    yield (
-        "malformed-json",
-        400,
-        "The body is not JSON",
-        "The detail says at which line and column reading stopped.",
-    )
     yield (
         "invalid-request",
         422,

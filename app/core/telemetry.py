@@ -5,11 +5,13 @@ import json
 import logging
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -20,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.ids import new_id
 
+_SHARED = "PROMETHEUS_MULTIPROC_DIR"  # looked at by the library when the first metric is made
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -169,9 +172,20 @@ def _metrics_of(method: str, route: str, status: int) -> tuple[Callable[[], None
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
+def shared_metrics(base_path: Path) -> dict[str, str]:
+    """What the processes of one replica need in their environment to add up what they count.
+
+    Each counts in a file of its own, which outlives it: a count never goes back when a process is replaced.
+    """
+    directory = base_path / "metrics"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    return {_SHARED: str(directory)}
+
+
 def exposition() -> bytes:
     """Every metric of every process of this replica, in the Prometheus text format."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    if _SHARED not in os.environ:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

@@ -7,13 +7,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 
-WHOLE_ANSWER = "switchyard.whole-answer"
-"""The ASGI extension by which our server takes a whole answer of 200 in one call: raw headers, and a body.
-
-`Callable[[bytes, bytes], None]` in `scope["extensions"]`. ASGI's own way is two messages, each awaited through every
-layer, and a look at every character of every header."""
-
-
 class Incoming(BaseModel):
     """A request's shape: an unknown field is an error, because it is most often a misspelt one."""
 

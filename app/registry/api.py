@@ -10,7 +10,7 @@ from starlette.responses import StreamingResponse
 
 from app.artifacts.store import ArtifactStore
 from app.core.access import Role, allows, caller_of, require_sight
-from app.core.edge import Reads, Writes, claim_receipt, room, shortcut
+from app.core.edge import Begins, Reads, Writes, claim_receipt, room, shortcut
 from app.core.paging import Page, Paged
 from app.core.problems import problems
 from app.registry import actions, answers, errors, lifecycle, queries, search, shortcuts
@@ -215,16 +215,17 @@ async def drop_alias(model_id: ModelId, alias: str, session: Writes) -> None:
     responses=problems(*REFUSED_REFERENCES, errors.VersionNeeded, errors.IllegalMove, errors.GateClosed),
 )
 async def validate_version(
-    model_id: ModelId, order: ValidationOrder, request: Request, session: Writes, gatekeeper: Guards
+    model_id: ModelId, order: ValidationOrder, request: Request, begin: Begins, gatekeeper: Guards
 ) -> Any:
     """Try a version at the gate before staging, and let it in when it passes; or try it for production already."""
     goal, caller = Stage(order.goal), caller_of(request)
-    version_id = await gatekeeper.pass_gate(
+    standing = await gatekeeper.pass_gate(
         model_id, goal, caller=caller, force=order.force, reason=order.reason
     )
+    session = await begin()
     if goal == Stage.STAGING:
-        await lifecycle.move_stage(session, version_id, goal, reason=order.reason)
-    version = await queries.get_version_by_id(session, version_id)
+        await lifecycle.move_stage(session, standing.version_id, goal, reason=order.reason)
+    version = await queries.get_version_by_id(session, standing.version_id)
     return await answers.answer_version_whole(session, queries.read_reference(version.model_reference))
 
 

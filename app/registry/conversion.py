@@ -110,6 +110,8 @@ class BackgroundConversion:
         async with claim.database.writes(WORKER) as session:
             await keep_blobs(session, self._converter.store, [file.digest for file in form.files])
             version = await lock_version(session, version_id)
+            if version.serving_signature is not None:
+                return  # done before, by a worker that could not say so any more
             version.serving_signature = form.signature
             version.probe = version.probe | {"served_as": "onnx", "proof": form.proof}
             session.add_all(file.as_row(version_id, Part.SERVING) for file in form.files)

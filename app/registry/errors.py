@@ -133,7 +133,8 @@ class GateClosed(Conflict):
 
     def detail(self) -> str:
         reasons = "; ".join(f"{check['check']}: {check['finding']}" for check in self.failed)
-        return f"{self.model_reference} may not go to {self.goal}: {reasons}"
+        way_out = "Register a better version, or have an admin force it with a `reason`."
+        return f"{self.model_reference} may not go to {self.goal}: {reasons}. {way_out}"
 
 
 @dataclass(eq=False)

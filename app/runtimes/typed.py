@@ -5,6 +5,7 @@ checking take, and has nothing to say about a body that is not plain: that one i
 (`app.runtimes.rows`), which finds out what is wrong with it.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import NoneType
@@ -63,10 +64,15 @@ class TypedReader:
 
 
 def find_reader(signature: Signature) -> TypedReader | None:
-    """The reader for a signature; None for one with text, where a type says too little."""
-    if not signature.is_numeric or len(signature.inputs) > MOST_COLUMNS:
+    """The reader for a signature; None for one with text, where a type says too little, or with odd names."""
+    if not signature.is_numeric or len(signature.inputs) > MOST_COLUMNS or any(map(_is_odd, signature.names)):
         return None
     return TypedReader(signature)
+
+
+def _is_odd(name: str) -> bool:
+    """Whether JSON writes a name in another way, which the parser does not look for."""
+    return json.dumps(name, ensure_ascii=False)[1:-1] != name
 
 
 def _cell_type(column: Column) -> Any:

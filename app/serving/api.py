@@ -5,7 +5,6 @@ in the log, the rules for hosts and browsers, the limits of bodies. Each is a ca
 """
 
 import re
-from typing import Any
 
 from starlette.datastructures import Headers, State
 from starlette.responses import Response
@@ -18,16 +17,13 @@ from app.core.hosts import CONFINED, HostPolicy
 from app.core.limits import BodyReader, BodyTooLarge, ClientGone, RequestTooSlow, answer_and_close
 from app.core.problems import answer_error
 from app.core.telemetry import Visit
-from app.core.wire import WHOLE_ANSWER
 from app.serving.answers import PredictAnswer, PredictRequest
 from app.serving.dialects import read_option
 from app.serving.encoding import encode_answer, encode_small
 
 TEMPLATE = "/api/models/{model_id}/predict"
 _PATH = re.compile(r"/api/(?:v1/)?models/([^/]+)/predict")
-_HEADERS = ((b"content-type", b"application/json"), *CONFINED)
-_HEAD = b"".join(b"%b: %b\r\n" % header for header in _HEADERS)
-_NONE: dict[str, Any] = {}
+_JSON = (b"content-type", b"application/json")
 
 
 class PredictApp:
@@ -71,7 +67,7 @@ class PredictApp:
             body,
             caller,
             request_id=visit.request_id,
-            entity_id=_entity_id(headers),
+            entity_id=read_entity_id(headers),
             encode=encode_small,
         )
         answer = await self._answer(request)
@@ -99,7 +95,12 @@ def find_reference(scope: Scope) -> str | None:
     return match[1] if match else None
 
 
-def _entity_id(headers: dict[bytes, bytes]) -> str | None:
+def read_entity_id(headers: dict[bytes, bytes]) -> str | None:
+    """The sticky key in a request's headers.
+
+    Raises:
+        FieldProblem: it can't be one.
+    """
     given = headers.get(b"x-entity-id")
     if given is None:
         return None
@@ -111,12 +112,7 @@ def _entity_id(headers: dict[bytes, bytes]) -> str | None:
 
 async def _send_json(body: bytes, visit: Visit, send: Send) -> None:
     visit.status = 200
-    if (answer_whole := visit.scope.get("extensions", _NONE).get(WHOLE_ANSWER)) is not None:
-        answer_whole(
-            b"%bcontent-length: %d\r\nx-request-id: %b\r\n" % (_HEAD, len(body), visit.header[1]), body
-        )
-        return
-    headers = [*_HEADERS, (b"content-length", b"%d" % len(body)), visit.header]
+    headers = [_JSON, (b"content-length", b"%d" % len(body)), *CONFINED, visit.header]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

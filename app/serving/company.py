@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Protocol
 
 from app.runtimes.cache import ReadyVersion
 from app.runtimes.isolation import Scored
@@ -24,6 +25,19 @@ Encode = Callable[[PredictAnswer], bytes]
 MOST_TOGETHER = 32  # under a steady stream somebody arrives in every turn of the event loop
 
 
+class Outcome(Protocol):
+    """Where it is told what came of a request: a future, or what acts at once."""
+
+    def done(self) -> bool:
+        """Whether nobody waits for it any more."""
+
+    def set_result(self, rows: Rows | None, /) -> None:
+        """The answer is finished and recorded; or here are its rows, for somebody else to score."""
+
+    def set_exception(self, error: Exception, /) -> None:
+        """There will be no answer."""
+
+
 @dataclass(slots=True, eq=False)
 class _Seat:
     """One request in a turn; what comes out of it is None, or rows that still have to be scored and recorded."""
@@ -32,7 +46,7 @@ class _Seat:
     read_rows: ReadRows
     table: Table | None
     encode: Encode | None
-    outcome: asyncio.Future[Rows | None]
+    outcome: Outcome
     rows: Rows | None = None
 
     def settle(self) -> None:
@@ -60,24 +74,22 @@ class Company:
         self,
         answer: PredictAnswer,
         read_rows: ReadRows,
+        outcome: Outcome,
         *,
         table: Table | None = None,
         encode: Encode | None = None,
-    ) -> asyncio.Future[Rows | None]:
-        """None once the answer is finished and recorded, else the rows, for the caller to score and record.
+    ) -> None:
+        """Take a request in.
 
+        Its outcome is None once the answer is finished and recorded, else the rows, for the caller to score and
+        record; or an error: the rows can't be read, none could be scored, or there is no room for the record.
         `table`, where the body was plain, holds the rows already, for the version's typed reader to take in.
-
-        Raises:
-            Refusal: the rows can't be read, none could be scored, or there is no room for the record.
         """
         loop = asyncio.get_running_loop()
         if not self._seats:
             self._seen = 1
             loop.call_soon(self._go_when_nobody_comes, loop)
-        seat = _Seat(answer, read_rows, table, encode, loop.create_future())
-        self._seats.append(seat)
-        return seat.outcome
+        self._seats.append(_Seat(answer, read_rows, table, encode, outcome))
 
     def _go_when_nobody_comes(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._seen < len(self._seats) < MOST_TOGETHER:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from uuid import UUID
 
@@ -14,18 +14,28 @@ from app.runtimes.rows import Rows, Table
 from app.runtimes.schema import Signature
 from app.runtimes.typed import PlainBody
 from app.serving.answers import Part, PredictAnswer, PredictRequest
-from app.serving.company import Company, ReadRows
+from app.serving.company import Company, Outcome, ReadRows
 from app.serving.dialects import DEFAULT_ENVIRONMENT, Envelope, read_option
 from app.serving.errors import UnknownArm
 from app.serving.journal import Journal
 from app.serving.lines import Line, Lines
-from app.serving.readers import Readers, is_small
+from app.serving.readers import SMALL_BYTES, SMALL_ROWS, Readers, is_small
 from app.serving.shadows import Shadows
 from app.traffic.live import Choice
 
 PART_ROWS = 1000  # what of a large body is scored, encoded and recorded between two turns of the event loop
 PART_CELLS = 50_000  # the same where rows are wide
 _PLAIN = Envelope()
+
+
+@dataclass(slots=True)
+class Opened:
+    """A request that knows who answers it, and how to read its rows; `table` has those of a plain body."""
+
+    request: PredictRequest
+    answer: PredictAnswer
+    read_rows: ReadRows
+    table: Table | None = None
 
 
 class Predictor:
@@ -65,33 +75,58 @@ class Predictor:
         payload = request.dialect.decode(request.body)
         answer = await self._aim(request, request.dialect.read_envelope(payload), began)
         read_rows = partial(request.dialect.read_rows, payload, max_rows=self._max_rows)
-        return await self._complete(request, answer, read_rows)
+        return await self._complete(Opened(request, answer, read_rows))
 
     async def predict_plain(self, request: PredictRequest) -> PredictAnswer | None:
-        """The same for what most requests are: rows in the types that the signature wants, for a version in memory.
-
-        None, with nothing done, where the request needs a closer look; `predict` takes that.
+        """The same for what most requests are; None, with nothing done, for one that `predict` has to take.
 
         Raises:
             Refusal: as `predict`.
         """
+        opened = self.open_plain(request)
+        return None if opened is None else await self._complete(opened)
+
+    def open_plain(self, request: PredictRequest) -> Opened | None:
+        """A request with rows in the types that the signature wants, for a version in memory, ready to join.
+
+        Raises:
+            Refusal: it will not be answered.
+        """
         admit(request.caller, Role.CALLER, request.reference)
         began = time.monotonic()
         line = self._lines.find(request.reference, DEFAULT_ENVIRONMENT)
-        aimed = self._aim_plain(line, request, began) if line and is_small(request.body) else None
-        if aimed is None:
-            return None
-        answer, table = aimed
-        return await self._complete(request, answer, partial(_read_body, request, self._max_rows), table)
+        return self._aim_plain(line, request, began) if line and len(request.body) <= SMALL_BYTES else None
 
-    def _aim_plain(
-        self, line: Line, request: PredictRequest, began: float
-    ) -> tuple[PredictAnswer, Table] | None:
+    def join(self, opened: Opened, outcome: Outcome) -> None:
+        """Take a request into the company of those that are here; `finish` does the rest, should any be left."""
+        self._company.join(
+            opened.answer, opened.read_rows, outcome, table=opened.table, encode=opened.request.encode
+        )
+
+    async def finish(self, opened: Opened, rows: Rows | None) -> None:
+        """What company left to do: score the rows that it did not, record, and show the request to shadows."""
+        if rows is not None:
+            opened.answer.finish([await self._score(opened.answer, rows)], rows.warnings)
+            await self._journal.record(opened.answer)
+        self.offer_to_shadows(opened)
+
+    def offer_to_shadows(self, opened: Opened) -> None:
+        """Have a request that was answered scored by its route's shadows, after this."""
+        if opened.answer.line.route.shadows:
+            self._shadows.offer(opened.answer, opened.read_rows)
+
+    async def _complete(self, opened: Opened) -> PredictAnswer:
+        outcome = asyncio.get_running_loop().create_future()
+        self.join(opened, outcome)
+        await self.finish(opened, await outcome)
+        return opened.answer
+
+    def _aim_plain(self, line: Line, request: PredictRequest, began: float) -> Opened | None:
         choice = line.route.choose(request.entity_id)
         version = self._cache.find_ready(choice.version_id)
         if version is None or version.reader is None:
             return None
-        body = version.reader.read(request.body, max_rows=self._max_rows)
+        body = version.reader.read(request.body, max_rows=min(self._max_rows, SMALL_ROWS))
         if body is None:
             return None
         entity_id = request.entity_id
@@ -103,19 +138,10 @@ class Predictor:
                 return None
             version = chosen
         request_id = _request_id(body, request)
-        caller = request.caller.name
-        return PredictAnswer(version, line, choice, _PLAIN, caller, request_id, entity_id, began), body.table
-
-    async def _complete(
-        self, request: PredictRequest, answer: PredictAnswer, read_rows: ReadRows, table: Table | None = None
-    ) -> PredictAnswer:
-        rows = await self._company.join(answer, read_rows, table=table, encode=request.encode)
-        if rows is not None:
-            answer.finish([await self._score(answer, rows)], rows.warnings)
-            await self._journal.record(answer)
-        if answer.line.route.shadows:
-            self._shadows.offer(answer, read_rows)
-        return answer
+        answer = PredictAnswer(
+            version, line, choice, _PLAIN, request.caller.name, request_id, entity_id, began
+        )
+        return Opened(request, answer, partial(_read_body, request, self._max_rows), body.table)
 
     async def _predict_large(self, request: PredictRequest, began: float) -> PredictAnswer:
         deadline = began + self._deadline_seconds

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastapi import Request
-from pydantic import AliasChoices, ConfigDict, Field, SecretStr
+from pydantic import ConfigDict, Field, SecretStr
 
 from app.core.access import Role, allows
-from app.core.config import Settings
+from app.core.config import Settings, variable_of
 from app.core.edge import room
 from app.core.wire import Outgoing
 
@@ -114,12 +114,10 @@ async def describe_configuration(request: Request) -> Any:
 
 def describe(settings: Settings) -> Iterator[VariableOut]:
     """Every variable as these settings have it."""
-    for name, field in Settings.model_fields.items():
-        alias, is_set = field.validation_alias, name in settings.model_fields_set
+    for name in Settings.model_fields:
+        is_set = name in settings.model_fields_set
         yield VariableOut(
-            variable=str(alias.choices[0])
-            if isinstance(alias, AliasChoices)
-            else f"SWITCHYARD_{name.upper()}",
+            variable=variable_of(name),
             does=MEANINGS[name],
             is_set=is_set,
             value=masked(getattr(settings, name)),

@@ -50,6 +50,7 @@ OWN_WAYS_OUT: Mapping[str, str] = {
 }
 """For problems whose way out is more than their status tells."""
 FROM_THE_FRAMEWORK = (
+    ("bad-request", 400, "Bad Request", "The body is not what its content type says."),
     ("method-not-allowed", 405, "Method Not Allowed", "There is something at this address, but not for this method."),
 )  # fmt: skip
 """What is answered before any room is asked, and so is nobody's error."""

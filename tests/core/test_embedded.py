@@ -31,10 +31,8 @@ async def ask(postgres, statement):
         await connection.close()
 
 
-async def test_a_new_one_is_ready_within_seconds_and_speaks_utf8_and_utc(base_path):
-    began = time.monotonic()
+async def test_a_new_one_is_durable_speaks_utf8_and_utc_and_listens_on_no_port(base_path):
     async with embedded_postgres(base_path) as postgres:
-        assert time.monotonic() - began < 6, "three seconds on a quiet machine"
         assert await ask(postgres, "select current_database()") == "switchyard"
         assert await ask(postgres, "show server_encoding") == "UTF8"
         assert await ask(postgres, "show timezone") == "UTC"

@@ -86,12 +86,12 @@ def create_app(settings):
 
 
 def main():
-    """Supervise the application above, with a worker that sleeps and nothing to migrate."""
+    """Supervise the application above, with a worker that sleeps and nothing to prepare."""
     python = sys.executable
     commands = Commands(
         http=(python, "-m", "app.server", "--app", "tests.faults.harness:create_app"),
         worker=(python, "-c", "import time; time.sleep(3600)"),
-        migrate=(python, "-c", ""),
+        prepare=(python, "-c", ""),
     )
     asyncio.run(supervise(Settings(), commands))
 

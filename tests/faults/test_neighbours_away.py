@@ -13,8 +13,6 @@ from tests.conftest import client_of, running
 from tests.faults.houses import open_house
 from tests.real_models import bring_to_production, instances, register
 
-pytestmark = pytest.mark.faults
-
 PREDICT = "/api/models/bc/predict"
 ONE_ROW = {"instances": instances()}
 

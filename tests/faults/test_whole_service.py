@@ -18,8 +18,6 @@ from app.core.embedded import find_running_url
 from tests.faults.harness import WHOLE, Client, eventually, service
 from tests.real_models import bring_to_production, instances, register
 
-pytestmark = pytest.mark.faults
-
 HTTP, WORKER = "app.server", "app.worker"
 THINK_SECONDS = 0.05
 

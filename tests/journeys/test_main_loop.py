@@ -1,5 +1,6 @@
 """The main loop (R1, R5, D1, D2, D11, M5, S4), told once over HTTP to a service that a supervisor has started."""
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -42,6 +43,17 @@ async def logged(client):
     return {row["prediction_id"]: row for row in page["items"]}
 
 
+async def counted(client):
+    """How many predictions of each version the metrics tell of."""
+    found = re.findall(
+        r'^model_predictions_total{model_version="(.+?)",prediction_class=".+?"} (\S+)$',
+        (await client.get("/metrics")).text,
+        re.MULTILINE,
+    )
+    versions = {version for version, _ in found}
+    return {each: sum(float(count) for version, count in found if version == each) for each in versions}
+
+
 async def test_a_model_is_registered_promoted_asked_labelled_replaced_and_rolled_back(base_path):
     with service(base_path, command=WHOLE, database=None) as running:
         address = f"http://127.0.0.1:{running.port}"
@@ -70,6 +82,8 @@ async def test_a_model_is_registered_promoted_asked_labelled_replaced_and_rolled
             assert (back["kind"], back["phase"], back["model_id"]) == ("rollback", "live", "bc:1")
             third, most = await predict(client, 1)
             assert (third["model_id"], third["revision"]) == ("bc:1", 3)
+
+            assert await counted(client) == {"bc:1": 4, "bc:2": 2}
 
             async def are_all_shipped():
                 return len(await logged(client)) == 6

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 
 from app.core.access import Caller, NoCredentials, Role
 from app.core.config import Settings
-from app.evidence.frames import ScoredRequest, decode_frame
+from app.evidence.frames import LoggedRequest, decode_frame
 from app.evidence.segments import Segment
 from app.evidence.spool import Spool
 from app.registry.errors import ModelNotFound
@@ -77,7 +77,7 @@ class House:
             sample=parse_rows({"instances": sample}, signature, max_rows=1),
         )
 
-    def logged(self) -> list[ScoredRequest]:
+    def logged(self) -> list[LoggedRequest]:
         """What the spool holds, in the order of its writing."""
         records = []
         for path in sorted(self.spool.directory.glob("*.frames")):

@@ -70,6 +70,13 @@ def test_every_problem_has_a_way_out():
     assert OWN_WAYS_OUT.keys() <= list_problems().keys()
 
 
+async def test_every_problem_is_listed_once(client):
+    slugs = [slug for slug, *_ in known_problems()]
+    assert len(slugs) == len(set(slugs))
+    index = (await client.get("/problems")).text
+    assert {name: index.count(f'href="/problems/{name}"') for name in slugs} == dict.fromkeys(slugs, 1)
+
+
 async def test_every_problem_is_explained(client):
     index = (await client.get("/problems")).text
     for problem in list_problems().values():
@@ -77,7 +84,8 @@ async def test_every_problem_is_explained(client):
     page = (await client.get("/problems/gate-closed")).text
     assert "The version did not pass the gate" in page
     assert "409" in page
-    assert "<code>failed</code>" in page
+    assert "<code>failed</code> says which checks" in page
+    assert "`" not in page
 
 
 @pytest.mark.parametrize("slug", ["nothing", "<script>", "gate-closed%00"])
