@@ -43,8 +43,6 @@ SEAL_SECONDS = 0.25
 AWAY_SECONDS = 1.0
 JOBS_AT_ONCE = 4
 HOURLY = 3600
-UNHURRIED_NICENESS = 10
-"""Of the children that convert models: whoever waits for an answer gets the processor first (nice(2))."""
 SWEEP = "sweep"
 UPKEEP = (SWEEP, KEEP_LOG_DAYS)
 
@@ -82,7 +80,6 @@ async def open_handlers(settings: Settings) -> AsyncIterator[Mapping[str, Handle
         memory_bytes=settings.probe_memory_bytes,
         allowed_unsafe=settings.allowed_unsafe_formats,
         at_once=1,
-        niceness=UNHURRIED_NICENESS,
     ) as prober:
         converter = Converter(settings.base_path, store, signer, prober)
 

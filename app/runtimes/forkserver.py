@@ -1,4 +1,4 @@
-"""The process that forks one short-lived child for each probe: `python -m app.runtimes.forkserver FD NICENESS`.
+"""The process that forks one short-lived child for each probe: `python -m app.runtimes.forkserver FD`.
 
 It imports the model libraries once, so that a probe costs a fork and not seconds of imports. It reads nothing that
 came from outside: a child takes its request from the socket it is handed, under limits, and this process only adds
@@ -155,5 +155,4 @@ def _outcome(request: dict[str, Any], payload: bytes) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    os.nice(int(sys.argv[2]))
     main(int(sys.argv[1]))

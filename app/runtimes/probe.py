@@ -89,18 +89,11 @@ class Prober:
     """Probes model files; use it as an async context, or `start` and `stop` it."""
 
     def __init__(
-        self,
-        *,
-        seconds: float,
-        memory_bytes: int,
-        allowed_unsafe: tuple[str, ...] = (),
-        at_once: int = 2,
-        niceness: int = 0,
+        self, *, seconds: float, memory_bytes: int, allowed_unsafe: tuple[str, ...] = (), at_once: int = 2
     ) -> None:
         self._seconds = seconds
         self._memory_bytes = memory_bytes
         self._allowed_unsafe = allowed_unsafe
-        self._niceness = niceness
         self._slots = asyncio.Semaphore(at_once)
         self._starting = asyncio.Lock()
         self._server: asyncio.subprocess.Process | None = None
@@ -270,7 +263,6 @@ class Prober:
                 "-m",
                 "app.runtimes.forkserver",
                 str(theirs.fileno()),
-                str(self._niceness),
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
                 env=_bare_environment(),
