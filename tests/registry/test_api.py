@@ -288,12 +288,17 @@ async def test_a_model_that_onnx_would_change_is_refused_as_onnx_with_the_reason
 
 
 async def test_known_bytes_are_looked_at_once_for_a_better_serving_form(client, service):
-    await register(client, "judged", seed=3)
+    async def register_bytes(seed):
+        files = [("artifact", ("model.skops", skops_bytes(seed=seed)))]
+        answer = await client.post("/api/models", data={"metadata": '{"name": "judged"}'}, files=files)
+        assert answer.status_code == 201, answer.text
+
+    await register_bytes(3)
     async with service.state.database.writes(TESTER) as session:
         version = await get_version(session, "judged:1")
         version.probe = version.probe | {NOT_CONVERTED: "ONNX is only 1.01 times as fast here"}
-    await register(client, "judged", seed=3)
-    await register(client, "judged", seed=4)
+    await register_bytes(3)
+    await register_bytes(4)
     async with service.state.database.reads() as session:
         asked = select(func.count()).select_from(Job).where(Job.kind == CONVERT)
         assert await session.scalar(asked) == 2  # for the first bytes, and for the other ones
