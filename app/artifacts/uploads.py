@@ -45,6 +45,10 @@ class Staging:
         self._archive = directory / "archive"
         self._names = NamesInUse()
 
+    def beside(self, name: str) -> "Staging":
+        """Room for files of the same upload that don't belong to the artifact."""
+        return Staging(self.files_directory.with_name(name))
+
     async def receive(
         self,
         name: str,
@@ -82,10 +86,10 @@ class Staging:
             UnsafeFileName, FileNameTaken: a name in it can't be kept.
             StorageFull: the disk is full.
         """
-        return await run_to_end(self._unpack, staged, limits)
+        return await run_to_end(self._unpack, staged, limits) if is_archive(staged.name) else [staged]
 
     def _unpack(self, staged: StagedFile, limits: ArchiveLimits) -> list[StagedFile]:
-        if not is_archive(staged.name) or is_skops(staged.path):
+        if is_skops(staged.path):
             return [staged]
         archive = staged.path.rename(self._archive)
         with full_disk_refused(), unsafe_archive_refused(staged.name):

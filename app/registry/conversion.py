@@ -25,6 +25,8 @@ from app.runtimes.probe import Prober
 
 log = structlog.get_logger()
 
+NOT_CONVERTED = "not_converted"
+"""Where a version's probe keeps the reason why it is served as it is."""
 WORTH_IT = 1.2
 """How many times faster the converted model must be to be chosen without being asked for."""
 
@@ -102,7 +104,7 @@ class BackgroundConversion:
     async def _keep_reason(self, claim: Claim, version_id: UUID, reason: str) -> None:
         async with claim.database.writes(WORKER) as session:
             version = await lock_version(session, version_id)
-            version.probe = version.probe | {"not_converted": reason}
+            version.probe = version.probe | {NOT_CONVERTED: reason}
 
     async def _keep_form(self, claim: Claim, version_id: UUID, form: ServingForm) -> None:
         async with claim.database.writes(WORKER) as session:
