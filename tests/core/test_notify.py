@@ -10,7 +10,7 @@ END_LISTENERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE qu
 
 async def tell(database, payload):
     async with database.writes(TESTER) as session:
-        await notify(session, "news", payload)
+        notify(session, "news", payload)
 
 
 async def heard(queue):
@@ -38,7 +38,7 @@ async def test_what_is_undone_is_told_nobody(database, database_url):
     async with notifications:
         assert await heard(told) == ""
         async with database.writes(TESTER) as session:
-            await notify(session, "news", "undone")
+            notify(session, "news", "undone")
             await session.rollback()
         await tell(database, "kept")
         assert await heard(told) == "kept"

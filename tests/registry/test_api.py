@@ -232,15 +232,15 @@ async def test_lists_are_filtered_and_paged(shared_client):
             shared_client,
             f"listed-{number}",
             metrics={"accuracy": 0.9 + number / 100},
-            tags={"kind": "listed"},
+            tags={"listed": "yes"},
         )
-    query = {"tag": "kind=listed", "limit": 2}
+    query = {"tag": "listed=yes", "limit": 2}
     first = (await shared_client.get("/api/models", params=query)).json()
     rest = (await shared_client.get("/api/models", params=query | {"cursor": first["next"]})).json()
     assert [m["name"] for m in first["items"] + rest["items"]] == ["listed-0", "listed-1", "listed-2"]
     assert rest["next"] is None
     good = (
-        await shared_client.get("/api/models", params={"tag": "kind", "metric": "accuracy>=0.915"})
+        await shared_client.get("/api/models", params={"tag": "listed", "metric": "accuracy>=0.915"})
     ).json()
     assert [m["name"] for m in good["items"]] == ["listed-2"]
     assert (await shared_client.get("/api/models", params={"metric": "accuracy"})).status_code == 422
