@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from app.core.notify import Notifications, notify
 from tests.conftest import TESTER, run_sql
 
@@ -37,8 +39,9 @@ async def test_what_is_undone_is_told_nobody(database, database_url):
     notifications.on("news", told.put_nowait)
     async with notifications:
         assert await heard(told) == ""
-        async with database.writes(TESTER) as session:
-            notify(session, "news", "undone")
-            await session.rollback()
+        with pytest.raises(LookupError):
+            async with database.writes(TESTER) as session:
+                notify(session, "news", "undone")
+                raise LookupError
         await tell(database, "kept")
         assert await heard(told) == "kept"
