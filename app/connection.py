@@ -87,7 +87,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Start the clock of a request's headers; they get no more time for coming in many pieces."""
-        HttpToolsProtocol.on_message_begin(self)
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self._phase = Phase.HEADERS
         self._header_bytes = 0
         self._mark()
@@ -99,7 +99,7 @@ class EdgeProtocol(HttpToolsProtocol):
         if self._express is not None and self._may_go_express():
             self.cycle = Exchange(self)
         else:
-            HttpToolsProtocol.on_headers_complete(self)
+            self._begin_cycle()
         self._phase = Phase.BODY
         self._mark()
         if self.server_state.draining.is_set():
@@ -135,10 +135,18 @@ class EdgeProtocol(HttpToolsProtocol):
     def _hand_to_application(self, exchange: "Exchange") -> None:
         """Start the application on a request that has arrived whole."""
         self.cycle = None  # type: ignore[assignment]
-        HttpToolsProtocol.on_headers_complete(self)
+        self._begin_cycle()
         self.cycle.keep_alive = exchange.keep_alive
         self.cycle.body = exchange.body
         HttpToolsProtocol.on_message_complete(self)
+
+    def _begin_cycle(self) -> None:
+        """Let uvicorn make its scope, which it does when a message begins, and start the application."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        HttpToolsProtocol.on_message_begin(self)
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
+        HttpToolsProtocol.on_headers_complete(self)
 
     def on_exchange_complete(self) -> None:
         """Go on with what was pipelined meanwhile; the sweep ends idle connections, so that no timer is needed."""

@@ -38,7 +38,7 @@ from app.runtimes.probe import Prober
 
 log = structlog.get_logger()
 
-POLITENESS = 5  # of nice(2): where this process and one that answers want the same core, callers go first
+POLITENESS = 10  # of nice(2): where this process and one that answers want the same core, callers go first
 SEAL_SECONDS = 0.25
 AWAY_SECONDS = 1.0
 JOBS_AT_ONCE = 4

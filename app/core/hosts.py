@@ -6,6 +6,7 @@ answers. The first is told by `Origin` and `Sec-Fetch-Site`, the second by `Host
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,6 +26,7 @@ _OTHER_HEADERS = (
 )
 CONFINED = ((_POLICY_HEADER, CONTENT_POLICY.encode()), *_OTHER_HEADERS)
 """The headers of every answer that brings no policy of its own."""
+_MOST_SEEN = 1000  # spellings of hosts: where any name is answered, a caller can think of endless ones
 _HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK_NAMES = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
 
@@ -90,6 +92,17 @@ class HostPolicy:
     def __init__(self, settings: Settings) -> None:
         self._allowed = frozenset(host.lower().encode() for host in settings.allowed_hosts)
         self._names = self._allowed | (_LOOPBACK_NAMES if settings.is_loopback else frozenset())
+        self._seen: set[bytes] = set()
+
+    def is_plainly_fine(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether no browser sent this, to a host that is ours; where not, `find_problem` tells."""
+        host = headers.get(b"host", b"")
+        if host not in self._seen:
+            if self._names and not self._is_ours(host.lower()):
+                return False
+            if len(self._seen) < _MOST_SEEN:
+                self._seen.add(host)
+        return b"origin" not in headers and b"sec-fetch-site" not in headers
 
     def find_problem(self, scope: Scope) -> Refusal | None:
         """Why a request is not answered, or None."""

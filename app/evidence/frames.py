@@ -13,6 +13,7 @@ from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json, to_json
@@ -150,12 +151,11 @@ def table_of(raw: bytes, columns: int) -> Matrix:
 def encode_frame(scored: ScoredRequest) -> bytes:
     """The payload of one frame."""
     features, probabilities = scored.features, scored.probabilities
-    request = to_json(
+    request = msgspec.json.encode(
         [
             scored.request_id, scored.caller, scored.entity_id, scored.latency_ms,
             isinstance(features, np.ndarray), scored.predictions, scored.failures, scored.refused,
-        ],
-        inf_nan_mode="null",
+        ]
     )  # fmt: skip
     ids = b"".join([identifier.bytes for identifier in scored.ids])
     cells = features.tobytes() if isinstance(features, np.ndarray) else to_json(features)

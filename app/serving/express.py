@@ -6,6 +6,7 @@ why and says so. Both ways keep the same rules and end in the same company of re
 
 import asyncio
 import re
+from functools import lru_cache
 from typing import Any, Protocol
 
 from starlette.types import Scope
@@ -52,17 +53,15 @@ class Express:
 
     def take(self, exchange: Exchange) -> bool:
         """Whether this exchange is answered, now or soon; if not, nothing has happened."""
-        url = _URL.fullmatch(exchange.url)
-        headers = dict(exchange.headers)
+        reference, headers = reference_in(exchange.url), dict(exchange.headers)
+        if reference is None or len(headers) < len(exchange.headers) or len(exchange.body) > self._max_bytes:
+            return False
         caller = self._authenticate.known(headers.get(b"authorization"))
-        if url is None or caller is None or len(exchange.body) > self._max_bytes:
+        if caller is None or not self._hosts.is_plainly_fine(headers):
             return False
-        scope = _scope_of(exchange, caller)
-        if self._hosts.find_problem(scope) is not None:
-            return False
-        visit = Visit(scope)
+        visit = Visit(_scope_of(exchange, caller))
         try:
-            opened = self._open(str(url[1], "ascii"), exchange, headers, caller, visit)
+            opened = self._open(reference, exchange, headers, caller, visit)
         except Refusal:
             return False
         if opened is None:
@@ -87,6 +86,17 @@ class Express:
             encode=encode_small,
         )
         return self._predictor.open_plain(request)
+
+
+@lru_cache(maxsize=1024)
+def reference_in(url: bytes) -> str | None:
+    """The model reference in the address of a prediction; None for any other address, and for odd ones.
+
+    >>> reference_in(b"/api/models/churn@champion/predict"), reference_in(b"/api/models/a%20b/predict")
+    ('churn@champion', None)
+    """
+    match = _URL.fullmatch(url)
+    return str(match[1], "ascii") if match else None
 
 
 def _scope_of(exchange: Exchange, caller: Caller) -> Scope:

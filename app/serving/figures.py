@@ -1,12 +1,13 @@
 """The numbers of predict for Prometheus."""
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import repeat
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
 
+from app.core.telemetry import Timings
 from app.runtimes.schema import Label
 from app.serving.answers import PredictAnswer
 
@@ -16,7 +17,7 @@ _NOT_A_CLASS = ""  # the label where a prediction is a number without end, not o
 PREDICTIONS = Counter(
     "model_predictions", "Rows scored.", ["model_version", "prediction_class"]
 )  # exposed as model_predictions_total
-LATENCY = Histogram(
+LATENCY = Timings(
     "model_prediction_latency_seconds",
     "From a request's arrival to its last score.",
     ["model_version"],
@@ -29,11 +30,12 @@ RECORDS_DROPPED = Counter("prediction_records_dropped", "Sampled records that fo
 def count_answers(answers: Iterable[PredictAnswer]) -> None:
     """Count the rows of answers by version and class, and their latencies; a shadow's are no predictions."""
     rows: list[tuple[str, Label]] = []
+    seconds: dict[str, list[float]] = {}
     for answer in answers:
         if answer.is_shadow:
             continue
         model_id, has_classes = answer.version.model_id, answer.version.signature.classes is not None
-        _latency_of(model_id)(answer.latency_ms / 1000)
+        seconds.setdefault(model_id, []).append(answer.latency_ms / 1000)
         for part in answer.parts:
             predictions = part.scored.answers()
             rows.extend(
@@ -41,6 +43,8 @@ def count_answers(answers: Iterable[PredictAnswer]) -> None:
             )
     for (model_id, prediction), count in Tally(rows).items():
         _counter_of(model_id, prediction)(count)
+    for model_id, latencies in seconds.items():
+        _latency_of(model_id)(latencies)
 
 
 @lru_cache(maxsize=4096, typed=True)
@@ -49,5 +53,5 @@ def _counter_of(model_id: str, prediction_class: Label) -> Callable[[float], Non
 
 
 @lru_cache(maxsize=1024)
-def _latency_of(model_id: str) -> Callable[[float], None]:
-    return LATENCY.labels(model_id).observe
+def _latency_of(model_id: str) -> Callable[[Sequence[float]], None]:
+    return LATENCY.labels(model_id).observe_all

@@ -86,7 +86,7 @@ class Journal:
 
     def _origin_of(self, answer: PredictAnswer) -> Origin:
         choice, environment = answer.choice, answer.envelope.environment
-        chosen = (choice.version_id, choice.arm, choice.propensity, answer.revision, environment)
+        chosen = (answer.version.model_id, choice.arm, choice.propensity, answer.revision, environment)
         key = (chosen, answer.is_shadow, answer.log_probability)
         if (origin := self._origins.get(key)) is None:
             if len(self._origins) >= _MOST_ORIGINS:
