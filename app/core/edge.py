@@ -35,6 +35,10 @@ def _database(request: Request) -> Database:
     return database
 
 
+async def _given_database(request: Request) -> Database:  # FastAPI runs what is not `async` in a thread
+    return _database(request)
+
+
 async def _writing(request: Request) -> AsyncSession:
     stack: AsyncExitStack = request.state.transaction
     actor = caller_of(request).actor(request.scope["state"].get("request_id"))
@@ -61,7 +65,7 @@ async def _beginning(request: Request) -> Begin:
 Writes = Annotated[AsyncSession, Depends(_writing)]
 Begins = Annotated[Begin, Depends(_beginning)]
 Reads = Annotated[Reading, Depends(_reading)]
-Db = Annotated[Database, Depends(_database)]
+Db = Annotated[Database, Depends(_given_database)]
 
 
 async def claim_receipt(request: Request, session: AsyncSession, identity: bytes) -> None:

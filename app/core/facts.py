@@ -5,7 +5,6 @@ facts, links each to the one before by SHA-256 and starts the reactions to it, a
 announcing costs one insert, the order is one for all replicas, and each reaction is started exactly once.
 """
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -131,22 +130,22 @@ class Verdict:
 def announce(session: AsyncSession, fact: Fact) -> None:
     """Record a fact in this transaction, in the name of the session's actor."""
     actor: Actor = session.info["actor"]
-    row = FactRow(
-        id=new_id(),
-        kind=type(fact).__name__,
-        subject=fact.subject,
-        actor=actor.name,
-        role=actor.role,
-        request_id=actor.request_id,
-        at=clock.now(),
-        body=to_jsonable_python(dataclasses.asdict(fact)),
-    )
+    row = {
+        "id": new_id(),
+        "kind": type(fact).__name__,
+        "subject": fact.subject,
+        "actor": actor.name,
+        "role": actor.role,
+        "request_id": actor.request_id,
+        "at": clock.now(),
+        "body": to_jsonable_python(fact),
+    }
     session.info.setdefault(_ANNOUNCED, []).append(row)
     before_commit(session, _write_announced)
 
 
 async def _write_announced(session: AsyncSession) -> None:
-    await _ADD.add(session, *session.info.pop(_ANNOUNCED))
+    await _ADD.run(session, *session.info.pop(_ANNOUNCED))
 
 
 def sealed_form(fact: FactRow) -> dict[str, Any]:

@@ -93,16 +93,20 @@ class PreparedWrite(_Prepared):
 
 
 class PreparedInsert(PreparedWrite):
-    """Rows of a table, whole: what the database does not fill in by itself is given."""
+    """Rows of a table that the session need not know, with every column but those that the database numbers.
+
+    What is not given is null: defaults, of the database or of the class, are not applied.
+    """
 
     def __init__(self, entity: type[Base]) -> None:
         columns = entity.__table__.columns
         self._names = [column.key for column in columns if column.identity is None]
         super().__init__(insert(entity), column_keys=self._names)
+        self._constants = dict.fromkeys(self._names)
 
-    async def add(self, session: AsyncSession, *rows: Base) -> None:
-        """Store rows that the session need not know."""
-        await self.run(session, *({name: getattr(row, name) for name in self._names} for row in rows))
+    async def add(self, session: AsyncSession, row: Base) -> None:
+        """Store an object that no session has."""
+        await self.run(session, {name: getattr(row, name) for name in self._names})
 
 
 async def _run(session: AsyncSession, sql: str, work: Callable[[Any], Any]) -> Any:

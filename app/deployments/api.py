@@ -6,13 +6,12 @@ from uuid import UUID
 
 from fastapi import Depends, Header, Path, Query, Request, Response
 from pydantic import AfterValidator
-from starlette.responses import JSONResponse
 
 from app.core.access import Role, allows, caller_of
-from app.core.edge import Begins, Reads, Writes, after_commit, room
+from app.core.edge import Begin, Begins, Reads, Writes, after_commit, room
 from app.core.paging import Page, Paged
 from app.core.problems import problems
-from app.core.wire import storable
+from app.core.wire import json_answer, storable
 from app.deployments import actions, errors, queries
 from app.deployments.actions import Order
 from app.deployments.rules import Kind, Phase
@@ -67,9 +66,9 @@ class Asked:
     """How a caller asks for a change of traffic: what it has seen of the route, and whether it waits."""
 
     request: Request
-    begin: Begins
-    if_match: IfMatch = None
-    prefer: Prefer = None
+    begin: Begin
+    if_match: str | None
+    prefer: str | None
 
     def order(self, kind: Kind, **wishes: Any) -> Order:
         """What the caller wants."""
@@ -85,7 +84,11 @@ class Asked:
         return _as_response(answer)
 
 
-Change = Annotated[Asked, Depends()]
+async def _asked(request: Request, begin: Begins, if_match: IfMatch = None, prefer: Prefer = None) -> Asked:
+    return Asked(request, begin, if_match, prefer)
+
+
+Change = Annotated[Asked, Depends(_asked)]
 
 
 @verbs.post(
@@ -156,21 +159,24 @@ async def deprecate_model(model_id: ModelId, order: WithdrawOrder, session: Writ
     return await answer_version(session, await get_version_by_id(session, version_id))
 
 
-async def _see_through(request: Request, deployment: DeploymentOut) -> Response:
+async def _see_through(request: Request, deployment: DeploymentOut) -> Response | None:
     """Wait until the deployment has settled, and until this process answers by what it changed."""
-    state = request.app.state
-    settled: SettledDeployments = state.settled_deployments
+    state, answer = request.app.state, None
     if deployment.phase == Phase.PREPARING:
+        settled: SettledDeployments = state.settled_deployments
         deployment = await settled.wait(deployment.id, state.settings.promote_patience_seconds)
+        answer = _as_response(deployment)
     if deployment.revision is not None:
         routes: RouteTable = state.routes
         await routes.wait_for(deployment.model, deployment.environment, deployment.revision)
-    return _as_response(deployment)
+    return answer
 
 
 def _as_response(deployment: DeploymentOut) -> Response:
-    status = {Phase.PREPARING: 202, Phase.FAILED: 503}.get(deployment.phase, 200)
-    return JSONResponse(deployment.model_dump(mode="json"), status, {"Location": deployment.links["self"]})
+    answer = json_answer(deployment)
+    answer.status_code = {Phase.PREPARING: 202, Phase.FAILED: 503}.get(deployment.phase, 200)
+    answer.headers["Location"] = deployment.links["self"]
+    return answer
 
 
 @router.get("", response_model=Page[DeploymentOut], dependencies=[allows(Role.VIEWER)])

@@ -67,7 +67,7 @@ def record_move(
     environment: str | None = None,
 ) -> None:
     """Keep who brought a version to the stage it is in, and why."""
-    session.add(_move_row(session, version.id, origin, version.stage, reason, environment))
+    session.add(StageMove(**_move_row(session, version.id, origin, version.stage, reason, environment)))
 
 
 def _move_row(
@@ -77,12 +77,12 @@ def _move_row(
     goal: Stage,
     reason: str,
     environment: str | None,
-) -> StageMove:
+) -> dict[str, Any]:
     actor: Actor = session.info["actor"]
-    return StageMove(
-        id=new_id(), version_id=version_id, origin=origin, goal=goal, environment=environment,
-        actor=actor.name, role=actor.role, reason=reason, at=clock.now(),
-    )  # fmt: skip
+    return {
+        "id": new_id(), "version_id": version_id, "origin": origin, "goal": goal, "environment": environment,
+        "actor": actor.name, "role": actor.role, "reason": reason, "at": clock.now(),
+    }  # fmt: skip
 
 
 async def enthrone(
@@ -129,18 +129,12 @@ async def _move_together(
     now = clock.now()
     await _SET_STAGE.run(session, *({"version": each.id, "goal": goal, "now": now} for each, goal in moves))
     rows = (_move_row(session, each.id, each.stage, goal, reason, environment) for each, goal in moves)
-    await _ADD_MOVE.add(session, *rows)
+    await _ADD_MOVE.run(session, *rows)
 
 
 async def _begin_tenure(session: AsyncSession, version: Contender, environment: str) -> None:
-    tenure = Tenure(
-        id=new_id(),
-        model_id=version.model_id,
-        environment=environment,
-        version_id=version.id,
-        began_at=clock.now(),
-    )
-    await _ADD_TENURE.add(session, tenure)
+    reign = {"model_id": version.model_id, "environment": environment, "version_id": version.id}
+    await _ADD_TENURE.run(session, {"id": new_id(), "began_at": clock.now(), **reign})
 
 
 async def _end_tenure(session: AsyncSession, model_id: UUID, environment: str) -> None:
