@@ -132,9 +132,10 @@ class MalformedJson(Malformed):
     """
 
     problem: str
+    place: str = "body"
 
     def detail(self) -> str:
-        return f"body: {self.problem}"
+        return f"{self.place}: {self.problem}"
 
 
 @dataclass(eq=False)

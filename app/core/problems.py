@@ -84,7 +84,7 @@ async def _on_invalid(_request: Request, error: Exception) -> Response:
     faults = error.errors()
     if any(fault["type"] == "json_invalid" for fault in faults):
         reason = faults[0].get("ctx", {}).get("error", "not JSON")
-        return answer_refusal(MalformedJson(reason))
+        return answer_refusal(MalformedJson(reason, str(faults[0]["loc"][0])))
     errors = [
         {"field": _field_of(fault["loc"]), "problem": fault["msg"], "in": str(fault["loc"][0])}
         for fault in faults
