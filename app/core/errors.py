@@ -128,14 +128,14 @@ class NoSpace(Refusal):
 class MalformedJson(Malformed):
     """The body is not JSON.
 
-    The detail says at which line and column reading stopped, and in which part of a form.
+    The detail says at which line and column reading stopped.
     """
 
     problem: str
-    field: str = "body"
+    place: str = "body"
 
     def detail(self) -> str:
-        return f"{self.field}: {self.problem}"
+        return f"{self.place}: {self.problem}"
 
 
 @dataclass(eq=False)

@@ -173,7 +173,7 @@ async def _see_through(request: Request, deployment: DeploymentOut) -> Response 
 
 
 def _as_response(deployment: DeploymentOut) -> Response:
-    answer = json_answer(deployment)
+    answer = json_answer(deployment.model_dump_json())
     answer.status_code = {Phase.PREPARING: 202, Phase.FAILED: 503}.get(deployment.phase, 200)
     answer.headers["Location"] = deployment.links["self"]
     return answer
