@@ -1,18 +1,22 @@
 """The application: the one place where the wires between rooms are soldered."""
 
+import asyncio
 import os
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.datastructures import State
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import app as switchyard
 from app.artifacts.cache import ArtifactCache
 from app.artifacts.signing import open_signer
 from app.artifacts.store import open_artifact_store
+from app.artifacts.uploads import sweep_staging
 from app.core.access import require_declared_roles
 from app.core.authenticate import Authenticator
 from app.core.bootstrap import require_a_way_in
@@ -29,8 +33,10 @@ from app.core.telemetry import RequestLog, configure_logging, tracing
 from app.deployments import api as deployments
 from app.deployments.waiting import SettledDeployments
 from app.evidence import api as evidence
+from app.evidence.readers import FeedbackReaders
 from app.evidence.spool import Spool
 from app.inference.api import InferenceApp
+from app.inference.openapi import describe_doors
 from app.inference.wording import Reworded
 from app.registry import api as registry
 from app.registry.conversion import Converter
@@ -40,6 +46,7 @@ from app.runtimes.cache import ModelCache
 from app.runtimes.probe import Prober
 from app.serving.api import PredictApp
 from app.serving.directory import Directory
+from app.serving.express import Express
 from app.serving.journal import Journal
 from app.serving.loader import VersionLoader
 from app.serving.predictor import Predictor
@@ -64,6 +71,23 @@ ROUTERS: tuple[APIRouter, ...] = (
 FORMS = re.compile(r"/api(/v1)?/models(/register)?")
 
 
+class Service(FastAPI):
+    """FastAPI, with predictions turned off in front of all its layers."""
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:  # type: ignore[override]
+        """Answer as FastAPI does, without its look for a tracer at every request where none is wanted."""
+        if self.state.settings.telemetry or scope["type"] != "http":
+            return super().__call__(scope, receive, send)
+        scope["app"] = self
+        if self.middleware_stack is None:
+            self.middleware_stack = self.build_middleware_stack()
+        return self.middleware_stack(scope, receive, send)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """What a request passes: first of all the door of predictions."""
+        return PredictApp(super().build_middleware_stack(), state=self.state, settings=self.state.settings)
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The service as an ASGI application, to be served by `app.server`.
 
@@ -71,7 +95,7 @@ def create_app(settings: Settings) -> FastAPI:
         RuntimeError: some route does not say who may call it.
     """
     configure_logging(settings.log_level)
-    service = FastAPI(
+    service = Service(
         title="Switchyard",
         version=switchyard.__version__,
         lifespan=run,
@@ -89,8 +113,7 @@ def create_app(settings: Settings) -> FastAPI:
         service.include_router(router, prefix="/api/v1", include_in_schema=False)
     for pages in system.PAGES:
         service.include_router(pages)
-    describe_in_full(service)
-    service.add_middleware(PredictApp, state=service.state)
+    describe_in_full(service, describe_doors())
     service.add_middleware(InferenceApp, state=service.state)
     service.add_middleware(BodyLimits, settings=settings, form_paths=FORMS)
     service.add_middleware(HostRules, settings=settings)
@@ -101,8 +124,11 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 @asynccontextmanager
-async def run(service: FastAPI) -> AsyncIterator[None]:
-    """What lives as long as the application: connections, caches, background work."""
+async def run(service: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    """What lives as long as the application: connections, caches, background work.
+
+    Its lifespan state tells the server of the express way; traced requests all go through FastAPI.
+    """
     state, settings = service.state, service.state.settings
     url = settings.sqlalchemy_url
     if url is None:
@@ -123,12 +149,15 @@ async def run(service: FastAPI) -> AsyncIterator[None]:
         await open_serving(state, stack, notifications)
         watch_parts(state)
         await stack.enter_async_context(notifications)
-        yield
+        yield (
+            {} if settings.telemetry else {"express": Express(state.predictor, state.authenticate, settings)}
+        )
 
 
 async def open_registry(state: State, stack: AsyncExitStack) -> None:
     """Where artifacts lie, and who looks at them first."""
     settings: Settings = state.settings
+    await asyncio.to_thread(sweep_staging, settings.base_path)  # what a killed process left half-way
     state.store, state.signer = open_artifact_store(settings), open_signer(settings)
     state.artifacts = ArtifactCache(state.store, state.signer, settings.base_path)
     prober = await stack.enter_async_context(
@@ -168,6 +197,7 @@ async def open_serving(state: State, stack: AsyncExitStack, notifications: Notif
         deadline_seconds=settings.predict_deadline_ms / 1000,
     )
     stack.push_async_callback(shadows.drain)
+    state.feedback_readers = FeedbackReaders()
     readers = Readers()
     stack.push_async_callback(readers.close)
     state.predictor = Predictor(

@@ -27,6 +27,7 @@ import structlog
 from app.core.config import Settings
 from app.core.embedded import embedded_postgres
 from app.core.processes import StartFailed, claimed, leash, listening, refuse_new_connections, tell
+from app.core.telemetry import shared_metrics
 
 log = structlog.get_logger()
 
@@ -284,14 +285,14 @@ class _Supervisor:
 
 
 def _environment(settings: Settings, *, port: int) -> dict[str, str]:
-    """What children must know though it may have come from our command line, and not from the environment."""
+    """What children must know: what may have come from our command line, and what they share."""
     told = {
         "MLOPS_BASE_PATH": str(settings.base_path),
         "SWITCHYARD_HOST": settings.host,
         "SWITCHYARD_PORT": str(port),
         "SWITCHYARD_WORKERS": str(settings.workers),
     }
-    return {"OMP_NUM_THREADS": "1"} | dict(os.environ) | told
+    return {"OMP_NUM_THREADS": "1"} | dict(os.environ) | told | shared_metrics(settings.base_path)
 
 
 def _announce(listener: socket.socket) -> None:

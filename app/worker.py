@@ -1,6 +1,7 @@
 """The process beside the HTTP ones: it seals facts, ships the log, does jobs and, as elected leader, keeps time."""
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -37,6 +38,7 @@ from app.runtimes.probe import Prober
 
 log = structlog.get_logger()
 
+POLITENESS = 10  # of nice(2): where this process and one that answers want the same core, callers go first
 SEAL_SECONDS = 0.25
 AWAY_SECONDS = 1.0
 JOBS_AT_ONCE = 4
@@ -86,7 +88,7 @@ async def open_handlers(settings: Settings) -> AsyncIterator[Mapping[str, Handle
             async with claim.database.writes(WORKER) as session:
                 await drop_old_receipts(session)
                 await forget_dead_replicas(session)
-            await asyncio.to_thread(sweep_staging, settings.base_path, clock.now())
+            await asyncio.to_thread(sweep_staging, settings.base_path)
             await asyncio.to_thread(store.sweep_partial_writes, clock.now())
 
         yield {
@@ -139,6 +141,7 @@ async def queue_upkeep(database: Database) -> None:
 
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
+    os.nice(POLITENESS)
     settings = Settings()
     configure_logging(settings.log_level)
     with suppress(asyncio.CancelledError):

@@ -22,6 +22,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.core.config import Settings
 from app.core.database import Actor, Database
 from app.core.embedded import embedded_postgres
+from app.core.ids import new_id
+from app.core.keys import make_key
 from app.core.migrate import migrate
 from app.main import create_app
 from app.worker import run_worker
@@ -142,6 +144,19 @@ async def client(service: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """A client of this test's application."""
     async with client_of(service) as client:
         yield client
+
+
+@pytest.fixture
+async def key_of(service):
+    """Makes a key and gives the headers that use it; with a key there, nobody gets in without one."""
+
+    async def make(role, models=("*",)):
+        async with service.state.database.writes(TESTER) as session:
+            made = await make_key(session, name=f"key-{new_id().hex[:12]}", role=role, models=models)
+        await service.state.authenticate.refresh()
+        return {"Authorization": f"Bearer {made.text}"}
+
+    return make
 
 
 @pytest.fixture

@@ -4,12 +4,13 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core import clock
 from app.core.ids import new_id
 from app.registry.actions import Draft, register_version
 from app.registry.files import StoredFile
 from app.registry.lifecycle import move_stage
 from app.registry.rules import Stage
-from app.registry.tables import Version
+from app.registry.tables import GateReport, Version
 
 SIGNATURE = {
     "inputs": [
@@ -54,6 +55,12 @@ async def version(
     if stage in {Stage.STAGING, Stage.ARCHIVED}:
         await move_stage(session, made.id, stage, reason="made so")
     return made
+
+
+async def gate_report(session: AsyncSession, version: Version, champion: Version | None) -> None:
+    """A version has passed the gate to production."""
+    report = {"goal": Stage.PRODUCTION, "passed": True, "checks": [], "at": clock.now()}
+    session.add(GateReport(version_id=version.id, champion_id=champion and champion.id, **report))
 
 
 def some_id() -> UUID:

@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from app import connection
 from app import server as edge
 from app.core.config import Settings
 from app.core.limits import BodyLimits
@@ -15,9 +16,9 @@ from tests.faults.harness import Client, create_app, eventually
 @pytest.fixture
 def hurry(monkeypatch):
     """Every deadline passes in a fraction of a second."""
-    monkeypatch.setattr(edge, "_SILENCE_SECONDS", 0.4)
-    monkeypatch.setattr(edge, "_DRAIN_SILENCE_SECONDS", 0.3)
-    monkeypatch.setattr(edge, "_KEEP_ALIVE_SECONDS", 1.0)
+    monkeypatch.setattr(connection, "SILENCE_SECONDS", 0.4)
+    monkeypatch.setattr(connection, "DRAIN_SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "KEEP_ALIVE_SECONDS", 1.0)
     monkeypatch.setattr(edge, "_TICKS_PER_SWEEP", 1)
 
 

@@ -1,11 +1,12 @@
 """Uploads on their way in: streamed to a private directory with flat memory, hashed as they are written."""
 
+import fcntl
 import hashlib
+import os
 import shutil
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
@@ -21,10 +22,9 @@ from app.artifacts.errors import (
 from app.artifacts.filenames import NamesInUse
 from app.artifacts.tarballs import Member
 from app.core.config import MIB
-from app.core.ids import new_id, time_of
+from app.core.ids import new_id
 
 BLOCK_BYTES = MIB
-ABANDONED_AFTER = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ class Staging:
         self.files_directory = directory / "files"
         self._archive = directory / "archive"
         self._names = NamesInUse()
+
+    def beside(self, name: str) -> "Staging":
+        """Room for files of the same upload that don't belong to the artifact."""
+        return Staging(self.files_directory.with_name(name))
 
     async def receive(
         self,
@@ -82,10 +86,10 @@ class Staging:
             UnsafeFileName, FileNameTaken: a name in it can't be kept.
             StorageFull: the disk is full.
         """
-        return await run_to_end(self._unpack, staged, limits)
+        return await run_to_end(self._unpack, staged, limits) if is_archive(staged.name) else [staged]
 
     def _unpack(self, staged: StagedFile, limits: ArchiveLimits) -> list[StagedFile]:
-        if not is_archive(staged.name) or is_skops(staged.path):
+        if is_skops(staged.path):
             return [staged]
         archive = staged.path.rename(self._archive)
         with full_disk_refused(), unsafe_archive_refused(staged.name):
@@ -112,37 +116,80 @@ class Staging:
 
 @asynccontextmanager
 async def open_staging(base_path: Path) -> AsyncIterator[Staging]:
-    """A new staging directory under the service's base path, removed at the end of the block."""
-    directory = _staging_root(base_path) / str(new_id())
-    staging = Staging(directory)
+    """A new staging directory under the service's base path, removed at the end of the block.
+
+    It is locked for as long, so that `sweep_staging` tells it from what a killed process left behind.
+    """
     with full_disk_refused():
-        directory.mkdir(mode=0o700, parents=True)
-        staging.files_directory.mkdir()
-    try:
-        yield staging
-    finally:
-        await run_to_end(shutil.rmtree, directory)
+        directory, lock = _make_directory(_staging_root(base_path))
+    with lock:
+        staging = Staging(directory)
+        try:
+            with full_disk_refused():
+                staging.files_directory.mkdir()
+            yield staging
+        finally:
+            await run_to_end(_remove, directory)
 
 
-def sweep_staging(base_path: Path, now: datetime) -> int:
-    """Remove what uploads left behind that never ended, such as those cut off by a kill; gives their count."""
+def sweep_staging(base_path: Path) -> int:
+    """Remove what uploads left behind whose process is gone, such as those cut off by a kill; gives their count."""
     root = _staging_root(base_path)
-    abandoned = [each for each in root.iterdir() if _is_abandoned(each, now)] if root.is_dir() else []
-    for directory in abandoned:
-        shutil.rmtree(directory, ignore_errors=True)  # another replica may sweep at the same time
-    return len(abandoned)
+    found = [each for each in root.iterdir() if _is_ours(each)] if root.is_dir() else []
+    return sum(_remove_abandoned(directory) for directory in found)
 
 
 def _staging_root(base_path: Path) -> Path:
     return base_path / "staging"
 
 
-def _is_abandoned(directory: Path, now: datetime) -> bool:
+def _make_directory(root: Path) -> tuple[Path, BinaryIO]:
+    """A directory nobody else has, and the open file whose lock says so; a sweep may take one before it is locked."""
+    while True:
+        directory = root / str(new_id())
+        directory.mkdir(mode=0o700, parents=True)
+        lock = _try_lock(directory)
+        if lock is not None:
+            return directory, lock
+
+
+def _try_lock(directory: Path) -> BinaryIO | None:
+    """The open file that owns a directory (flock(2): the lock ends with its process); None if another has it."""
     try:
-        opened_at = time_of(UUID(directory.name))
+        lock = (directory / "lock").open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_there = os.fstat(lock.fileno()).st_nlink > 0
+        except BlockingIOError:
+            is_there = False
+    except FileNotFoundError:
+        return None
+    if is_there:
+        return lock
+    lock.close()
+    return None
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory, perhaps together with others who do; what can't be removed now is left to the next sweep."""
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _is_ours(directory: Path) -> bool:
+    try:
+        UUID(directory.name)
     except ValueError:
-        return False  # not one of ours
-    return now - opened_at > ABANDONED_AFTER
+        return False
+    return directory.is_dir()
+
+
+def _remove_abandoned(directory: Path) -> bool:
+    lock = _try_lock(directory)
+    if lock is None:
+        return False
+    with lock:
+        _remove(directory)
+    return True
 
 
 class _Body:

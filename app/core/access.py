@@ -14,6 +14,8 @@ from starlette.routing import Mount, Route
 from app.core.database import Actor
 from app.core.errors import Forbidden, NotFound, Unauthenticated
 
+_EVERY_MODEL = ("*",)
+
 
 class Role(IntEnum):
     """What a caller may do; each role may do what those before it may."""
@@ -35,11 +37,13 @@ class Caller:
 
     name: str
     role: Role
-    models: tuple[str, ...] = ("*",)
+    models: tuple[str, ...] = _EVERY_MODEL
 
     def sees(self, model: str) -> bool:
         """Whether this caller's key covers a model, by the name patterns that it is limited to."""
-        return any(fnmatch.fnmatchcase(model, pattern) for pattern in self.models)
+        return self.models == _EVERY_MODEL or any(
+            fnmatch.fnmatchcase(model, pattern) for pattern in self.models
+        )
 
     def actor(self, request_id: str | None = None) -> Actor:
         """This caller as the one in whose name changes are made."""

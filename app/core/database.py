@@ -1,13 +1,14 @@
 """The database: one engine, reading and writing sessions of different types, and the base of all tables."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NewType
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy import BigInteger, DateTime, Enum, MetaData, Text, Uuid, event
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -15,11 +16,13 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util import greenlet_spawn
 
 IDLE_SECONDS = 30.0
 """A connection that lay unused for longer is asked whether it is still there: networks drop them silently."""
 FROZEN_SECONDS = 20
 """Less than a job's lease: who claims a stopped process's job must not wait for the rows that it had locked."""
+_LAST_STEPS = "last steps"
 _READONLY = {"default_transaction_read_only": "on"}
 _THAWING = {"idle_in_transaction_session_timeout": f"{FROZEN_SECONDS}s"}
 
@@ -72,6 +75,17 @@ class Actor:
     request_id: str | None = None
 
 
+def before_commit(session: AsyncSession, step: Callable[[AsyncSession], Awaitable[None]]) -> None:
+    """Have `step` done once at the end of this transaction, however often it is asked for."""
+    session.info.setdefault(_LAST_STEPS, {})[step] = None
+
+
+async def take_last_steps(session: AsyncSession) -> None:
+    """Do what waits for the end of the transaction."""
+    for step in session.info.pop(_LAST_STEPS, ()):
+        await step(session)
+
+
 class Database:
     """Connections to one Postgres: those of `engine` write, those of `reading_engine` can't."""
 
@@ -94,6 +108,7 @@ class Database:
             session.info["actor"] = actor
             async with session.begin():
                 yield session
+                await take_last_steps(session)
 
     @asynccontextmanager
     async def reads(self) -> AsyncIterator[Reading]:
@@ -104,6 +119,17 @@ class Database:
         """
         async with self._reading() as session:
             yield Reading(session)
+
+    async def fetch(self, sql: str, *values: Any) -> list[asyncpg.Record]:
+        """The rows of one statement over what is committed now, without the cost of a session around it."""
+        pool = self.reading_engine.sync_engine.pool
+        lent = await greenlet_spawn(pool.connect)
+        try:
+            connection: Any = lent.driver_connection
+            rows: list[asyncpg.Record] = await connection.fetch(sql, *values)
+            return rows
+        finally:
+            await greenlet_spawn(lent.close)
 
     @asynccontextmanager
     async def streams(self) -> AsyncIterator[Reading]:

@@ -2,31 +2,41 @@
 
 `ChangingRoute` commits after the endpoint's answer was built and before a byte of it is sent, so a failed
 commit can't follow a 200. `Writes` and `Reads` are the sessions that endpoints ask for; neither takes a
-connection before its first statement. What must happen once the change is visible (waiting for replicas,
-say) is left with `after_commit`.
+connection before its first statement. An endpoint with long work to do before its change asks for `Begins`, and
+calls it when that is done: no transaction waits for the work, and an `Idempotency-Key` is looked up before it
+and claimed after it. What must happen once the change is visible (waiting for replicas, say) is left with
+`after_commit`.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import Annotated, Any
+from functools import cached_property, partial
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
-from app.core.access import caller_of
+from app.core.access import Allows, caller_of, declared_role
 from app.core.database import Database, Reading
 from app.core.idempotency import HEADER, Receipt, Replayed, fingerprint_of
 from app.core.limits import TextUnstorable
 
 AfterCommit = Callable[[], Awaitable[Any]]
+Shortcut = Callable[[Request], Awaitable[Response | None]]
+Begin = Callable[[], Awaitable[AsyncSession]]
+_Endpoint = TypeVar("_Endpoint", bound=Callable[..., Any])
 
 
 def _database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
+
+
+async def _given_database(request: Request) -> Database:  # FastAPI runs what is not `async` in a thread
+    return _database(request)
 
 
 async def _writing(request: Request) -> AsyncSession:
@@ -44,9 +54,18 @@ async def _reading(request: Request) -> Reading:
     return await stack.enter_async_context(_database(request).reads())
 
 
+async def _beginning(request: Request) -> Begin:
+    if HEADER in request.headers:
+        receipt, fingerprint = _receipt_of(request, await request.body())
+        async with _database(request).reads() as session:
+            await receipt.require_unused(session, fingerprint)
+    return partial(_writing, request)
+
+
 Writes = Annotated[AsyncSession, Depends(_writing)]
+Begins = Annotated[Begin, Depends(_beginning)]
 Reads = Annotated[Reading, Depends(_reading)]
-Db = Annotated[Database, Depends(_database)]
+Db = Annotated[Database, Depends(_given_database)]
 
 
 async def claim_receipt(request: Request, session: AsyncSession, identity: bytes) -> None:
@@ -60,10 +79,14 @@ async def claim_receipt(request: Request, session: AsyncSession, identity: bytes
     """
     if HEADER not in request.headers or hasattr(request.state, "receipt"):
         return
-    receipt = Receipt.read(caller_of(request).name, request.headers[HEADER])
-    fingerprint = fingerprint_of(request.method, request.url.path, request.url.query.encode(), identity)
+    receipt, fingerprint = _receipt_of(request, identity)
     await receipt.claim(session, fingerprint)
     request.state.receipt = (receipt, fingerprint)
+
+
+def _receipt_of(request: Request, identity: bytes) -> tuple[Receipt, bytes]:
+    receipt = Receipt.read(caller_of(request).name, request.headers[HEADER])
+    return receipt, fingerprint_of(request.method, request.url.path, request.url.query.encode(), identity)
 
 
 def _is_upload(request: Request) -> bool:
@@ -73,6 +96,19 @@ def _is_upload(request: Request) -> bool:
 def after_commit(request: Request, action: AfterCommit) -> None:
     """Run `action` once the change is committed; a response that it returns replaces the endpoint's."""
     request.state.after_commit = action
+
+
+def shortcut(way: Shortcut) -> Callable[[_Endpoint], _Endpoint]:
+    """Let `way` answer what it can of an endpoint's requests, once its caller is let in; None leaves one to the endpoint.
+
+    For reads that are asked so often that solving the endpoint's dependencies would cost more than the answer.
+    """
+
+    def with_shortcut(endpoint: _Endpoint) -> _Endpoint:
+        endpoint.__dict__["shortcut"] = way
+        return endpoint
+
+    return with_shortcut
 
 
 class TransactionRoute(APIRoute):
@@ -94,6 +130,27 @@ class TransactionRoute(APIRoute):
             return await _follow_up(request, answer)
 
         return handle_in_transaction
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer by the endpoint's shortcut, or else by all that FastAPI does for a request."""
+        answer = None
+        if self._shortcut is not None and scope["method"] in (self.methods or ()):
+            answer = await self._answer_shortly(self._shortcut, Request(scope, receive))
+        await (answer or super().handle)(scope, receive, send)
+
+    async def _answer_shortly(self, way: Shortcut, request: Request) -> Response | None:
+        _refuse_unstorable_address(request.scope)
+        if self._allows is not None:
+            await self._allows(request)
+        return await way(request)
+
+    @cached_property
+    def _shortcut(self) -> Shortcut | None:
+        return getattr(self.endpoint, "shortcut", None)
+
+    @cached_property
+    def _allows(self) -> Allows | None:
+        return declared_role(self)
 
 
 def _refuse_unstorable_address(scope: Scope) -> None:

@@ -125,6 +125,20 @@ class NoSpace(Refusal):
 
 
 @dataclass(eq=False)
+class MalformedJson(Malformed):
+    """The body is not JSON.
+
+    The detail says at which line and column reading stopped.
+    """
+
+    problem: str
+    place: str = "body"
+
+    def detail(self) -> str:
+        return f"{self.place}: {self.problem}"
+
+
+@dataclass(eq=False)
 class FieldProblem(Invalid):
     """A field of the request is wrong."""
 

@@ -5,7 +5,6 @@ facts, links each to the one before by SHA-256 and starts the reactions to it, a
 announcing costs one insert, the order is one for all replicas, and each reaction is started exactly once.
 """
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -15,16 +14,28 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from pydantic_core import to_jsonable_python
-from sqlalchemy import CheckConstraint, Index, LargeBinary, Select, func, select, text
+from sqlalchemy import (
+    CheckConstraint,
+    Index,
+    LargeBinary,
+    Select,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core import clock
-from app.core.database import Actor, Base, Reading
+from app.core.database import Actor, Base, Reading, before_commit
 from app.core.ids import new_id
 from app.core.jobs import enqueue
 from app.core.locks import try_hold_until_commit
 from app.core.notify import notify
+from app.core.prepared import PreparedInsert, PreparedRead, PreparedWrite
 
 GENESIS = bytes(32)
 CHANNEL = "facts"
@@ -87,6 +98,23 @@ class FactRow(Base):
     hash: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
+_ANNOUNCED = "announced"
+_ADD = PreparedInsert(FactRow)
+_FACT = FactRow.__table__
+_NAMES = [column.key for column in _FACT.columns]
+_UNSEALED = PreparedRead(
+    select(_FACT)
+    .where(_FACT.c.sequence.is_(None))
+    .order_by(_FACT.c.id)
+    .limit(literal_column(str(SEAL_BATCH)))
+)
+_SEAL = PreparedWrite(
+    update(FactRow)
+    .where(_FACT.c.id == bindparam("fact"))
+    .values(sequence=bindparam("number"), hash=bindparam("seal"))
+)
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Whether the chain of facts is whole, and if not, where and how it breaks."""
@@ -102,18 +130,22 @@ class Verdict:
 def announce(session: AsyncSession, fact: Fact) -> None:
     """Record a fact in this transaction, in the name of the session's actor."""
     actor: Actor = session.info["actor"]
-    session.add(
-        FactRow(
-            id=new_id(),
-            kind=type(fact).__name__,
-            subject=fact.subject,
-            actor=actor.name,
-            role=actor.role,
-            request_id=actor.request_id,
-            at=clock.now(),
-            body=to_jsonable_python(dataclasses.asdict(fact)),
-        )
-    )
+    row = {
+        "id": new_id(),
+        "kind": type(fact).__name__,
+        "subject": fact.subject,
+        "actor": actor.name,
+        "role": actor.role,
+        "request_id": actor.request_id,
+        "at": clock.now(),
+        "body": to_jsonable_python(fact),
+    }
+    session.info.setdefault(_ANNOUNCED, []).append(row)
+    before_commit(session, _write_announced)
+
+
+async def _write_announced(session: AsyncSession) -> None:
+    await _ADD.run(session, *session.info.pop(_ANNOUNCED))
 
 
 def sealed_form(fact: FactRow) -> dict[str, Any]:
@@ -140,8 +172,7 @@ async def seal_facts(session: AsyncSession, reactions: Mapping[str, Sequence[str
     """
     if not await try_hold_until_commit(session, "seal facts"):
         return 0
-    unsealed = select(FactRow).where(FactRow.sequence.is_(None)).order_by(FactRow.id).limit(SEAL_BATCH)
-    facts = (await session.scalars(unsealed)).all()
+    facts = [FactRow(**dict(zip(_NAMES, row, strict=True))) for row in await _UNSEALED.rows(session)]
     if not facts:
         return 0
     sequence, previous = await read_head(session)
@@ -151,8 +182,9 @@ async def seal_facts(session: AsyncSession, reactions: Mapping[str, Sequence[str
         fact.hash = previous = link(previous, fact)
         for reaction in reactions.get(fact.kind, ()):
             await enqueue(session, reaction, {"fact_id": str(fact.id)}, dedupe_key=f"{reaction}:{fact.id}")
-    await session.flush()
-    await notify(session, CHANNEL, str(sequence))
+    seals = [{"fact": fact.id, "number": fact.sequence, "seal": fact.hash} for fact in facts]
+    await _SEAL.run(session, *seals)
+    notify(session, CHANNEL, str(sequence))
     return len(facts)
 
 

@@ -6,6 +6,7 @@ answers. The first is told by `Origin` and `Sec-Fetch-Site`, the second by `Host
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,12 +19,14 @@ CONTENT_POLICY = (
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 )
 _POLICY_HEADER = b"content-security-policy"
-_OTHER_HEADERS = [
+_OTHER_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),  # `no-referrer` would make our own forms' Origin `null`
     (b"cross-origin-resource-policy", b"same-origin"),
-]
-_HEADERS = [(_POLICY_HEADER, CONTENT_POLICY.encode()), *_OTHER_HEADERS]
+)
+CONFINED = ((_POLICY_HEADER, CONTENT_POLICY.encode()), *_OTHER_HEADERS)
+"""The headers of every answer that brings no policy of its own."""
+_MOST_SEEN = 1000  # spellings of hosts: where any name is answered, a caller can think of endless ones
 _HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK_NAMES = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
 
@@ -65,8 +68,7 @@ class HostRules:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._allowed = frozenset(host.lower().encode() for host in settings.allowed_hosts)
-        self._names = self._allowed | (_LOOPBACK_NAMES if settings.is_loopback else frozenset())
+        self._policy = HostPolicy(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that breaks the rules with a problem, and confine every answer."""
@@ -79,11 +81,31 @@ class HostRules:
                 _confine(message)
             await send(message)
 
-        problem = self._problem(scope)
+        problem = self._policy.find_problem(scope)
         app = answer_refusal(problem) if problem else self._app
         await app(scope, receive, send_confined)
 
-    def _problem(self, scope: Scope) -> Refusal | None:
+
+class HostPolicy:
+    """Which hosts are answered, and which changes a browser may ask for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._allowed = frozenset(host.lower().encode() for host in settings.allowed_hosts)
+        self._names = self._allowed | (_LOOPBACK_NAMES if settings.is_loopback else frozenset())
+        self._seen: set[bytes] = set()
+
+    def is_plainly_fine(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether no browser sent this, to a host that is ours; where not, `find_problem` tells."""
+        host = headers.get(b"host", b"")
+        if host not in self._seen:
+            if self._names and not self._is_ours(host.lower()):
+                return False
+            if len(self._seen) < _MOST_SEEN:
+                self._seen.add(host)
+        return b"origin" not in headers and b"sec-fetch-site" not in headers
+
+    def find_problem(self, scope: Scope) -> Refusal | None:
+        """Why a request is not answered, or None."""
         hosts, origin, site = [], None, b""
         for name, value in scope["headers"]:
             if name == b"host":
@@ -119,4 +141,4 @@ def _without_port(host: bytes) -> bytes:
 def _confine(message: Message) -> None:
     headers = message.setdefault("headers", [])
     own_policy = any(name == _POLICY_HEADER for name, _ in headers)
-    message["headers"] = [*headers, *(_OTHER_HEADERS if own_policy else _HEADERS)]
+    message["headers"] = [*headers, *(_OTHER_HEADERS if own_policy else CONFINED)]

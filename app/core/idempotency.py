@@ -101,6 +101,15 @@ class Receipt:
         """
         if not await try_hold_until_commit(session, f"receipt:{self.caller}:{self.key}"):
             raise FirstStillRunning(self.key)
+        await self.require_unused(session, fingerprint)
+
+    async def require_unused(self, session: AsyncSession, fingerprint: bytes) -> None:
+        """Look whether the key was used before, without claiming it.
+
+        Raises:
+            KeyUsedDifferently: the key belongs to another request.
+            Replayed: it was answered already; carries the answer.
+        """
         row = await session.get(ReceiptRow, (self.caller, self.key))
         if row is None or row.made_at < clock.now() - KEPT:
             return

@@ -1,30 +1,55 @@
-"""Identifiers that sort by the time they were made (UUID version 7, RFC 9562, section 5.7)."""
+"""Identifiers that sort by the time they were made (UUID version 7, RFC 9562, section 5.7).
+
+The twelve bits after the millisecond hold its fraction (section 6.2, method 3), so that what one process makes one
+after the other sorts that way. They are the database driver's own kind of UUID: equal to any other, made and written
+out many times as fast.
+"""
 
 import os
 import time
 from datetime import UTC, datetime
 from uuid import UUID
 
-_VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
-_RANDOM_A = 0xFFF << 64
-_RANDOM_B = (1 << 62) - 1
+import numpy as np
+from asyncpg.pgproto import pgproto
+
+_MANY = 8  # from here on it pays to make them as one array
+_DRAWN = 512  # pieces of randomness at once: asking the kernel for it takes as long as the rest
+_noise: list[bytes] = []
+os.register_at_fork(after_in_child=_noise.clear)  # two processes never use the same piece
 
 
 def new_id() -> UUID:
     """One fresh identifier."""
-    return new_ids(1)[0]
+    try:
+        noise = _noise.pop()
+    except IndexError:
+        noise = _draw()
+    identifier: UUID = pgproto.UUID(b"%b%c%b" % (_stamp(), 0x80 | noise[0] & 0x3F, noise[1:]))
+    return identifier
 
 
 def new_ids(count: int) -> list[UUID]:
-    """`count` fresh identifiers of this millisecond, from one draw of randomness."""
-    stamp = (time.time_ns() // 1_000_000) << 80 | _VERSION_AND_VARIANT
-    noise = os.urandom(10 * count)
-    return [UUID(int=stamp | _spread(noise[10 * i : 10 * i + 10])) for i in range(count)]
+    """Fresh identifiers of this moment."""
+    if count < _MANY:
+        return [new_id() for _ in range(count)]
+    made = np.frombuffer(bytearray(os.urandom(16 * count)), np.uint8).reshape(count, 16)
+    made[:, :8] = np.frombuffer(_stamp(), np.uint8)
+    made[:, 8] = made[:, 8] & 0x3F | 0x80
+    raw = made.tobytes()
+    return [pgproto.UUID(raw[start : start + 16]) for start in range(0, len(raw), 16)]
 
 
-def _spread(noise: bytes) -> int:
-    bits = int.from_bytes(noise)
-    return (bits & _RANDOM_B) | ((bits >> 2) & _RANDOM_A)
+def _draw() -> bytes:
+    drawn = os.urandom(8 * _DRAWN)
+    _noise.extend([drawn[start : start + 8] for start in range(8, len(drawn), 8)])
+    return drawn[:8]
+
+
+def _stamp() -> bytes:
+    """The first half: the millisecond, the version, the millisecond's fraction."""
+    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+    return (milliseconds << 16 | 0x7000 | (nanoseconds << 12) // 1_000_000).to_bytes(8)
 
 
 def time_of(identifier: UUID) -> datetime:

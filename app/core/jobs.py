@@ -9,7 +9,6 @@ import asyncio
 import random
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -25,7 +24,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.core import clock
 from app.core.database import Actor, Base, Database, choice
 from app.core.ids import new_id
-from app.core.notify import notify
+from app.core.notify import notify, wait_until_told
 
 log = structlog.get_logger()
 CHANNEL = "jobs"
@@ -124,7 +123,7 @@ async def enqueue(
     )
     job_id = await session.scalar(unless_open.returning(Job.id))
     if job_id is not None:
-        await notify(session, CHANNEL, queue)
+        notify(session, CHANNEL, queue)
     return job_id
 
 
@@ -132,7 +131,7 @@ async def wake(session: AsyncSession, event: str) -> None:
     """Make the jobs that wait for an event due now."""
     waiting = update(Job).where(Job.waits_for == event, Job.state == JobState.QUEUED)
     await session.execute(waiting.values(due_at=clock.now()))
-    await notify(session, CHANNEL)
+    notify(session, CHANNEL)
 
 
 async def claim_job(database: Database, queues: Sequence[str], kinds: Sequence[str]) -> Claim | None:
@@ -241,9 +240,8 @@ async def work_on(
         claim = await claim_job(database, queues, list(handlers))
         if claim is not None:
             await run_claim(claim, handlers[claim.kind])
-            continue
-        with suppress(TimeoutError):
-            await asyncio.wait_for(woken.wait(), idle_seconds)
+        else:
+            await wait_until_told(woken, idle_seconds)
 
 
 async def count_open_jobs(session: AsyncSession) -> dict[str, int]:

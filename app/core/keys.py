@@ -152,7 +152,7 @@ async def make_key(
         raise FieldProblem("expires_at", "has passed already")
     made = await _insert_key(session, name=name, role=role, models=list(models), expires_at=expires_at)
     announce(session, KeyMade(name, made.row.prefix, role.label, made.row.models, expires_at))
-    await notify(session, CHANNEL)
+    notify(session, CHANNEL)
     return made
 
 
@@ -197,7 +197,7 @@ async def revoke_key(session: AsyncSession, key_id: UUID) -> ApiKey:
     if row is None:
         raise KeyNotFound(key_id)
     announce(session, KeyRevoked(row.name, row.prefix))
-    await notify(session, CHANNEL)
+    notify(session, CHANNEL)
     return row
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.config import Settings
@@ -108,26 +109,28 @@ class BodyLimits:
         form_paths: re.Pattern[str] = _NO_PATH,
         file_paths: re.Pattern[str] = _NO_PATH,
     ) -> None:
-        self.app = app
-        self._settings = settings
+        self._app = app
+        self._reader = BodyReader(settings)
         self._form_paths = form_paths
         self._file_paths = file_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its body collected, or answer with a problem document."""
         if scope["type"] != "http" or self._passes(headers := dict(scope["headers"]), scope["path"]):
-            await self.app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
         try:
-            body = await self._collect(headers, receive)
+            body = await self._reader.collect(headers, receive)
+            if _media_type(headers) not in _NEVER_JSON:
+                await self._reader.require_shallow(body)
         except (BodyTooLarge, RequestTooSlow) as refusal:
-            await _answer_and_close(refusal, receive, send)
+            await answer_and_close(answer_refusal(refusal), receive, send)
         except BodyTooDeep as refusal:
             await answer_refusal(refusal)(scope, receive, send)
-        except _Gone:
+        except ClientGone:
             return
         else:
-            await self.app(scope, _replaying(body, receive), send)
+            await self._app(scope, _replaying(body, receive), send)
 
     def _passes(self, headers: _Headers, path: str) -> bool:
         if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
@@ -136,7 +139,20 @@ class BodyLimits:
             return True
         return self._file_paths.fullmatch(path) is not None
 
-    async def _collect(self, headers: _Headers, receive: Receive) -> bytes:
+
+class BodyReader:
+    """Collects bodies within the limits of size and time, and looks how deep they go."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def collect(self, headers: _Headers, receive: Receive) -> bytes:
+        """The whole body of a request.
+
+        Raises:
+            BodyTooLarge, RequestTooSlow: it is, and the connection should end with that answer.
+            ClientGone: there is nobody left to answer.
+        """
         limit = self._settings.max_json_bytes
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > limit:
@@ -147,9 +163,16 @@ class BodyLimits:
             body = await self._collect_rest(body, receive)
         if len(body) > limit:
             raise BodyTooLarge(limit)
-        if _may_be_deep(body, self._settings.max_json_depth) and _media_type(headers) not in _NEVER_JSON:
-            await refuse_deep_json(body, self._settings.max_json_depth)
         return body
+
+    async def require_shallow(self, body: bytes) -> None:
+        """Look through a JSON body before it is parsed.
+
+        Raises:
+            BodyTooDeep: its arrays and objects are nested too deeply.
+        """
+        if _may_be_deep(body, self._settings.max_json_depth):
+            await refuse_deep_json(body, self._settings.max_json_depth)
 
     async def _collect_rest(self, first: bytes, receive: Receive) -> bytes:
         try:
@@ -159,8 +182,8 @@ class BodyLimits:
             raise RequestTooSlow(self._settings.request_seconds) from None
 
 
-class _Gone(Exception):  # noqa: N818 - the client hung up: nobody is left to answer
-    pass
+class ClientGone(Exception):  # noqa: N818 - it hung up: nobody is left to answer
+    """The client closed the connection before its request was there."""
 
 
 def _media_type(headers: _Headers) -> bytes:
@@ -169,7 +192,7 @@ def _media_type(headers: _Headers) -> bytes:
 
 def _part(message: Message) -> bytes:
     if message["type"] == "http.disconnect":
-        raise _Gone
+        raise ClientGone
     part: bytes = message.get("body", b"")
     return part
 
@@ -196,12 +219,11 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-async def _answer_and_close(refusal: Refusal, receive: Receive, send: Send) -> None:
+async def answer_and_close(answer: Response, receive: Receive, send: Send) -> None:
     """Answer at once, then swallow what still arrives for a moment before the connection closes.
 
     Closing with unread bytes resets the connection, and the reset can overtake the answer (RFC 9112, 9.6).
     """
-    answer = answer_refusal(refusal)
     answer.headers["connection"] = "close"
     await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers})
     await send({"type": "http.response.body", "body": answer.body, "more_body": True})

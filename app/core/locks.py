@@ -5,9 +5,11 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy import func, select, text
+from sqlalchemy import BigInteger, bindparam, func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+
+from app.core.prepared import PreparedRead
 
 LEADER_CHECK_SECONDS = 5.0
 FROZEN_SECONDS = 15
@@ -24,9 +26,18 @@ async def hold_until_commit(session: AsyncSession, name: str) -> None:
     await session.execute(select(func.pg_advisory_xact_lock(lock_number(name))))
 
 
+async def share_until_commit(session: AsyncSession, name: str) -> None:
+    """Keep everybody from holding a lock alone until this transaction ends; waits for who does."""
+    await session.execute(select(func.pg_advisory_xact_lock_shared(lock_number(name))))
+
+
 async def try_hold_until_commit(session: AsyncSession, name: str) -> bool:
     """Take a lock to the end of this transaction, unless somebody has it."""
-    return bool(await session.scalar(select(func.pg_try_advisory_xact_lock(lock_number(name)))))
+    [[is_taken]] = await _TRY.rows(session, number=lock_number(name))
+    return bool(is_taken)
+
+
+_TRY = PreparedRead(select(func.pg_try_advisory_xact_lock(bindparam("number", type_=BigInteger))))
 
 
 @asynccontextmanager

@@ -11,9 +11,12 @@ from typing import Self
 
 import asyncpg
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import ARRAY, Text, bindparam, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.database import before_commit
+from app.core.prepared import PreparedRead
 
 log = structlog.get_logger()
 
@@ -21,9 +24,36 @@ Listener = Callable[[str], None]
 RECONNECT_SECONDS = 0.5
 
 
-async def notify(session: AsyncSession, channel: str, payload: str = "") -> None:
+_MESSAGES = "messages"
+_texts = ARRAY(Text)
+_told = (
+    func.unnest(bindparam("channels", type_=_texts), bindparam("payloads", type_=_texts))
+    .table_valued("channel", "payload")
+    .render_derived()
+)
+_SEND = PreparedRead(select(func.pg_notify(_told.c.channel, _told.c.payload)))
+
+
+def notify(session: AsyncSession, channel: str, payload: str = "") -> None:
     """Tell every listener of a channel, when and if this transaction commits."""
-    await session.execute(select(func.pg_notify(channel, payload)))
+    session.info.setdefault(_MESSAGES, {})[channel, payload] = None
+    before_commit(session, _send)
+
+
+async def _send(session: AsyncSession) -> None:
+    channels, payloads = zip(*session.info.pop(_MESSAGES), strict=True)
+    await _SEND.rows(session, channels=channels, payloads=payloads)
+
+
+async def wait_until_told(told: asyncio.Event, seconds: float) -> None:
+    """Return when an event is set, which it is not afterwards, or after a while.
+
+    `asyncio.wait_for` won't do: in Python 3.11 it loses a cancellation that comes together with the event.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await told.wait()
+    told.clear()
 
 
 class Notifications:

@@ -5,7 +5,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 
 import pydantic_core
 from fastapi import Depends, Query, Request
@@ -16,6 +16,8 @@ from app.core.errors import Malformed
 
 T = TypeVar("T")
 MAX_PAGE = 200
+DEFAULT_PAGE = 50
+_ABOUT_THE_PAGE = frozenset({"cursor", "limit"})
 
 
 class ForeignCursor(Malformed):
@@ -41,11 +43,28 @@ class Paging:
     _scope: str
     _secret: bytes
 
+    @classmethod
+    def read(cls, request: Request, limit: int, cursor: str | None) -> Self:
+        """The page that a request asks for.
+
+        Raises:
+            ForeignCursor: the cursor is not one of this very list.
+        """
+        scope, secret = _list_of(request), request.app.state.secrets.cursors
+        return cls(limit, None if cursor is None else _unseal(cursor, scope, secret), scope, secret)
+
     def cut(self, rows: Sequence[T], key: Callable[[T], Any]) -> tuple[list[T], str | None]:
         """The page's rows out of `limit + 1` fetched ones, and the cursor for the next."""
         kept = list(rows[: self.limit])
         more = len(rows) > self.limit
         return kept, (_seal(key(kept[-1]), self._scope, self._secret) if more else None)
+
+
+def _list_of(request: Request) -> str:
+    """Which list a request is about: its route, whose list it is, and what it is narrowed to."""
+    filters = sorted(item for item in request.query_params.multi_items() if item[0] not in _ABOUT_THE_PAGE)
+    whose = sorted(request.path_params.items())
+    return repr((request.scope["route"].path, whose, filters))
 
 
 def _seal(after: Any, scope: str, secret: bytes) -> str:
@@ -64,16 +83,15 @@ def _unseal(cursor: str, scope: str, secret: bytes) -> Any:
 
 
 def _mark(body: bytes, scope: str, secret: bytes) -> bytes:
-    return hmac.digest(secret, scope.encode() + b"\0" + body, hashlib.sha256)[:16]
+    return hashlib.blake2b(scope.encode() + b"\0" + body, key=secret, digest_size=16).digest()
 
 
 def _paging(
     request: Request,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Rows on a page.")] = 50,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Rows on a page.")] = DEFAULT_PAGE,
     cursor: Annotated[str | None, Query(max_length=1024, description="`next` of the page before.")] = None,
 ) -> Paging:
-    scope, secret = request.scope["route"].path, request.app.state.secrets.cursors
-    return Paging(limit, None if cursor is None else _unseal(cursor, scope, secret), scope, secret)
+    return Paging.read(request, limit, cursor)
 
 
 Paged = Annotated[Paging, Depends(_paging)]
@@ -81,10 +99,14 @@ Paged = Annotated[Paging, Depends(_paging)]
 
 def matches_any(column: Any, patterns: Sequence[str]) -> ColumnElement[bool]:
     """Whether a text column matches one of the name patterns that a key is limited to."""
-    return or_(*(column.like(_like(pattern), escape="\\") for pattern in patterns))
+    return or_(*(column.like(pattern, escape="\\") for pattern in like_patterns(patterns)))
+
+
+def like_patterns(patterns: Sequence[str]) -> list[str]:
+    """Shell patterns as those of `LIKE`: `*` and `?` become `%` and `_`, which themselves are escaped."""
+    return [_like(pattern) for pattern in patterns]
 
 
 def _like(pattern: str) -> str:
-    """A shell pattern in SQL: `*` and `?` become `%` and `_`, which themselves are escaped."""
     escaped = pattern.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
     return escaped.replace("*", "%").replace("?", "_")

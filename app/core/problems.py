@@ -13,8 +13,9 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Scope
 
-from app.core.errors import Refusal, Unavailable, kinds_of_refusal
+from app.core.errors import MalformedJson, Refusal, Unavailable, kinds_of_refusal
 
 log = structlog.get_logger()
 MEDIA_TYPE = "application/problem+json"
@@ -71,9 +72,18 @@ def answer_refusal(error: Refusal) -> Response:
     return _answer(problem_of(error), type(error).headers)
 
 
-async def _on_refusal(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal)
-    return answer_refusal(error)
+def answer_error(error: Exception, scope: Scope) -> Response:
+    """Whatever went wrong with a request as a whole HTTP answer; what nobody foresaw is logged, and not told."""
+    if isinstance(error, Refusal):
+        return answer_refusal(error)
+    if is_connection_trouble(error):
+        log.warning("database_away", error=type(error).__name__)
+        return answer_refusal(DatabaseAway())
+    return _answer_defect(error, scope)
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    return answer_error(error, request.scope)
 
 
 def _field_of(location: tuple[int | str, ...]) -> str:
@@ -85,7 +95,7 @@ async def _on_invalid(_request: Request, error: Exception) -> Response:
     faults = error.errors()
     if any(fault["type"] == "json_invalid" for fault in faults):
         reason = faults[0].get("ctx", {}).get("error", "not JSON")
-        return _plain(400, "malformed-json", "The body is not JSON", f"{faults[0]['loc'][0]}: {reason}")
+        return answer_refusal(MalformedJson(reason, str(faults[0]["loc"][0])))
     errors = [
         {"field": _field_of(fault["loc"]), "problem": fault["msg"], "in": str(fault["loc"][0])}
         for fault in faults
@@ -102,13 +112,6 @@ async def _on_http(_request: Request, error: Exception) -> Response:
     return answer
 
 
-async def _on_database(request: Request, error: Exception) -> Response:
-    if not is_connection_trouble(error):
-        return await _on_unplanned(request, error)
-    log.warning("database_away", error=type(error).__name__)
-    return answer_refusal(DatabaseAway())
-
-
 def is_connection_trouble(error: Exception) -> bool:
     """Whether an error says that the database is away, rather than that a statement was wrong."""
     if isinstance(error, InterfaceError | PoolTimeout | OSError):
@@ -123,9 +126,9 @@ def is_connection_trouble(error: Exception) -> bool:
     )
 
 
-async def _on_unplanned(request: Request, error: Exception) -> Response:
-    log.error("unplanned_error", path=request.url.path, exc_info=error)
-    request_id = request.scope.get("state", {}).get("request_id")
+def _answer_defect(error: Exception, scope: Scope) -> Response:
+    log.error("unplanned_error", path=scope["path"], exc_info=error)
+    request_id = scope.get("state", {}).get("request_id")
     return _plain(
         500,
         "internal-error",
@@ -143,12 +146,12 @@ def _plain(status: int, name: str, heading: str, detail: str, **members: Any) ->
 
 def answer_errors_with_problems(app: FastAPI) -> None:
     """Turn everything that an application raises into problem documents."""
-    app.add_exception_handler(Refusal, _on_refusal)
+    app.add_exception_handler(Refusal, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     for kind in (DBAPIError, PoolTimeout, OSError):
-        app.add_exception_handler(kind, _on_database)
-    app.add_exception_handler(Exception, _on_unplanned)
+        app.add_exception_handler(kind, _on_error)
+    app.add_exception_handler(Exception, _on_error)
 
 
 def problems(*kinds: type[Refusal]) -> dict[int | str, dict[str, Any]]:
@@ -166,12 +169,6 @@ def known_problems() -> Iterator[tuple[str, int, str, str]]:
     """Slug, status, title and description of every kind of problem that this service can answer."""
     for kind in sorted(set(kinds_of_refusal()), key=lambda kind: (kind.status, slug(kind))):
         yield slug(kind), kind.status, title(kind), (kind.__doc__ or "").partition("\n")[2].strip()
-    yield (
-        "malformed-json",
-        400,
-        "The body is not JSON",
-        "The detail says at which line and column reading stopped.",
-    )
     yield (
         "invalid-request",
         422,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ForeignKey, and_, delete, select, update
+from sqlalchemy import ForeignKey, and_, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -22,6 +22,7 @@ from app.core.ids import new_id
 from app.core.jobs import CHANNEL as JOBS
 from app.core.jobs import wake
 from app.core.notify import Notifications, notify
+from app.core.prepared import PreparedRead
 
 WANTS = "wants"
 PREPARED = "prepared"
@@ -102,7 +103,7 @@ async def want(session: AsyncSession, version_id: UUID, wanted_by: str) -> None:
     await session.execute(failed)
     row = insert(Want).values(version_id=version_id, wanted_by=wanted_by, since=clock.now())
     await session.execute(row.on_conflict_do_nothing())
-    await notify(session, WANTS)
+    notify(session, WANTS)
 
 
 async def want_no_more(session: AsyncSession, version_id: UUID, wanted_by: str) -> None:
@@ -126,32 +127,35 @@ async def note_preparation(
     await wake(session, PREPARED)
 
 
-async def note_evictions(session: AsyncSession, replica_id: UUID, kept: Sequence[UUID]) -> None:
-    """Forget what a replica held ready beyond what it still does."""
+async def note_evictions(session: AsyncSession, replica_id: UUID, version_ids: Collection[UUID]) -> None:
+    """Forget that a replica held some versions ready."""
     gone = delete(Preparation).where(
-        Preparation.replica_id == replica_id, Preparation.version_id.not_in(kept)
+        Preparation.replica_id == replica_id, Preparation.version_id.in_(version_ids)
     )
     await session.execute(gone)
 
 
 async def replicas_lacking(session: AsyncSession, version_id: UUID) -> list[Lacking]:
     """The live replicas that don't hold a version ready."""
-    mine = and_(Preparation.replica_id == Replica.id, Preparation.version_id == version_id)
-    query = (
-        select(Replica.name, Preparation.problem)
-        .outerjoin(Preparation, mine)
-        .where(_is_live(), Preparation.ready.is_not(True))
+    since = clock.now() - PRESUMED_DEAD
+    return [Lacking(*row) for row in await _LACKING.rows(session, version_id=version_id, since=since)]
+
+
+_IS_LIVE = and_(Replica.seen_at > bindparam("since"), Replica.draining.is_(False))
+_LACKING = PreparedRead(
+    select(Replica.name, Preparation.problem)
+    .outerjoin(
+        Preparation,
+        and_(Preparation.replica_id == Replica.id, Preparation.version_id == bindparam("version_id")),
     )
-    return [Lacking(name, problem) for name, problem in await session.execute(query)]
-
-
-def _is_live() -> ColumnElement[bool]:
-    return and_(Replica.seen_at > clock.now() - PRESUMED_DEAD, Replica.draining.is_(False))
+    .where(_IS_LIVE, Preparation.ready.is_not(True))
+)
 
 
 async def list_live_replicas(session: AsyncSession) -> Sequence[Replica]:
     """The replicas that answer traffic now."""
-    return (await session.scalars(select(Replica).where(_is_live()).order_by(Replica.started_at))).all()
+    query = select(Replica).where(_IS_LIVE).order_by(Replica.started_at)
+    return (await session.scalars(query, {"since": clock.now() - PRESUMED_DEAD})).all()
 
 
 class Preparing:

@@ -1,12 +1,19 @@
 """Logs, metrics and request ids: one JSON line and one set of counts for every request."""
 
+import asyncio
 import json
 import logging
 import os
 import re
+import shutil
 import sys
 import time
+from bisect import bisect_left
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -17,20 +24,31 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.ids import new_id
 
+_SHARED = "PROMETHEUS_MULTIPROC_DIR"  # looked at by the library when the first metric is made
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+
+class Timings(Histogram):
+    """A histogram that takes all the values of one turn of the event loop at once."""
+
+    def observe_all(self, seconds: Sequence[float]) -> None:
+        """Observe each: one change of the sum, and one of each bucket that some fall into."""
+        self._sum.inc(sum(seconds))
+        for place, count in Tally(bisect_left(self._upper_bounds, each) for each in seconds).items():
+            self._buckets[place].inc(count)
+
+
 REQUESTS = Counter("http_requests_total", "Requests answered.", ["method", "route", "status"])
-REQUEST_SECONDS = Histogram(
+REQUEST_SECONDS = Timings(
     "http_request_duration_seconds", "Time to the last byte.", ["route"], buckets=_SECONDS
 )
-
-access_log = structlog.get_logger("access")
 
 
 def configure_logging(level: str) -> None:
     """JSON lines on standard error, standard-library loggers included."""
     minimum = getattr(logging, level.upper())
+    _ENDED.is_logged = minimum <= logging.INFO
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -65,6 +83,25 @@ def _as_line(event: dict[str, Any], **_: Any) -> str:
     return _ENCODER.encode(event)
 
 
+class Visit:
+    """One request: its id, the clock that runs, and at its end one line in the log and one count."""
+
+    __slots__ = ("began", "header", "request_id", "scope", "seconds", "status")
+
+    def __init__(self, scope: Scope) -> None:
+        self.began = time.perf_counter()
+        self.scope = scope
+        self.request_id = _accepted_id(scope) or str(new_id())
+        self.header = (b"x-request-id", self.request_id.encode())
+        self.status = 500
+        scope.setdefault("state", {})["request_id"] = self.request_id
+
+    def end(self) -> None:
+        """Stop the clock; the line is written and the request counted before the event loop waits again."""
+        self.seconds = time.perf_counter() - self.began
+        _ENDED.add(self)
+
+
 class RequestLog:
     """Gives each request its id, and when it is answered writes its one line and counts it."""
 
@@ -75,23 +112,68 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = time.perf_counter()
-        request_id = _accepted_id(scope) or str(new_id())
-        scope.setdefault("state", {})["request_id"] = request_id
-        header = (b"x-request-id", request_id.encode())
-        status = 500
+        visit = Visit(scope)
 
         async def answer(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), header]
+                visit.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), visit.header]
             await send(message)
 
         try:
             await self._app(scope, receive, answer)
         finally:
-            _note(scope, status, time.perf_counter() - began, request_id)
+            visit.end()
+
+
+class _Ended:
+    """The requests that have ended in this turn of the event loop: counted together, and their lines written in one call."""
+
+    def __init__(self) -> None:
+        self.is_logged = True
+        self._visits: list[Visit] = []
+
+    def add(self, visit: Visit) -> None:
+        """Take a request in, to be told of when this turn ends."""
+        if not self._visits:
+            asyncio.get_running_loop().call_soon(self._tell)
+        self._visits.append(visit)
+
+    def _tell(self) -> None:
+        visits, self._visits = self._visits, []
+        _count(visits)
+        if self.is_logged:
+            now = datetime.now(UTC).isoformat()[:-6]
+            sys.stderr.write("".join([_line_of(visit, now) for visit in visits]))
+            sys.stderr.flush()
+
+
+def _count(visits: Iterable[Visit]) -> None:
+    alike: dict[tuple[str, str, int], list[float]] = {}
+    for visit in visits:
+        scope = visit.scope
+        route = str(scope.get("route_template") or getattr(scope.get("route"), "path", "unmatched"))
+        alike.setdefault((scope["method"], route, visit.status), []).append(visit.seconds)
+    for kind, seconds in alike.items():
+        count, observe_all = _metrics_of(*kind)
+        count(len(seconds))
+        observe_all(seconds)
+
+
+def _line_of(visit: Visit, now: str) -> str:
+    """What `structlog` would make of a request, in a tenth of the time."""
+    scope = visit.scope
+    caller = scope["state"].get("caller")
+    named = "null" if caller is None else _quoted(caller.name)
+    return (
+        f'{{"method": {_quoted(scope["method"])}, "path": {_quoted(scope["path"])}, "status": {visit.status}, '
+        f'"ms": {visit.seconds * 1000:.3f}, "request_id": "{visit.request_id}", "caller": {named}, '
+        f'"event": "request", "level": "info", "timestamp": "{now}Z"}}\n'
+    )
+
+
+_ENDED = _Ended()
+_quoted = json.encoder.encode_basestring_ascii
 
 
 def _accepted_id(scope: Scope) -> str | None:
@@ -101,36 +183,32 @@ def _accepted_id(scope: Scope) -> str | None:
     return None
 
 
-def _note(scope: Scope, status: int, seconds: float, request_id: str) -> None:
-    route = scope.get("route_template") or getattr(scope.get("route"), "path", "unmatched")
-    method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-    counter, histogram = _metrics_of(method, route, status)
-    counter.inc()
-    histogram.observe(seconds)
-    caller = scope["state"].get("caller")
-    access_log.info(
-        "request",
-        method=method,
-        path=scope["path"],
-        status=status,
-        ms=round(seconds * 1000, 3),
-        request_id=request_id,
-        caller=getattr(caller, "name", None),
-    )
-
-
 @lru_cache(maxsize=4096)
-def _metrics_of(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
-    """Looking a child up by its labels takes a lock and longer than counting."""
-    return REQUESTS.labels(method, route, status), REQUEST_SECONDS.labels(route)
+def _metrics_of(
+    method: str, route: str, status: int
+) -> tuple[Callable[[float], None], Callable[[Sequence[float]], None]]:
+    """What counts and times such requests; looking it up by its labels takes a lock and longer than counting."""
+    counted = method if method in _METHODS else "OTHER"
+    return REQUESTS.labels(counted, route, status).inc, REQUEST_SECONDS.labels(route).observe_all
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
+def shared_metrics(base_path: Path) -> dict[str, str]:
+    """What the processes of one replica need in their environment to add up what they count.
+
+    Each counts in a file of its own, which outlives it: a count never goes back when a process is replaced.
+    """
+    directory = base_path / "metrics"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    return {_SHARED: str(directory)}
+
+
 def exposition() -> bytes:
     """Every metric of every process of this replica, in the Prometheus text format."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    if _SHARED not in os.environ:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

@@ -13,10 +13,12 @@ from app.core.ids import new_id
 from app.core.jobs import enqueue
 from app.core.locks import try_hold_until_commit
 from app.core.notify import notify
+from app.core.prepared import PreparedInsert
 from app.core.replicas import PREPARED, replicas_lacking, want, want_no_more
 from app.deployments import facts
 from app.deployments.errors import (
     AlreadyServing,
+    ChampionChanged,
     DeploymentSettled,
     DeploymentUnderway,
     NothingToRollBackTo,
@@ -28,14 +30,13 @@ from app.deployments.tables import Deployment
 from app.registry.lifecycle import enthrone, retire
 from app.registry.queries import (
     PRODUCTION,
-    find_champion,
     find_predecessor,
     get_model,
     get_version,
-    get_version_by_id,
     list_tenures,
     read_reference,
 )
+from app.registry.succession import Contender, Standing, get_model_of, lock_contenders
 from app.traffic.actions import append_revision
 from app.traffic.queries import require_revision
 from app.traffic.rules import Arm
@@ -55,6 +56,8 @@ class Order:
     forced: bool = False
     expected_revision: int | None = None
     prepare_seconds: float = 120.0
+    standing: Standing | None = None
+    """How the version stood at the gate that it had to pass, if there was one."""
 
 
 async def start_deployment(session: AsyncSession, version_id: UUID, order: Order) -> Deployment:
@@ -62,36 +65,48 @@ async def start_deployment(session: AsyncSession, version_id: UUID, order: Order
 
     Raises:
         AlreadyServing: it is there.
+        ChampionChanged: another version went to production since it was at the gate.
         DeploymentUnderway: another version is on its way.
         IllegalMove: its stage does not lead to production.
         RouteMoved: the route is not at the revision that the caller has seen.
     """
-    version = await get_version_by_id(session, version_id)
-    await _enter(session, version.model_id, version.model_name, order.environment)
-    await require_revision(session, version.model_id, order.environment, order.expected_revision)
-    champion = await find_champion(session, version.model_id, order.environment)
-    if champion is not None and champion.id == version_id:
-        raise AlreadyServing(version.model_reference, order.environment)
-    deployment = _deployment_row(session, order)
-    deployment.model_id, deployment.model_name = version.model_id, version.model_name
-    deployment.version_id, deployment.version_number = version.id, version.number
-    if champion is not None:
-        deployment.from_version_id, deployment.from_version_number = champion.id, champion.number
+    model_id, model_name = await get_model_of(session, version_id)
+    await _enter(session, model_id, model_name, order.environment)
+    await require_revision(session, model_id, order.environment, order.expected_revision)
+    version, champion = await lock_contenders(session, version_id, order.environment)
+    _require_change(version, champion, order)
+    deployment = _deployment_row(session, order, version, champion)
     lacking = await replicas_lacking(session, version_id)
     if lacking:
         await _prepare(session, deployment, [each.replica for each in lacking])
     else:
         await _activate(session, deployment)
-    session.add(deployment)
+    await _ADD.add(session, deployment)
     return deployment
 
 
-def _deployment_row(session: AsyncSession, order: Order) -> Deployment:
+def _require_change(version: Contender, champion: Contender | None, order: Order) -> None:
+    if champion is not None and champion.id == version.id:
+        raise AlreadyServing(version.model_reference, order.environment)
+    if order.standing and order.standing.champion_id != (champion.id if champion else None):
+        now = champion.model_reference if champion else None
+        raise ChampionChanged(version.model_reference, order.environment, now)
+
+
+def _deployment_row(
+    session: AsyncSession, order: Order, version: Contender, champion: Contender | None
+) -> Deployment:
     actor: Actor = session.info["actor"]
     now = clock.now()
     return Deployment(
         id=new_id(),
+        model_id=version.model_id,
+        model_name=version.model_name,
         environment=order.environment,
+        version_id=version.id,
+        version_number=version.number,
+        from_version_id=champion.id if champion else None,
+        from_version_number=champion.number if champion else None,
         strategy=Strategy.DIRECT,
         kind=order.kind,
         phase=Phase.PREPARING,
@@ -106,6 +121,9 @@ def _deployment_row(session: AsyncSession, order: Order) -> Deployment:
     )
 
 
+_ADD = PreparedInsert(Deployment)
+
+
 async def _enter(session: AsyncSession, model_id: UUID, model: str, environment: str) -> None:
     """Be the only one to change who is in production there, until this transaction ends.
 
@@ -115,7 +133,7 @@ async def _enter(session: AsyncSession, model_id: UUID, model: str, environment:
         raise DeploymentUnderway(model, environment, None)
     rival = await find_open_deployment(session, model_id, environment)
     if rival is not None:
-        raise DeploymentUnderway(model, environment, str(rival.id))
+        raise DeploymentUnderway(model, environment, str(rival))
 
 
 def _note(deployment: Deployment, step: str, **evidence: object) -> None:
@@ -175,7 +193,7 @@ def _settle(deployment: Deployment, phase: Phase) -> None:
 async def _end_preparation(session: AsyncSession, deployment: Deployment) -> None:
     """Replicas need not hold the version for this deployment any more; who waits for it learns that it settled."""
     await want_no_more(session, deployment.version_id, f"deployment {deployment.id}")
-    await notify(session, SETTLED, str(deployment.id))
+    notify(session, SETTLED, str(deployment.id))
 
 
 async def advance_deployment(session: AsyncSession, deployment_id: UUID) -> bool:

@@ -1,17 +1,17 @@
 """Deployments over HTTP: promote, roll back, watch, call off."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Header, Path, Query, Request, Response
+from fastapi import Depends, Header, Path, Query, Request, Response
 from pydantic import AfterValidator
-from starlette.responses import JSONResponse
 
 from app.core.access import Role, allows, caller_of
-from app.core.edge import Reads, Writes, after_commit, room
+from app.core.edge import Begin, Begins, Reads, Writes, after_commit, room
 from app.core.paging import Page, Paged
 from app.core.problems import problems
-from app.core.wire import storable
+from app.core.wire import json_answer, storable
 from app.deployments import actions, errors, queries
 from app.deployments.actions import Order
 from app.deployments.rules import Kind, Phase
@@ -51,6 +51,7 @@ REFUSED = (
     registry_errors.GateClosed,
     registry_errors.ForceNeedsAdmin,
     errors.AlreadyServing,
+    errors.ChampionChanged,
     errors.DeploymentUnderway,
     RouteMoved,
     RouteRaced,
@@ -60,32 +61,45 @@ ACCEPTED: dict[int | str, dict[str, Any]] = {
 }
 
 
+@dataclass(frozen=True)
+class Asked:
+    """How a caller asks for a change of traffic: what it has seen of the route, and whether it waits."""
+
+    request: Request
+    begin: Begin
+    if_match: str | None
+    prefer: str | None
+
+    def order(self, kind: Kind, **wishes: Any) -> Order:
+        """What the caller wants."""
+        prepare_seconds = self.request.app.state.settings.prepare_seconds
+        expected = read_if_match(self.if_match)
+        return Order(kind=kind, expected_revision=expected, prepare_seconds=prepare_seconds, **wishes)
+
+    def answer(self, deployment: Deployment) -> Response:
+        """200 for what has happened; for what is under way 202, unless it settles within the request's patience."""
+        answer = DeploymentOut.of(deployment)
+        if self.prefer is None or "respond-async" not in self.prefer.lower():
+            after_commit(self.request, lambda: _see_through(self.request, answer))
+        return _as_response(answer)
+
+
+async def _asked(request: Request, begin: Begins, if_match: IfMatch = None, prefer: Prefer = None) -> Asked:
+    return Asked(request, begin, if_match, prefer)
+
+
+Change = Annotated[Asked, Depends(_asked)]
+
+
 @verbs.post(
     "/{model_id}/promote",
     response_model=DeploymentOut,
     dependencies=[allows(Role.OPERATOR)],
     responses=ACCEPTED | problems(*REFUSED),
 )
-async def promote_version(
-    model_id: ModelId,
-    order: PromoteOrder,
-    request: Request,
-    session: Writes,
-    if_match: IfMatch = None,
-    prefer: Prefer = None,
-) -> Any:
+async def promote_version(model_id: ModelId, order: PromoteOrder, asked: Change) -> Any:
     """Let a version answer: it passes the gate, every replica loads and warms it, then one revision switches."""
-    gatekeeper: Gatekeeper = request.app.state.gatekeeper
-    version_id = await gatekeeper.pass_gate(
-        model_id,
-        Stage.PRODUCTION,
-        caller=caller_of(request),
-        environment=order.environment,
-        force=order.force,
-        reason=order.reason,
-    )
-    wanted = _order(request, Kind.PROMOTE, order.environment, order.reason, if_match, forced=order.force)
-    return _answer(request, await actions.start_deployment(session, version_id, wanted), prefer)
+    return await _bring_to_production(model_id, order, asked)
 
 
 @verbs.post(
@@ -94,16 +108,29 @@ async def promote_version(
     dependencies=[allows(Role.OPERATOR)],
     responses=ACCEPTED | problems(*REFUSED),
 )
-async def deploy_version(
-    model_id: ModelId,
-    order: DeployOrder,
-    request: Request,
-    session: Writes,
-    if_match: IfMatch = None,
-    prefer: Prefer = None,
-) -> Any:
+async def deploy_version(model_id: ModelId, order: DeployOrder, asked: Change) -> Any:
     """Bring a version to answer by a strategy; `direct` is what promote does."""
-    return await promote_version(model_id, order, request, session, if_match, prefer)
+    return await _bring_to_production(model_id, order, asked)
+
+
+async def _bring_to_production(reference: str, order: PromoteOrder, asked: Asked) -> Response:
+    gatekeeper: Gatekeeper = asked.request.app.state.gatekeeper
+    standing = await gatekeeper.pass_gate(
+        reference,
+        Stage.PRODUCTION,
+        caller=caller_of(asked.request),
+        environment=order.environment,
+        force=order.force,
+        reason=order.reason,
+    )
+    wanted = asked.order(
+        Kind.PROMOTE,
+        environment=order.environment,
+        reason=order.reason,
+        forced=order.force,
+        standing=None if order.force else standing,
+    )
+    return asked.answer(await actions.start_deployment(await asked.begin(), standing.version_id, wanted))
 
 
 @verbs.post(
@@ -112,18 +139,12 @@ async def deploy_version(
     dependencies=[allows(Role.OPERATOR)],
     responses=ACCEPTED | problems(*REFUSED, errors.NothingToRollBackTo, errors.NotOfThisModel),
 )
-async def roll_back(
-    model_id: ModelId,
-    order: RollbackOrder,
-    request: Request,
-    session: Writes,
-    if_match: IfMatch = None,
-    prefer: Prefer = None,
-) -> Any:
+async def roll_back(model_id: ModelId, order: RollbackOrder, asked: Change) -> Any:
     """Return to the version that was in production before, or to a named one; no gate stands in the way back."""
+    session = await asked.begin()
     target = await actions.choose_rollback_target(session, model_id, order.to, order.environment)
-    wanted = _order(request, Kind.ROLLBACK, order.environment, order.reason, if_match)
-    return _answer(request, await actions.start_deployment(session, target, wanted), prefer)
+    wanted = asked.order(Kind.ROLLBACK, environment=order.environment, reason=order.reason)
+    return asked.answer(await actions.start_deployment(session, target, wanted))
 
 
 @verbs.post(
@@ -138,41 +159,24 @@ async def deprecate_model(model_id: ModelId, order: WithdrawOrder, session: Writ
     return await answer_version(session, await get_version_by_id(session, version_id))
 
 
-def _order(
-    request: Request, kind: Kind, environment: str, reason: str, if_match: str | None, *, forced: bool = False
-) -> Order:
-    return Order(
-        environment=environment,
-        kind=kind,
-        reason=reason,
-        forced=forced,
-        expected_revision=read_if_match(if_match),
-        prepare_seconds=request.app.state.settings.prepare_seconds,
-    )
-
-
-def _answer(request: Request, deployment: Deployment, prefer: str | None) -> Response:
-    """200 for what has happened; for what is under way 202, unless it settles within the request's patience."""
-    if prefer is None or "respond-async" not in prefer.lower():
-        after_commit(request, lambda: _see_through(request, DeploymentOut.of(deployment)))
-    return _as_response(DeploymentOut.of(deployment))
-
-
-async def _see_through(request: Request, deployment: DeploymentOut) -> Response:
+async def _see_through(request: Request, deployment: DeploymentOut) -> Response | None:
     """Wait until the deployment has settled, and until this process answers by what it changed."""
-    state = request.app.state
-    settled: SettledDeployments = state.settled_deployments
+    state, answer = request.app.state, None
     if deployment.phase == Phase.PREPARING:
+        settled: SettledDeployments = state.settled_deployments
         deployment = await settled.wait(deployment.id, state.settings.promote_patience_seconds)
+        answer = _as_response(deployment)
     if deployment.revision is not None:
         routes: RouteTable = state.routes
         await routes.wait_for(deployment.model, deployment.environment, deployment.revision)
-    return _as_response(deployment)
+    return answer
 
 
 def _as_response(deployment: DeploymentOut) -> Response:
-    status = {Phase.PREPARING: 202, Phase.FAILED: 503}.get(deployment.phase, 200)
-    return JSONResponse(deployment.model_dump(mode="json"), status, {"Location": deployment.links["self"]})
+    answer = json_answer(deployment.model_dump_json())
+    answer.status_code = {Phase.PREPARING: 202, Phase.FAILED: 503}.get(deployment.phase, 200)
+    answer.headers["Location"] = deployment.links["self"]
+    return answer
 
 
 @router.get("", response_model=Page[DeploymentOut], dependencies=[allows(Role.VIEWER)])
@@ -222,14 +226,11 @@ async def abort_deployment(deployment_id: UUID, order: AbortOrder, request: Requ
     responses=ACCEPTED
     | problems(errors.DeploymentNotFound, errors.NothingToRollBackTo, errors.DeploymentUnderway),
 )
-async def undo_deployment(
-    deployment_id: UUID, order: AbortOrder, request: Request, session: Writes, prefer: Prefer = None
-) -> Any:
+async def undo_deployment(deployment_id: UUID, order: AbortOrder, asked: Change) -> Any:
     """Return to the version that answered before this deployment."""
-    deployment = await queries.get_deployment(session, deployment_id, caller_of(request))
+    session = await asked.begin()
+    deployment = await queries.get_deployment(session, deployment_id, caller_of(asked.request))
     if deployment.from_version_id is None:
         raise errors.NothingToRollBackTo(deployment.model_name, deployment.environment)
-    wanted = _order(request, Kind.ROLLBACK, deployment.environment, order.reason, None)
-    return _answer(
-        request, await actions.start_deployment(session, deployment.from_version_id, wanted), prefer
-    )
+    wanted = asked.order(Kind.ROLLBACK, environment=deployment.environment, reason=order.reason)
+    return asked.answer(await actions.start_deployment(session, deployment.from_version_id, wanted))

@@ -65,6 +65,22 @@ class AlreadyServing(Conflict):
 
 
 @dataclass(eq=False)
+class ChampionChanged(Conflict):
+    """Production changed while the version was at the gate."""
+
+    model_reference: str
+    environment: str
+    champion: str | None
+
+    def detail(self) -> str:
+        now = f"{self.champion} is" if self.champion else "nothing is"
+        return (
+            f"{now} in {self.environment} now, and the gate held {self.model_reference} against what was there before; "
+            "promote it again, so that it is tried against what answers now"
+        )
+
+
+@dataclass(eq=False)
 class NotOfThisModel(Conflict):
     """The rollback names a version of another model, or one that never was in production."""
 

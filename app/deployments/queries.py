@@ -2,11 +2,12 @@
 
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.access import Caller
 from app.core.paging import matches_any
+from app.core.prepared import PreparedRead
 from app.deployments.errors import DeploymentNotFound
 from app.deployments.rules import Phase
 from app.deployments.tables import Deployment
@@ -39,11 +40,17 @@ async def lock_deployment(session: AsyncSession, deployment_id: UUID) -> Deploym
     return found
 
 
-async def find_open_deployment(session: AsyncSession, model_id: UUID, environment: str) -> Deployment | None:
+async def find_open_deployment(session: AsyncSession, model_id: UUID, environment: str) -> UUID | None:
     """The deployment of a model that is under way in an environment."""
-    query = select(Deployment).where(Deployment.model_id == model_id, Deployment.environment == environment)
-    found: Deployment | None = await session.scalar(query.where(Deployment.phase == Phase.PREPARING))
-    return found
+    row = await _OPEN.row(session, model_id=model_id, environment=environment)
+    return row[0] if row else None
+
+
+_OPEN = PreparedRead(
+    select(Deployment.id)
+    .where(Deployment.model_id == bindparam("model_id"), Deployment.environment == bindparam("environment"))
+    .where(text("phase = 'preparing'"))  # as the index of open ones says it
+)
 
 
 def select_deployments(

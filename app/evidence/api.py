@@ -5,7 +5,6 @@ from uuid import UUID
 
 from fastapi import Depends, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 from starlette.responses import StreamingResponse
 
 from app.core import clock
@@ -16,14 +15,12 @@ from app.core.paging import Page, Paged
 from app.core.problems import problems
 from app.core.wire import Line
 from app.evidence import actions, queries
-from app.evidence.errors import PredictionNotFound, TooManyOutcomes
+from app.evidence.errors import FeedbackReaderLost, PredictionNotFound, TooManyOutcomes
 from app.evidence.export import Format, export_log, plan_columns
-from app.evidence.feedback import ItemReader, read_items
+from app.evidence.feedback import EnvelopeInvalidError, ItemReader
 from app.evidence.queries import LogFilters
 from app.evidence.schemas import (
     FEEDBACK_SCHEMA,
-    MAX_ITEMS,
-    FeedbackEnvelope,
     FeedbackOut,
     Moment,
     PredictionOut,
@@ -53,27 +50,21 @@ FEEDBACK_BODY = {
     response_model=FeedbackOut,
     openapi_extra=FEEDBACK_BODY,
     dependencies=[allows(Role.CALLER)],
-    responses=problems(*REFUSED_REFERENCES, TooManyOutcomes),
+    responses=problems(*REFUSED_REFERENCES, TooManyOutcomes, FeedbackReaderLost),
 )
-async def give_feedback(model_id: ModelId, request: Request, session: Writes) -> Any:
+async def give_feedback(model_id: ModelId, request: Request, session: Writes, database: Db) -> Any:
     """Tell what turned out to be true of predictions: late, early, corrected, one or a hundred thousand of them."""
-    items = _read_envelope(await request.body())
-    model = await registry.get_model(session, registry.read_reference(model_id).name)
-    target = await queries.target_of(session, model.id)
-    keep_days: int = request.app.state.settings.prediction_retention_days
-    submission = await read_items(items, ItemReader(target, clock.now(), keep_days))
-    return await actions.record_outcomes(session, model.name, submission)
-
-
-def _read_envelope(body: bytes) -> list[Any]:
+    state = request.app.state
+    async with database.reads() as reading:
+        model = await registry.get_model(reading, registry.read_reference(model_id).name)
+        target = await queries.target_of(reading, model.id)
+    reader = ItemReader(target, clock.now(), state.settings.prediction_retention_days)
     try:
-        items = FeedbackEnvelope.model_validate_json(body).items
-    except ValidationError as error:
-        faults = error.errors(include_url=False)
-        raise RequestValidationError([fault | {"loc": ("body", *fault["loc"])} for fault in faults]) from None
-    if len(items) > MAX_ITEMS:
-        raise TooManyOutcomes(len(items), MAX_ITEMS)
-    return items
+        given = await state.feedback_readers.read(await request.body(), reader)
+    except EnvelopeInvalidError as error:
+        faults = [fault | {"loc": ("body", *fault["loc"])} for fault in error.faults]
+        raise RequestValidationError(faults) from None
+    return await actions.record_outcomes(session, model.name, given)
 
 
 async def _filters(

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
-from app.evidence.copying import copy_lines, days_of
-from app.evidence.frames import ScoredRequest, UnreadableFrameError, decode_frame
+from app.evidence.copying import HEADER, TRAILER, copy_rows, days_of
+from app.evidence.frames import LoggedRequest, UnreadableFrameError, decode_frame
 from app.evidence.segments import Piece
 
-ROWS_PER_CHUNK = 64
+ROWS_PER_CHUNK = 512
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class Batch:
         unreadable: frames that arrived whole but mean nothing, and why.
     """
 
-    requests: list[ScoredRequest] = field(default_factory=list)
+    requests: list[LoggedRequest] = field(default_factory=list)
     unreadable: list[tuple[Piece, str]] = field(default_factory=list)
 
     @property
@@ -31,18 +31,19 @@ class Batch:
     @property
     def days(self) -> set[date]:
         """The days of the log that the rows belong to."""
-        return set().union(*map(days_of, self.requests))
+        return days_of(self.requests)
 
-    async def lines(self) -> AsyncIterator[bytes]:
-        """The rows as COPY reads them, a few at a time, so that the database works while the next are made."""
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The rows as COPY reads them, some at a time, so that the database works while the next are made."""
+        yield HEADER
         chunk, rows = [], 0
         for request in self.requests:
-            chunk.append(copy_lines(request))
+            chunk.append(request)
             rows += request.rows
             if rows >= ROWS_PER_CHUNK:
-                yield b"".join(chunk)
+                yield copy_rows(chunk)
                 chunk, rows = [], 0
-        yield b"".join(chunk)
+        yield copy_rows(chunk) + TRAILER
 
 
 def collect(pieces: Sequence[Piece]) -> Batch:

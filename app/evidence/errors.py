@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from app.core.errors import NoSpace, NotFound, TooLarge
+from app.core.errors import NoSpace, NotFound, TooLarge, Unavailable
 
 
 @dataclass(eq=False)
@@ -51,3 +51,11 @@ class TooManyOutcomes(TooLarge):
 
     def detail(self) -> str:
         return f"{self.items:,} items came, {self.limit:,} are taken in one call; send the rest in further calls."
+
+
+@dataclass(eq=False)
+class FeedbackReaderLost(Unavailable):
+    """The process that was reading this feedback ended."""
+
+    def detail(self) -> str:
+        return "The process that was reading this feedback ended before it was done; send fewer items in one call."

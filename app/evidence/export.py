@@ -1,8 +1,10 @@
 """The prediction log as a file that is made while it is sent: CSV for people, Parquet for machines.
 
-Rows come from a cursor on the server and leave in chunks, so that memory does not grow with the log.
+Rows come from a cursor on the server and leave in chunks, so that memory does not grow with the log; a thread
+writes them, so that a group of rows that is compressed holds nobody up.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
@@ -15,7 +17,7 @@ from app.evidence.rules import export_type, label_type
 from app.evidence.tables import PredictionRow
 from app.evidence.views import LogView
 
-ROWS_PER_CHUNK = 250  # some 20 ms of work between two turns of the event loop
+ROWS_PER_CHUNK = 100  # some 5 ms of work between two turns of the event loop
 FEATURE = "feature."
 
 
@@ -96,7 +98,10 @@ async def export_log(
     writer = _WRITERS[form](columns)
     async with database.streams() as session:
         view = LogView(session, hidden)
-        rows = await session.stream_scalars(query.execution_options(yield_per=ROWS_PER_CHUNK))
+        plain = query.with_only_columns(
+            *PredictionRow.__table__.columns
+        )  # a mapped object costs twice as much
+        rows = await session.stream(plain.execution_options(yield_per=ROWS_PER_CHUNK))
         async for chunk in rows.partitions():
-            yield writer.write(await view.show(chunk))
-    yield writer.finish()
+            yield await asyncio.to_thread(writer.write, await view.show(chunk))
+    yield await asyncio.to_thread(writer.finish)

@@ -1,19 +1,25 @@
 """Reading the items of a feedback call: each by itself, so that a bad one costs no other."""
 
-import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
+from app.evidence.errors import TooManyOutcomes
 from app.evidence.outcomes import Given, Refused, Submission
 from app.evidence.rules import Target, problem_with_age, problem_with_time, read_actual, time_in
-from app.evidence.schemas import FeedbackItem
+from app.evidence.schemas import MAX_ITEMS, FeedbackEnvelope, FeedbackItem
 
-ITEMS_PER_TURN = 1000
 LONGEST_SHOWN_ID = 64
+
+
+class EnvelopeInvalidError(ValueError):
+    """A body holds no items: what is wrong with it, as pydantic tells it."""
+
+    def __init__(self, faults: list[Any]) -> None:
+        super().__init__(faults)
+        self.faults = faults
 
 
 @dataclass(frozen=True)
@@ -44,14 +50,27 @@ class ItemReader:
         )
 
 
-async def read_items(items: Sequence[Any], reader: ItemReader) -> Submission:
-    """Read all items, letting others have their turn between them."""
+def read_submission(body: bytes, reader: ItemReader) -> Submission:
+    """The items of a body, sorted out.
+
+    Raises:
+        EnvelopeInvalidError: it is not JSON, or not an object of items.
+        TooManyOutcomes: they are more than one call may bring.
+    """
     submission = Submission()
-    for index, item in enumerate(items):
+    for index, item in enumerate(_read_envelope(body)):
         submission.add(reader.read(index, item))
-        if index % ITEMS_PER_TURN == 0:
-            await asyncio.sleep(0)
     return submission
+
+
+def _read_envelope(body: bytes) -> list[Any]:
+    try:
+        items = FeedbackEnvelope.model_validate_json(body).items
+    except ValidationError as error:
+        raise EnvelopeInvalidError(error.errors(include_url=False, include_input=False)) from None
+    if len(items) > MAX_ITEMS:
+        raise TooManyOutcomes(len(items), MAX_ITEMS)
+    return items
 
 
 def _shown_id(item: Any) -> str | None:

@@ -9,10 +9,11 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json, to_json
@@ -21,7 +22,8 @@ Matrix = NDArray[np.float64]
 
 LAYOUT = 1
 _HEAD = struct.Struct("<B5I")
-_ID_BYTES = 16
+ID_BYTES = 16
+_CELL_BYTES = 8
 
 
 class UnreadableFrameError(ValueError):
@@ -91,15 +93,69 @@ class ScoredRequest:
         return len(self.ids) + len(self.refused)
 
 
+@dataclass(slots=True)
+class LoggedRequest:
+    """What a frame tells of a request; numbers stay bytes, so that those of many requests are read in one go.
+
+    Attributes:
+        scored_rows: how many reached the model; `id_bytes`, `cells` and `odds` hold as many.
+        cells: 64-bit floats, `columns` in a row, with NaN for null.
+        values: the cells instead, as lists, where a column holds text.
+        odds: the probabilities of `classes` classes, 64-bit floats as well.
+        predictions, failures, refused: as in `ScoredRequest`.
+    """
+
+    origin: Origin
+    request_id: str
+    caller: str
+    entity_id: str | None
+    latency_ms: float
+    scored_rows: int
+    id_bytes: bytes
+    cells: bytes
+    columns: int
+    values: Sequence[Sequence[Any]] | None
+    predictions: Sequence[Any]
+    odds: bytes
+    classes: int
+    failures: Mapping[int, Any]
+    refused: Sequence[tuple[UUID, Any]]
+
+    @property
+    def rows(self) -> int:
+        """How many rows the caller sent."""
+        return self.scored_rows + len(self.refused)
+
+    @property
+    def ids(self) -> list[UUID]:
+        """The prediction ids of the rows that reached the model."""
+        raw = self.id_bytes
+        return [UUID(bytes=raw[i : i + ID_BYTES]) for i in range(0, len(raw), ID_BYTES)]
+
+    @property
+    def features(self) -> Matrix | Sequence[Sequence[Any]]:
+        """Those rows, as they were scored."""
+        return table_of(self.cells, self.columns) if self.values is None else self.values
+
+    @property
+    def probabilities(self) -> Matrix | None:
+        """For each of them, that of every class."""
+        return table_of(self.odds, self.classes) if self.classes else None
+
+
+def table_of(raw: bytes, columns: int) -> Matrix:
+    """64-bit floats as rows; a table without columns has no rows either."""
+    return np.frombuffer(raw, dtype=np.float64).reshape(-1, columns or 1)
+
+
 def encode_frame(scored: ScoredRequest) -> bytes:
     """The payload of one frame."""
     features, probabilities = scored.features, scored.probabilities
-    request = to_json(
+    request = msgspec.json.encode(
         [
             scored.request_id, scored.caller, scored.entity_id, scored.latency_ms,
             isinstance(features, np.ndarray), scored.predictions, scored.failures, scored.refused,
-        ],
-        inf_nan_mode="null",
+        ]
     )  # fmt: skip
     ids = b"".join([identifier.bytes for identifier in scored.ids])
     cells = features.tobytes() if isinstance(features, np.ndarray) else to_json(features)
@@ -109,7 +165,7 @@ def encode_frame(scored: ScoredRequest) -> bytes:
     return b"".join((head, origin, request, ids, cells, odds))
 
 
-def decode_frame(payload: bytes) -> ScoredRequest:
+def decode_frame(payload: bytes) -> LoggedRequest:
     """The request that a payload tells of.
 
     Raises:
@@ -121,38 +177,47 @@ def decode_frame(payload: bytes) -> ScoredRequest:
         raise UnreadableFrameError(str(error)) from error
 
 
-def _decode(payload: bytes) -> ScoredRequest:
+def _decode(payload: bytes) -> LoggedRequest:
     origin, request, ids, cells, odds = _cut(payload)
     request_id, caller, entity_id, latency_ms, is_matrix, predictions, failures, refused = from_json(request)
     rows = len(predictions)
-    if len(ids) != rows * _ID_BYTES:
+    if len(ids) != rows * ID_BYTES:
         raise UnreadableFrameError(f"{rows} predictions have {len(ids)} bytes of ids")
-    return ScoredRequest(
-        _decode_origin(origin), request_id, caller, entity_id, latency_ms,
-        [UUID(bytes=ids[i : i + _ID_BYTES]) for i in range(0, len(ids), _ID_BYTES)],
-        _matrix(cells, rows) if is_matrix else from_json(cells),
-        predictions,
-        _matrix(odds, rows) if odds else None,
-        {int(position): why for position, why in failures.items()} if failures else {},
+    return LoggedRequest(
+        _decode_origin(origin), request_id, caller, entity_id, latency_ms, rows, ids,
+        cells if is_matrix else b"", _columns_in(cells, rows) if is_matrix else 0,
+        None if is_matrix else from_json(cells),
+        predictions, odds, _columns_in(odds, rows),
+        _decode_failures(failures, rows) if failures else {},
         [(UUID(identifier), why) for identifier, why in refused] if refused else (),
     )  # fmt: skip
 
 
-def _cut(payload: bytes) -> list[bytes]:
+def _decode_failures(failures: Mapping[str, Any], rows: int) -> dict[int, Any]:
+    decoded = {int(position): why for position, why in failures.items()}
+    if not all(0 <= position < rows for position in decoded):
+        raise UnreadableFrameError(f"a failure of a row beyond the {rows}")
+    return decoded
+
+
+def _columns_in(raw: bytes, rows: int) -> int:
+    columns = len(raw) // (_CELL_BYTES * rows) if rows else 0
+    if columns * rows * _CELL_BYTES != len(raw):
+        raise UnreadableFrameError(f"{len(raw)} bytes of numbers are not {rows} rows")
+    return columns
+
+
+def _cut(payload: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes]:
     layout, *lengths = _HEAD.unpack_from(payload)
     if layout != LAYOUT:
         raise UnreadableFrameError(f"layout {layout} is not known to this version")
-    if _HEAD.size + sum(lengths) != len(payload):
+    _, a, b, c, d, end = accumulate(lengths, initial=_HEAD.size)
+    if end != len(payload):
         raise UnreadableFrameError("its sections do not add up to its length")
-    ends = list(accumulate(lengths, initial=_HEAD.size))
-    return [payload[start:end] for start, end in pairwise(ends)]
+    return payload[_HEAD.size : a], payload[a:b], payload[b:c], payload[c:d], payload[d:]
 
 
 @lru_cache(maxsize=1024)
 def _decode_origin(encoded: bytes) -> Origin:
     model, version_id, version, column_types, *rest = from_json(encoded)
     return Origin(model, UUID(version_id), version, tuple(column_types), *rest)
-
-
-def _matrix(raw: bytes, rows: int) -> Matrix:
-    return np.frombuffer(raw, dtype=np.float64).reshape(rows, -1 if rows else 0)

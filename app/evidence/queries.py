@@ -1,12 +1,12 @@
 """What the evidence can be asked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, DateTime, Select, Uuid, and_, func, literal, select, tuple_
+from sqlalchemy import ARRAY, DateTime, Row, Select, Uuid, and_, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.ids import time_of
@@ -84,32 +84,26 @@ async def get_prediction(session: AsyncSession, model: str, prediction_id: UUID)
     return prediction
 
 
-async def outcomes_of(session: AsyncSession, predictions: Sequence[PredictionRow]) -> dict[UUID, OutcomeRow]:
-    """What turned out to be true of some predictions, as far as it is known."""
+async def outcomes_of(
+    session: AsyncSession, predictions: Sequence[PredictionRow | Row[Any]]
+) -> dict[UUID, OutcomeRow]:
+    """What turned out to be true of some predictions, as far as it is known; one look-up by key for each."""
     if not predictions:
         return {}
     models = {row.id: row.model for row in predictions}
-    query = select(OutcomeRow).where(
-        OutcomeRow.at.in_({row.at for row in predictions}), OutcomeRow.prediction_id.in_(models)
-    )
-    outcomes = await session.scalars(query)
-    return {row.prediction_id: row for row in outcomes if row.model == models[row.prediction_id]}
-
-
-async def models_of(session: AsyncSession, predictions: Mapping[UUID, datetime]) -> dict[UUID, str]:
-    """Whose predictions some ids of known times are, as far as the log has them; one look-up by key for each."""
-    ids, times = list(predictions), list(predictions.values())
+    times = [row.at for row in predictions]
     given = (
-        func.unnest(literal(ids, ARRAY(Uuid)), literal(times, ARRAY(DateTime(timezone=True))))
+        func.unnest(literal([*models], ARRAY(Uuid)), literal(times, ARRAY(DateTime(timezone=True))))
         .table_valued("id", "at")
         .render_derived(name="given")
     )
     query = (
-        select(PredictionRow.id, PredictionRow.model)
-        .join(given, and_(PredictionRow.at == given.c.at, PredictionRow.id == given.c.id))
-        .where(PredictionRow.at.between(min(times), max(times)))
+        select(OutcomeRow)
+        .join(given, and_(OutcomeRow.at == given.c.at, OutcomeRow.prediction_id == given.c.id))
+        .where(OutcomeRow.at.between(min(times), max(times)))
     )
-    return {row.id: row.model for row in await session.execute(query)}
+    outcomes = await session.scalars(query)
+    return {row.prediction_id: row for row in outcomes if row.model == models[row.prediction_id]}
 
 
 async def target_of(session: AsyncSession, model_id: UUID) -> Target:

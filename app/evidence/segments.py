@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 from uuid import UUID
 
 SUFFIX = ".frames"
@@ -39,8 +39,7 @@ class Damage:
     is_tail: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """One frame's payload, and where it lies."""
 
     start: int

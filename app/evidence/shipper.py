@@ -6,6 +6,7 @@ once it is closed and all of it is committed.
 """
 
 import asyncio
+import struct
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -84,7 +85,10 @@ class Shipper:
         self._frame_limits: dict[Path, int] = {}
 
     async def ship_round(self) -> bool:
-        """Ship one batch of each spool; whether any had something.
+        """Ship one batch of each spool; whether more waits than that.
+
+        What a process wrote meanwhile does not count: a batch costs as much as five hundred rows, so a few rows
+        wait for the next ones to come.
 
         Raises:
             Exception: whatever went wrong first, after every other spool had its turn.
@@ -109,7 +113,7 @@ class Shipper:
         return False
 
     async def _ship_segment(self, segment: Segment) -> bool:
-        """Ship one batch of a segment, and delete it after its last; whether there was anything to ship."""
+        """Ship one batch of a segment, and delete it after its last; whether more waits here or may wait behind."""
         if segment.size == self._settled_sizes.get(segment.path, 0) and not segment.is_closed:
             return False
         limit = self._frame_limits.get(segment.path, MAX_FRAMES)
@@ -119,10 +123,10 @@ class Shipper:
             await self._narrow_down(segment, limit, poison)
             return True
         self._frame_limits[segment.path] = min(2 * limit, MAX_FRAMES)
-        has_moved = stretch.end > stretch.start
-        if stretch.end >= segment.size or not has_moved:
+        has_moved, is_read = stretch.end > stretch.start, stretch.end >= segment.size
+        if is_read or not has_moved:
             self._settle(segment)
-        return has_moved
+        return has_moved and (segment.is_closed or not is_read)
 
     def _settle(self, segment: Segment) -> None:
         """Come back when there is more; never, if nobody writes to it any more."""
@@ -189,7 +193,11 @@ async def _absorb_or_blame(session: AsyncSession, batch: Batch, offset: int) -> 
         return
     try:
         await absorb(session, batch)
-    except (ValueError, OverflowError) as error:  # numbers that are none, texts that are no text
+    except (
+        ValueError,
+        OverflowError,
+        struct.error,
+    ) as error:  # numbers that are none, texts that are no text
         raise _PoisonError(offset, str(error)) from error
     except (asyncpg.PostgresError, DBAPIError) as error:
         state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.access import Caller, Role
@@ -67,18 +68,18 @@ class LogView:
     hidden: frozenset[str]
     _columns: dict[UUID, list[str]] = field(default_factory=dict)
 
-    async def show(self, predictions: Sequence[PredictionRow]) -> list[dict[str, Any]]:
+    async def show(self, predictions: Sequence[PredictionRow | Row[Any]]) -> list[dict[str, Any]]:
         """Predictions with what turned out to be true of them."""
         for version_id in {row.version_id for row in predictions} - self._columns.keys():
             self._columns[version_id] = await column_names(self.session, version_id)
         outcomes = await outcomes_of(self.session, predictions)
         return [self._show(row, outcomes.get(row.id)) for row in predictions]
 
-    def _show(self, row: PredictionRow, outcome: OutcomeRow | None) -> dict[str, Any]:
+    def _show(self, row: PredictionRow | Row[Any], outcome: OutcomeRow | None) -> dict[str, Any]:
         shown = {name: getattr(row, name) for name in SHOWN_AS_STORED}
         return shown | {
             "prediction_id": row.id,
-            "model_id": row.model_reference,
+            "model_id": f"{row.model}:{row.version}",
             "features": name_features(self._columns[row.version_id], row.features, self.hidden),
             "prediction": row.output,
             "error": mask_error(row.error, self.hidden),

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.core.access import Caller, Role, caller_of
+from app.inference import shapes
 from app.inference.errors import ModelNotNamed, NoModelServes, UnknownMediaType
 from app.inference.operations import Operation
 from app.inference.readiness import find_obstacles
@@ -56,6 +57,6 @@ async def ping(request: Request) -> Response:
 
 
 OPERATIONS = (
-    Operation("POST", "/invocations", Role.CALLER, invoke),
-    Operation("GET", "/ping", None, ping),
+    Operation("POST", "/invocations", Role.CALLER, invoke, shapes.INVOKE),
+    Operation("GET", "/ping", None, ping, shapes.PING),
 )

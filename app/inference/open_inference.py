@@ -10,6 +10,7 @@ from starlette.responses import Response
 import app as switchyard
 from app.core.access import Role, caller_of
 from app.core.errors import FieldProblem
+from app.inference import shapes
 from app.inference.errors import BinaryTensors, RepositoryControl
 from app.inference.metadata import describe_version
 from app.inference.operations import Act, Operation
@@ -17,6 +18,7 @@ from app.inference.outputs import encode_tensors
 from app.inference.readiness import find_model_obstacle, find_obstacles
 from app.inference.repository import index_models
 from app.inference.scoring import score_whole
+from app.inference.shapes import Shown
 from app.inference.tensors import TENSORS
 from app.registry.queries import get_version, read_reference
 from app.registry.search import Filters, select_versions
@@ -112,20 +114,20 @@ def read_model(request: Request) -> str:
     return f"{model}:{version}"
 
 
-def _about_model(method: str, suffix: str, role: Role, act: Act) -> Iterator[Operation]:
+def _about_model(method: str, suffix: str, role: Role, act: Act, shown: Shown) -> Iterator[Operation]:
     for path in ("/v2/models/{model_id}", "/v2/models/{model_id}/versions/{version}"):
-        yield Operation(method, path + suffix, role, act)
+        yield Operation(method, path + suffix, role, act, shown)
 
 
 OPERATIONS = (
-    *_about_model("POST", "/infer", Role.CALLER, infer),
-    Operation("GET", "/v2", Role.VIEWER, tell_server),
+    *_about_model("POST", "/infer", Role.CALLER, infer, shapes.INFER),
+    Operation("GET", "/v2", Role.VIEWER, tell_server, shapes.SERVER),
     Operation("GET", "/v2/", Role.VIEWER, tell_server),
-    Operation("GET", "/v2/health/live", None, tell_liveness),
-    Operation("GET", "/v2/health/ready", None, tell_readiness),
-    *_about_model("GET", "", Role.VIEWER, tell_model),
-    *_about_model("GET", "/ready", Role.VIEWER, tell_model_readiness),
-    Operation("POST", "/v2/repository/index", Role.VIEWER, tell_index),
+    Operation("GET", "/v2/health/live", None, tell_liveness, shapes.LIVE),
+    Operation("GET", "/v2/health/ready", None, tell_readiness, shapes.READY),
+    *_about_model("GET", "", Role.VIEWER, tell_model, shapes.MODEL),
+    *_about_model("GET", "/ready", Role.VIEWER, tell_model_readiness, shapes.MODEL_READY),
+    Operation("POST", "/v2/repository/index", Role.VIEWER, tell_index, shapes.INDEX),
     Operation("POST", "/v2/repository/models/{model_id}/load", Role.OPERATOR, refuse_control),
     Operation("POST", "/v2/repository/models/{model_id}/unload", Role.OPERATOR, refuse_control),
 )

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.core.access import Allows, Role
+from app.inference.shapes import Shown
 
 Act = Callable[[Request], Awaitable[Response]]
 
@@ -21,12 +22,14 @@ class Operation:
         path: a template in Starlette's terms; `{model_id}` is a model reference, and a key must cover that model.
         role: the least that a caller needs; None lets anyone in.
         act: what answers.
+        shown: how the API's description tells of it; None when it is left out there.
     """
 
     method: str
     path: str
     role: Role | None
     act: Act
+    shown: Shown | None = None
 
     def route(self) -> Route:
         """What leads to this operation, and lets in whom it declares."""

@@ -71,6 +71,12 @@ class Draft:
     may_be_converted: bool = False
 
     @property
+    def digests(self) -> set[str]:
+        """Of everything that must be in the store for as long as the version is."""
+        files = (*self.files, *self.rows, *self.serving_files)
+        return {self.artifact_digest, *(file.digest for file in files)}
+
+    @property
     def recipe(self) -> Recipe:
         """What a change of makes a new minor version."""
         return Recipe(self.algorithm, self.parameters, Signature.from_json(self.signature).names)
@@ -131,7 +137,7 @@ async def register_version(session: AsyncSession, name: str, draft: Draft) -> Ve
     if draft.may_be_converted:
         job = {"version_id": str(version.id)}
         await enqueue(session, CONVERT, job, dedupe_key=f"{CONVERT} {version.id}", queue=UNHURRIED)
-    await notify(session, CHANNEL, name)
+    notify(session, CHANNEL, name)
     return version
 
 
@@ -205,7 +211,7 @@ async def set_alias(session: AsyncSession, version: Version, alias: str) -> None
     moved = {"version_id": version.id, "set_at": clock.now()}
     await session.execute(row.on_conflict_do_update(index_elements=[Alias.model_id, Alias.alias], set_=moved))
     announce(session, facts.AliasSet(version.model_name, version.number, alias))
-    await notify(session, CHANNEL, version.model_name)
+    notify(session, CHANNEL, version.model_name)
 
 
 async def drop_alias(session: AsyncSession, name: str, alias: str) -> bool:
@@ -219,7 +225,7 @@ async def drop_alias(session: AsyncSession, name: str, alias: str) -> bool:
     if await session.scalar(gone.returning(Alias.alias)) is None:
         return False
     announce(session, facts.AliasDropped(name, alias))
-    await notify(session, CHANNEL, name)
+    notify(session, CHANNEL, name)
     return True
 
 
@@ -233,7 +239,7 @@ async def edit_model(session: AsyncSession, name: str, changes: dict[str, Any]) 
     for attribute, value in changes.items():
         setattr(model, attribute, value)
     announce(session, facts.ModelEdited(name, _without_rows(changes)))
-    await notify(session, CHANNEL, name)
+    notify(session, CHANNEL, name)
     return model
 
 

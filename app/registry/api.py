@@ -10,11 +10,11 @@ from starlette.responses import StreamingResponse
 
 from app.artifacts.store import ArtifactStore
 from app.core.access import Role, allows, caller_of, require_sight
-from app.core.edge import Reads, Writes, claim_receipt, room
+from app.core.edge import Begins, Reads, Writes, claim_receipt, room, shortcut
 from app.core.paging import Page, Paged
 from app.core.problems import problems
-from app.core.wire import json_answer
-from app.registry import actions, answers, errors, lifecycle, queries, search
+from app.registry import actions, answers, errors, lifecycle, queries, search, shortcuts
+from app.registry.files import keep_blobs
 from app.registry.filters import Filtered
 from app.registry.gates import Gatekeeper
 from app.registry.intake import Intake
@@ -95,26 +95,26 @@ Guards = Annotated[Gatekeeper, Depends(_gatekeeper)]
     include_in_schema=False,
     dependencies=[allows(Role.OPERATOR)],
 )
-async def register_version(request: Request, response: Response, session: Writes, intake: Takes) -> Any:
+async def register_version(request: Request, session: Writes, intake: Takes) -> Any:
     """Register a version: its files, what they need, and what its maker says of it."""
     caller, settings = caller_of(request), request.app.state.settings
     async with open_registration(request, settings.import_roots) as registration:
         require_sight(caller, registration.details.name)
         draft = await intake.draft(registration, creator=caller.name)
     await claim_receipt(request, session, registration.identity + draft.artifact_digest.encode())
+    await keep_blobs(session, request.app.state.store, draft.digests)
     version = await actions.register_version(session, registration.details.name, draft)
-    response.headers["Location"] = f"/api/models/{version.model_reference}"
-    return await answers.answer_version(session, version)
+    location = {"Location": f"/api/models/{version.model_reference}"}
+    return await answers.answer_version(session, version, status.HTTP_201_CREATED, location)
 
 
 @router.get("", response_model=Page[ModelOut], dependencies=[allows(Role.VIEWER)])
+@shortcut(shortcuts.list_all_models)
 async def list_models(request: Request, session: Reads, paging: Paged, filters: Filtered) -> Any:
     """Models by name, of which some version meets every filter."""
     query = search.select_models(caller_of(request), filters, paging.after, paging.limit)
-    rows = (await session.scalars(query)).all()
-    models, following = paging.cut(rows, lambda model: model.name)
-    items = await summarise_models(session, [model.name for model in models])
-    return json_answer(Page[ModelOut](items=items, next=following))
+    names = [model.name for model in await session.scalars(query)]
+    return shortcuts.answer_models(paging, await summarise_models(session, names))
 
 
 @router.get(
@@ -123,12 +123,13 @@ async def list_models(request: Request, session: Reads, paging: Paged, filters: 
     dependencies=[allows(Role.VIEWER)],
     responses=problems(*REFUSED_REFERENCES),
 )
+@shortcut(shortcuts.find_model)
 async def get_model(model_id: ModelId, session: Reads) -> Any:
     """A model by its name, or one version of it, whole, by any other reference."""
     reference = queries.read_reference(model_id)
     if reference.is_bare:
-        return json_answer(await answers.answer_model(session, reference.name))
-    return json_answer(await answers.answer_version_whole(session, reference))
+        return await answers.answer_model(session, reference.name)
+    return await answers.answer_version_whole(session, reference)
 
 
 @router.get(
@@ -143,7 +144,7 @@ async def list_versions(model_id: ModelId, session: Reads, paging: Paged, filter
     query = search.select_versions(model.id, filters, paging.after, paging.limit)
     rows = (await session.scalars(query)).all()
     versions, following = paging.cut(rows, lambda version: version.number)
-    return {"items": await answers.answer_versions(session, versions), "next": following}
+    return await answers.answer_versions(session, versions, following)
 
 
 @router.patch(
@@ -214,16 +215,17 @@ async def drop_alias(model_id: ModelId, alias: str, session: Writes) -> None:
     responses=problems(*REFUSED_REFERENCES, errors.VersionNeeded, errors.IllegalMove, errors.GateClosed),
 )
 async def validate_version(
-    model_id: ModelId, order: ValidationOrder, request: Request, session: Writes, gatekeeper: Guards
+    model_id: ModelId, order: ValidationOrder, request: Request, begin: Begins, gatekeeper: Guards
 ) -> Any:
     """Try a version at the gate before staging, and let it in when it passes; or try it for production already."""
     goal, caller = Stage(order.goal), caller_of(request)
-    version_id = await gatekeeper.pass_gate(
+    standing = await gatekeeper.pass_gate(
         model_id, goal, caller=caller, force=order.force, reason=order.reason
     )
+    session = await begin()
     if goal == Stage.STAGING:
-        await lifecycle.move_stage(session, version_id, goal, reason=order.reason)
-    version = await queries.get_version_by_id(session, version_id)
+        await lifecycle.move_stage(session, standing.version_id, goal, reason=order.reason)
+    version = await queries.get_version_by_id(session, standing.version_id)
     return await answers.answer_version_whole(session, queries.read_reference(version.model_reference))
 
 
@@ -287,7 +289,7 @@ async def restore_version(model_id: ModelId, change: StageChange, session: Write
     return await _move(session, model_id, Stage.VALIDATION, change)
 
 
-async def _move(session: Writes, model_id: str, goal: Stage, change: StageChange) -> VersionOut:
+async def _move(session: Writes, model_id: str, goal: Stage, change: StageChange) -> Response:
     version = await queries.get_named_version(session, model_id)
     moved = await lifecycle.move_stage(session, version.id, goal, reason=change.reason)
     return await answers.answer_version(session, moved)

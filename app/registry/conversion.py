@@ -16,7 +16,7 @@ from app.artifacts.uploads import open_staging
 from app.core.facts import announce
 from app.core.jobs import WORKER, Claim
 from app.registry.facts import ServingFormChosen
-from app.registry.files import StoredFile, manifest_of
+from app.registry.files import StoredFile, keep_blobs, manifest_of
 from app.registry.queries import files_of, lock_version
 from app.registry.tables import Part, Version
 from app.runtimes.errors import NotConvertible
@@ -25,6 +25,8 @@ from app.runtimes.probe import Prober
 
 log = structlog.get_logger()
 
+NOT_CONVERTED = "not_converted"
+"""Where a version's probe keeps the reason why it is served as it is."""
 WORTH_IT = 1.2
 """How many times faster the converted model must be to be chosen without being asked for."""
 
@@ -43,7 +45,7 @@ class Converter:
 
     def __init__(self, base_path: Path, store: ArtifactStore, signer: ArtifactSigner, prober: Prober) -> None:
         self._base_path = base_path
-        self._store = store
+        self.store = store
         self._signer = signer
         self._prober = prober
 
@@ -60,7 +62,7 @@ class Converter:
             raise NotConvertible(f"ONNX is only {made.speed_up:.2f} times as fast here")
         async with open_staging(self._base_path) as staging:
             file = await staging.receive("model.onnx", _only(made.model), max_bytes=len(made.model))
-            await self._store.put_file(file.path, file.sha256)
+            await self.store.put_file(file.path, file.sha256)
             signed = await asyncio.to_thread(self._signer.sign_directory, staging.files_directory)
         return ServingForm(signed, (StoredFile(file.name, file.sha256, file.size),), _proof(made))
 
@@ -102,10 +104,11 @@ class BackgroundConversion:
     async def _keep_reason(self, claim: Claim, version_id: UUID, reason: str) -> None:
         async with claim.database.writes(WORKER) as session:
             version = await lock_version(session, version_id)
-            version.probe = version.probe | {"not_converted": reason}
+            version.probe = version.probe | {NOT_CONVERTED: reason}
 
     async def _keep_form(self, claim: Claim, version_id: UUID, form: ServingForm) -> None:
         async with claim.database.writes(WORKER) as session:
+            await keep_blobs(session, self._converter.store, [file.digest for file in form.files])
             version = await lock_version(session, version_id)
             if version.serving_signature is not None:
                 return  # done before, by a worker that could not say so any more

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from app.core.access import ModelNotFound as ModelNotFound  # noqa: PLC0414 - the one that hides models from limited keys
-from app.core.errors import Conflict, Forbidden, Invalid, Malformed, NotFound
+from app.core.errors import Conflict, Forbidden, Invalid, Malformed, NotFound, Unavailable
 from app.registry.rules import nearest_name
 
 
@@ -133,7 +133,8 @@ class GateClosed(Conflict):
 
     def detail(self) -> str:
         reasons = "; ".join(f"{check['check']}: {check['finding']}" for check in self.failed)
-        return f"{self.model_reference} may not go to {self.goal}: {reasons}"
+        way_out = "Register a better version, or have an admin force it with a `reason`."
+        return f"{self.model_reference} may not go to {self.goal}: {reasons}. {way_out}"
 
 
 @dataclass(eq=False)
@@ -203,3 +204,10 @@ class NoSuchFile(NotFound):
             "say which file is meant with `path`" if self.path is None else f"there is no file {self.path!r}"
         )
         return f"{self.model_reference}: {asked}; it has {', '.join(self.files[:20])}"
+
+
+class FilesCleanedAway(Unavailable):
+    """Clean-up took these very files while they were being registered."""
+
+    def detail(self) -> str:
+        return "They had been in the store for a day without a version, and were let go just now; send the registration again."

@@ -3,13 +3,12 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from app.artifacts.cache import ArtifactCache
 from app.artifacts.store import ArtifactStore
 from app.core import clock
 from app.core.access import Caller, Role
-from app.core.database import Database
+from app.core.database import Database, Reading
 from app.core.errors import Refusal
 from app.core.facts import announce
 from app.registry import gate_checks as checks
@@ -17,15 +16,9 @@ from app.registry.errors import ForceNeedsAdmin, GateClosed, IllegalMove
 from app.registry.facts import GateJudged
 from app.registry.files import manifest_of
 from app.registry.gate_checks import Check, Evaluation
-from app.registry.queries import (
-    PRODUCTION,
-    files_of,
-    find_champion,
-    find_gate_report,
-    get_model,
-    get_named_version,
-)
+from app.registry.queries import PRODUCTION, files_of, get_model_by_id, get_named_version, get_version_by_id
 from app.registry.rules import Stage, may_move
+from app.registry.succession import Standing, get_standing
 from app.registry.tables import GateReport, Model, Version, VersionFile
 from app.runtimes.probe import Answers, Prober
 
@@ -62,8 +55,8 @@ class Gatekeeper:
         force: bool = False,
         reason: str = "",
         request_id: str | None = None,
-    ) -> UUID:
-        """Try a version at the gate before a stage; its report is kept whatever it says.
+    ) -> Standing:
+        """Try a version at the gate before a stage, its report being kept whatever it says; how it stood there.
 
         A version that passed the gate to production against the present champion is not tried again.
 
@@ -75,34 +68,39 @@ class Gatekeeper:
         """
         if force and (caller.role < Role.ADMIN or not reason.strip()):
             raise ForceNeedsAdmin(caller.role.label)
-        version, candidate = await self._read(reference, goal, environment)
-        _require_legal(version, goal, force=force)
-        if candidate is None:
-            return version.id
+        async with self._database.reads() as session:
+            standing = await get_standing(session, reference, goal, environment)
+            if goal == Stage.PRODUCTION and standing.has_passed:
+                return standing
+            candidate = await _read_candidate(session, standing)
+        _require_legal(candidate.version, goal, force=force)
         findings = await self._try(candidate)
         failed = [check for check in findings if check.passed is False]
         await self._keep(
             candidate, goal, findings, caller=caller, forced=force and bool(failed), request_id=request_id
         )
         if failed and not force:
-            raise GateClosed(version.model_reference, goal, [check.to_json() for check in failed])
-        return version.id
+            raise GateClosed(candidate.version.model_reference, goal, [check.to_json() for check in failed])
+        return standing
 
-    async def _read(self, reference: str, goal: Stage, environment: str) -> tuple[Version, _Candidate | None]:
-        """A version, and all that it is judged with; None when it has passed this gate against this champion."""
+    async def pass_gate_once(
+        self, reference: str, *, caller: Caller, environment: str, force: bool, reason: str
+    ) -> None:
+        """Try a version at the gate to production, unless it has been there.
+
+        Raises:
+            as `pass_gate`.
+        """
         async with self._database.reads() as session:
             version = await get_named_version(session, reference, environment)
-            champion = await find_champion(session, version.model_id, environment)
-            rival = champion if champion and champion.id != version.id else None
-            rival_id = rival.id if rival else None
-            if goal == Stage.PRODUCTION and await find_gate_report(session, version.id, goal, rival_id):
-                return version, None
-            return version, _Candidate(
-                await get_model(session, version.model_name),
-                version,
-                tuple(await files_of(session, version.id)),
-                rival,
-                tuple(await files_of(session, rival.id)) if rival else (),
+        if version.stage not in {Stage.PRODUCTION, Stage.DEPRECATED}:
+            await self.pass_gate(
+                reference,
+                Stage.PRODUCTION,
+                caller=caller,
+                environment=environment,
+                force=force,
+                reason=reason,
             )
 
     async def _try(self, candidate: _Candidate) -> list[Check]:
@@ -242,6 +240,18 @@ class Gatekeeper:
             announce(
                 session, GateJudged(version.model_name, version.number, goal, not failed, failed, forced_by)
             )
+
+
+async def _read_candidate(session: Reading, standing: Standing) -> _Candidate:
+    version = await get_version_by_id(session, standing.version_id)
+    rival = await get_version_by_id(session, standing.rival_id) if standing.rival_id else None
+    return _Candidate(
+        await get_model_by_id(session, version.model_id),
+        version,
+        tuple(await files_of(session, version.id)),
+        rival,
+        tuple(await files_of(session, rival.id)) if rival else (),
+    )
 
 
 def _require_legal(version: Version, goal: Stage, *, force: bool) -> None:

@@ -12,7 +12,7 @@ from app.artifacts.uploads import StagedFile, Staging, open_staging
 from app.core.config import Settings
 from app.core.database import Database
 from app.registry.actions import Draft
-from app.registry.conversion import Converter
+from app.registry.conversion import NOT_CONVERTED, Converter
 from app.registry.files import StoredFile, files_in
 from app.registry.queries import files_of, find_known_artifact, get_version
 from app.registry.registration import IncomingFile, Registration
@@ -40,6 +40,11 @@ class _Found:
     artifact_signature: bytes
     serving_signature: bytes | None = None
     serving_files: tuple[StoredFile, ...] = ()
+
+    @property
+    def is_unjudged(self) -> bool:
+        """Whether nobody looked yet if it is better served in another form."""
+        return self.format in CONVERTIBLE and not self.serving_files and NOT_CONVERTED not in self.probe
 
 
 class Intake:
@@ -70,10 +75,8 @@ class Intake:
             Refusal: a file, an archive, the model or the sample can't be used; nothing of it is left behind.
         """
         details = registration.details
-        async with (
-            open_staging(self._settings.base_path) as staging,
-            open_staging(self._settings.base_path) as aside,
-        ):
+        async with open_staging(self._settings.base_path) as staging:
+            aside = staging.beside("rows")
             staged = await self._receive_artifact(staging, registration)
             reference = await self._receive_rows(aside, registration.reference, "reference")
             evaluation = await self._receive_rows(aside, registration.evaluation, "evaluation")
@@ -84,8 +87,7 @@ class Intake:
                 else await self._recall(manifest.digest)
             )
             if found is None:
-                found = await self._examine(staging, reference, details)
-                await store_artifact(self._store, staged)
+                found = await self._examine(staging, staged, reference, details)
             rows = await self._keep_rows(reference=reference, evaluation=evaluation)
         return await self._assemble(details, manifest, found, rows, creator)
 
@@ -123,7 +125,11 @@ class Intake:
         return _Found(**{name: getattr(version, name) for name in same}, serving_files=files)
 
     async def _examine(
-        self, staging: Staging, reference: StagedFile | None, details: VersionDetails
+        self,
+        staging: Staging,
+        staged: list[StagedFile],
+        reference: StagedFile | None,
+        details: VersionDetails,
     ) -> _Found:
         sample = await asyncio.to_thread(reference.path.read_bytes) if reference else None
         directory = staging.files_directory
@@ -131,7 +137,9 @@ class Intake:
         form = None
         if details.serve_as == "onnx" and report.format in CONVERTIBLE:
             form = await self._converter.convert(directory, report.signature, report.sample_input)
-        artifact_signature = await asyncio.to_thread(self._signer.sign_directory, directory)
+        artifact_signature, _ = await asyncio.gather(
+            asyncio.to_thread(self._signer.sign_directory, directory), store_artifact(self._store, staged)
+        )
         return _Found(
             format=report.format,
             framework=report.framework,
@@ -201,9 +209,7 @@ class Intake:
             stage=Stage(details.stage),
             serving_signature=found.serving_signature,
             serving_files=found.serving_files,
-            may_be_converted=details.serve_as == "auto"
-            and found.format in CONVERTIBLE
-            and not found.serving_files,
+            may_be_converted=details.serve_as == "auto" and found.is_unjudged,
         )
 
     async def _find_parent(self, reference: str | None) -> Any:

@@ -1,20 +1,26 @@
 """A version's way through its stages, its time in production, and its end."""
 
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ARRAY, BindParameter, Text, Uuid, any_, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
 from app.core.database import Actor
 from app.core.facts import announce
+from app.core.ids import new_id
 from app.core.notify import notify
+from app.core.prepared import PreparedInsert, PreparedRead, PreparedWrite
 from app.registry import facts
 from app.registry.errors import IllegalMove, StillNeeded
 from app.registry.facts import CHANNEL
-from app.registry.queries import PRODUCTION, find_champion, get_model, holders_of, lock_version
+from app.registry.queries import PRODUCTION, get_model, holders_of, lock_version
 from app.registry.rules import FORCED_MOVES, MOVES, Stage, may_move
+from app.registry.succession import Contender, lock_contenders
 from app.registry.tables import Hold, StageMove, Tenure, Version, VersionFile
 
 
@@ -41,11 +47,11 @@ async def move_stage(
     origin, version.stage, version.stage_since = version.stage, goal, clock.now()
     record_move(session, version, origin, reason=reason, environment=environment)
     announce(session, facts.StageMoved(version.model_name, version.number, origin, goal, reason, environment))
-    await notify(session, CHANNEL, version.model_name)
+    notify(session, CHANNEL, version.model_name)
     return version
 
 
-def _illegal(version: Version, goal: Stage) -> IllegalMove:
+def _illegal(version: Version | Contender, goal: Stage) -> IllegalMove:
     allowed = sorted(MOVES[version.stage]) + [
         f"{stage} (forced)" for stage in FORCED_MOVES.get(version.stage, ())
     ]
@@ -61,13 +67,22 @@ def record_move(
     environment: str | None = None,
 ) -> None:
     """Keep who brought a version to the stage it is in, and why."""
+    session.add(StageMove(**_move_row(session, version.id, origin, version.stage, reason, environment)))
+
+
+def _move_row(
+    session: AsyncSession,
+    version_id: UUID,
+    origin: Stage | None,
+    goal: Stage,
+    reason: str,
+    environment: str | None,
+) -> dict[str, Any]:
     actor: Actor = session.info["actor"]
-    session.add(
-        StageMove(
-            version_id=version.id, origin=origin, goal=version.stage, environment=environment,
-            actor=actor.name, role=actor.role, reason=reason, at=clock.now(),
-        )
-    )  # fmt: skip
+    return {
+        "id": new_id(), "version_id": version_id, "origin": origin, "goal": goal, "environment": environment,
+        "actor": actor.name, "role": actor.role, "reason": reason, "at": clock.now(),
+    }  # fmt: skip
 
 
 async def enthrone(
@@ -77,38 +92,53 @@ async def enthrone(
     environment: str = PRODUCTION,
     reason: str,
     force: bool = False,
-) -> Version | None:
+) -> Contender | None:
     """Make a version the one in production in an environment; the one before it is deprecated and returned.
 
     Raises:
+        VersionNotFound: the version was deleted.
         IllegalMove: the version's stage does not lead to production.
     """
-    version = await lock_version(session, version_id)
-    before = await find_champion(session, version.model_id, environment)
+    version, before = await lock_contenders(session, version_id, environment)
     if before is not None and before.id == version.id:
         return before
+    moves = [(version, Stage.PRODUCTION)] if version.stage != Stage.PRODUCTION else []
+    if before is not None and not before.reigns_elsewhere:
+        moves.append((before, Stage.DEPRECATED))
+    await _move_together(session, moves, reason=reason, environment=environment, force=force)
     await _end_tenure(session, version.model_id, environment)
-    if version.stage != Stage.PRODUCTION:
-        await move_stage(
-            session, version_id, Stage.PRODUCTION, reason=reason, environment=environment, force=force
-        )
-    session.add(
-        Tenure(
-            model_id=version.model_id, environment=environment, version_id=version.id, began_at=clock.now()
-        )
-    )
-    await session.flush()
-    if before is not None:
-        await _deprecate_unless_reigning(session, before.id, reason, environment)
-    await notify(session, CHANNEL, version.model_name)
+    await _begin_tenure(session, version, environment)
+    notify(session, CHANNEL, version.model_name)
     return before
 
 
+async def _move_together(
+    session: AsyncSession,
+    moves: Sequence[tuple[Contender, Stage]],
+    *,
+    reason: str,
+    environment: str,
+    force: bool,
+) -> None:
+    """What `move_stage` does, for versions that are locked already."""
+    for version, goal in moves:
+        if not may_move(version.stage, goal, force=force):
+            raise _illegal(version, goal)
+        moved = facts.StageMoved(version.model_name, version.number, version.stage, goal, reason, environment)
+        announce(session, moved)
+    now = clock.now()
+    await _SET_STAGE.run(session, *({"version": each.id, "goal": goal, "now": now} for each, goal in moves))
+    rows = (_move_row(session, each.id, each.stage, goal, reason, environment) for each, goal in moves)
+    await _ADD_MOVE.run(session, *rows)
+
+
+async def _begin_tenure(session: AsyncSession, version: Contender, environment: str) -> None:
+    reign = {"model_id": version.model_id, "environment": environment, "version_id": version.id}
+    await _ADD_TENURE.run(session, {"id": new_id(), "began_at": clock.now(), **reign})
+
+
 async def _end_tenure(session: AsyncSession, model_id: UUID, environment: str) -> None:
-    reigning = update(Tenure).where(
-        Tenure.model_id == model_id, Tenure.environment == environment, Tenure.ended_at.is_(None)
-    )
-    await session.execute(reigning.values(ended_at=clock.now()))
+    await _END_TENURE.run(session, {"model": model_id, "place": environment, "now": clock.now()})
 
 
 async def retire(
@@ -134,14 +164,24 @@ async def place_hold(session: AsyncSession, version_id: UUID, holder: str) -> No
     Raises:
         VersionNotFound: it was deleted.
     """
-    await lock_version(session, version_id)
-    row = insert(Hold).values(version_id=version_id, holder=holder, placed_at=clock.now())
-    await session.execute(row.on_conflict_do_nothing())
+    await shift_holds(session, holder, onto={version_id})
 
 
-async def release_hold(session: AsyncSession, version_id: UUID, holder: str) -> None:
-    """Need a version no more; releasing what is not held changes nothing."""
-    await session.execute(delete(Hold).where(Hold.version_id == version_id, Hold.holder == holder))
+async def shift_holds(
+    session: AsyncSession,
+    holder: str,
+    *,
+    off: AbstractSet[UUID] = frozenset(),
+    onto: AbstractSet[UUID] = frozenset(),
+) -> None:
+    """Need some versions no more, and others from now on; releasing what is not held changes nothing.
+
+    Raises:
+        VersionNotFound: one of those that are needed was deleted.
+    """
+    held = await _SHIFT.rows(session, holder=holder, off=[*off], onto=[*onto], now=clock.now())
+    for version_id in onto - {row[0] for row in held}:
+        await lock_version(session, version_id)  # which tells what is wrong with it
 
 
 async def _require_unneeded(session: AsyncSession, version: Version) -> None:
@@ -164,7 +204,7 @@ async def delete_version(session: AsyncSession, version_id: UUID) -> None:
     version.signature, version.probe, version.parameters, version.metrics, version.tags = {}, {}, {}, {}, {}
     await session.execute(delete(VersionFile).where(VersionFile.version_id == version_id))
     announce(session, facts.VersionDeleted(version.model_name, version.number, version.artifact_digest))
-    await notify(session, CHANNEL, version.model_name)
+    notify(session, CHANNEL, version.model_name)
 
 
 async def delete_model(session: AsyncSession, name: str) -> None:
@@ -180,3 +220,32 @@ async def delete_model(session: AsyncSession, name: str) -> None:
         await delete_version(session, version_id)
     model.deleted_at = clock.now()
     announce(session, facts.ModelDeleted(name))
+
+
+def _shift_statement() -> PreparedRead:
+    gone = delete(Hold).where(Hold.holder == bindparam("holder"), Hold.version_id == any_(_ids("off")))
+    needed = select(Version.id).where(Version.id == any_(_ids("onto")), Version.deleted_at.is_(None))
+    held = needed.order_by(Version.id).with_for_update().cte()
+    given = [bindparam("holder", type_=Text), bindparam("now", type_=Hold.placed_at.type)]
+    row = select(held.c.id, *given)
+    placed = insert(Hold).from_select(["version_id", "holder", "placed_at"], row).on_conflict_do_nothing()
+    return PreparedRead(select(held.c.id).add_cte(gone.cte(), placed.cte()))
+
+
+def _ids(name: str) -> BindParameter[Any]:
+    return bindparam(name, type_=ARRAY(Uuid))
+
+
+_SHIFT = _shift_statement()
+_ADD_MOVE, _ADD_TENURE = PreparedInsert(StageMove), PreparedInsert(Tenure)
+_SET_STAGE = PreparedWrite(
+    update(Version)
+    .where(Version.id == bindparam("version"))
+    .values(stage=bindparam("goal"), stage_since=bindparam("now"))
+)
+_END_TENURE = PreparedWrite(
+    update(Tenure)
+    .where(Tenure.model_id == bindparam("model"), Tenure.environment == bindparam("place"))
+    .where(Tenure.ended_at.is_(None))
+    .values(ended_at=bindparam("now"))
+)

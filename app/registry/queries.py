@@ -281,16 +281,3 @@ async def gate_reports_of(session: AsyncSession, version_id: UUID) -> Sequence[G
     """What the gates found, newest first."""
     query = select(GateReport).where(GateReport.version_id == version_id).order_by(GateReport.id.desc())
     return (await session.scalars(query)).all()
-
-
-async def find_gate_report(
-    session: AsyncSession, version_id: UUID, goal: Stage, champion_id: UUID | None
-) -> GateReport | None:
-    """The report of a gate that a version has passed against this champion, if it has."""
-    query = select(GateReport).where(
-        GateReport.version_id == version_id,
-        GateReport.goal == goal,
-        GateReport.champion_id.is_not_distinct_from(champion_id),
-    )
-    newest: GateReport | None = await session.scalar(query.order_by(GateReport.id.desc()).limit(1))
-    return newest if newest is not None and newest.passed else None

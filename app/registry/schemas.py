@@ -1,14 +1,12 @@
 """The registry on the wire."""
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from app.core.wire import Incoming, Json, Line, Outgoing, Prose, Reason, Tags, Value
-from app.registry.rules import STATUS, Semantic, Stage, parse_semantic
-from app.registry.tables import Version
+from app.registry.rules import Semantic, Stage, parse_semantic
 
 LogMode = Literal["durable", "fsync", "sampled"]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
@@ -120,7 +118,7 @@ class FileOut(Outgoing):
     """One file of an artifact."""
 
     path: str
-    sha256: str = Field(validation_alias="digest")
+    sha256: str
     size_bytes: int
 
 
@@ -159,25 +157,6 @@ class VersionOut(Outgoing):
     warnings: list[str]
     made_at: datetime
 
-    @classmethod
-    def of(cls, version: Version, aliases: Sequence[str] = (), environments: Sequence[str] = ()) -> Self:
-        """A version's row with what points to it."""
-        same = {name: getattr(version, name) for name in cls.model_fields if hasattr(version, name)}
-        return cls(
-            **same
-            | {
-                "model_id": version.model_reference,
-                "name": version.model_name,
-                "version": version.number,
-                "semantic_version": str(version.semantic),
-                "status": STATUS[version.stage],
-                "environments": list(environments),
-                "aliases": list(aliases),
-                "served_as": version.probe.get("served_as", version.format),
-                "warnings": version.probe.get("warnings", []),
-            }
-        )
-
 
 class MoveOut(Outgoing):
     """A step in a version's life."""
@@ -207,22 +186,6 @@ class VersionWhole(VersionOut):
     files: list[FileOut]
     history: list[MoveOut]
     gate_reports: list[GateReportOut]
-
-    @classmethod
-    def assemble(
-        cls,
-        version: VersionOut,
-        files: Sequence[Mapping[str, Any]],
-        history: Sequence[Mapping[str, Any]],
-        reports: Sequence[Mapping[str, Any]],
-    ) -> Self:
-        """A version's answer with its details, each given as its row's columns by name."""
-        return cls(
-            **dict(version),
-            files=files,
-            history=history,
-            gate_reports=reports,
-        )
 
 
 class ModelOut(Outgoing):

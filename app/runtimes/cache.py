@@ -19,6 +19,7 @@ from app.runtimes.pace import Pace, measure_pace, unknown_pace
 from app.runtimes.rows import Rows
 from app.runtimes.schema import Signature
 from app.runtimes.scores import Model
+from app.runtimes.typed import TypedReader, find_reader
 
 LOADS_AT_ONCE = 2
 RETRY_SECONDS = 30.0
@@ -56,6 +57,7 @@ class ReadyVersion:
     signature: Signature
     batcher: Batcher
     pace: Pace
+    reader: TypedReader | None = None
 
     @cached_property
     def model_id(self) -> str:
@@ -200,7 +202,13 @@ class ModelCache:
     def _ready(self, loaded: LoadedVersion, pace: Pace) -> ReadyVersion:
         batcher = Batcher(loaded.model, pace, queue_rows=self._queue_rows)
         return ReadyVersion(
-            loaded.version_id, loaded.model_name, loaded.number, loaded.signature, batcher, pace
+            loaded.version_id,
+            loaded.model_name,
+            loaded.number,
+            loaded.signature,
+            batcher,
+            pace,
+            find_reader(loaded.signature),
         )
 
     def _give_up(self, version_id: UUID, entry: _Entry, reason: str) -> None:

@@ -4,13 +4,14 @@ The quick way takes a whole batch whose Python types are all as the signature wa
 passes; anything else goes row by row and cell by cell.
 """
 
+import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain, cycle
 from math import isfinite
 from operator import contains
-from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from app.runtimes.payloads import Layout, table_of
 from app.runtimes.schema import Column, ColumnType, Signature, is_plain_text
 
 Matrix = NDArray[np.float64]
+Table = Sequence[Sequence[Any]]
 
 MAX_DETAILED_ROWS = 1000  # bad rows whose every error is told; further ones name only their first
 MAX_NAMED_EXTRAS = 20
@@ -116,7 +118,7 @@ def _read_quickly(table: Sequence[Any], layout: Layout, signature: Signature) ->
     return None
 
 
-def _read_ordered(table: Sequence[Sequence[Any]], signature: Signature, warnings: list[str]) -> Rows | None:
+def _read_ordered(table: Table, signature: Signature, warnings: list[str]) -> Rows | None:
     if set(map(len, table)) != {len(signature.inputs)}:
         return None
     kinds = set(map(type, chain.from_iterable(table)))
@@ -124,30 +126,42 @@ def _read_ordered(table: Sequence[Sequence[Any]], signature: Signature, warnings
         return None
     if not signature.is_numeric:
         return _read_mixed(table, signature, warnings)
-    matrix = _to_matrix(table, holds_nulls=NoneType in kinds)
+    matrix = to_matrix(table)
     # One pass: NaN, infinity and overflow all end here, and unlike a sum it warns of none of them.
     if not (isfinite(np.vdot(matrix, matrix)) or _only_nulls_are_nan(table, matrix)):
         return None
     return Rows(len(table), range(len(table)), table, matrix, {}, warnings, {})
 
 
-def _fits_by_column(table: Sequence[Sequence[Any]], signature: Signature) -> bool:
+def _fits_by_column(table: Table, signature: Signature) -> bool:
     return all(map(contains, cycle(signature.cell_types), map(type, chain.from_iterable(table))))
 
 
-def _to_matrix(table: Sequence[Sequence[Any]], *, holds_nulls: bool) -> Matrix:
-    if holds_nulls:
+def to_matrix(table: Table) -> Matrix:
+    """Rows of numbers, booleans and nulls as a matrix, with NaN for null.
+
+    Raises:
+        OverflowError: an integer is beyond float64.
+    """
+    pack = _packer(len(table[0]))
+    try:
+        packed = bytearray(b"".join([pack(*row) for row in table]))
+    except struct.error:  # a null
         return np.array(table, dtype=np.float64)
-    width = len(table[0])
-    return np.fromiter(chain.from_iterable(table), np.float64, len(table) * width).reshape(-1, width)
+    return np.frombuffer(packed, np.float64).reshape(len(table), -1)
 
 
-def _only_nulls_are_nan(table: Sequence[Sequence[Any]], matrix: Matrix) -> bool:
+@lru_cache(maxsize=1024)
+def _packer(width: int) -> Callable[..., bytes]:
+    return struct.Struct(f"{width}d").pack
+
+
+def _only_nulls_are_nan(table: Table, matrix: Matrix) -> bool:
     nulls = sum(row.count(None) for row in table)
     return int(np.isfinite(matrix).sum()) + nulls == matrix.size
 
 
-def _read_mixed(table: Sequence[Sequence[Any]], signature: Signature, warnings: list[str]) -> Rows | None:
+def _read_mixed(table: Table, signature: Signature, warnings: list[str]) -> Rows | None:
     columns = list(zip(*table, strict=True))
     if not all(map(_is_clean, columns, signature.inputs)):
         return None

@@ -6,10 +6,9 @@ from typing import Any, Protocol
 
 from pydantic_core import from_json
 
-from app.core.errors import FieldProblem
+from app.core.errors import FieldProblem, MalformedJson
 from app.runtimes.rows import Rows, parse_rows
 from app.runtimes.schema import Signature, is_plain_text
-from app.serving.errors import MalformedJson
 
 DEFAULT_ENVIRONMENT = "production"
 MAX_OPTION_LENGTH = 256

@@ -1,9 +1,10 @@
 """What every model reference leads to, in memory: asked of the database once, and again after its model changed."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from uuid import UUID
 
 from app.core.database import Database
+from app.core.errors import Refusal
 from app.core.notify import Notifications
 from app.registry.errors import NoProductionVersion
 from app.registry.facts import CHANNEL
@@ -12,13 +13,29 @@ from app.registry.rules import Reference
 from app.serving.lines import DirectRoute, Line, LogMode
 from app.traffic.live import LiveRoute, RouteTable
 
-MOST_REFERENCES = 10_000  # a caller who tries names can't fill the memory with them
-
 
 @dataclass(frozen=True, slots=True)
 class _Logging:
     mode: LogMode
     probability: float
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What is known of one model until it changes.
+
+    Who reads the database takes hold of it before. When the model changes meanwhile, what was read goes into a
+    memory that nobody asks any more.
+    """
+
+    logging: _Logging | None = None
+    by_environment: dict[str, Line] = field(default_factory=dict)
+    """Where its bare name leads."""
+    by_reference: dict[str, Line] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        return self.logging is None and not self.by_environment and not self.by_reference
 
 
 class Directory:
@@ -27,10 +44,16 @@ class Directory:
     def __init__(self, database: Database, routes: RouteTable, notifications: Notifications) -> None:
         self._database = database
         self._routes = routes
-        self._logging: dict[str, _Logging] = {}
-        self._bare: dict[tuple[str, str], Line] = {}
-        self._named: dict[tuple[str, str], Line] = {}
+        self._memories: dict[str, _Memory] = {}
         notifications.on(CHANNEL, self._forget)
+
+    def find(self, reference: str, environment: str) -> Line | None:
+        """The line of a reference, if it is in memory."""
+        route = self._routes.find(reference, environment)
+        if route is not None:
+            return self._remembered(route)
+        memory = self._memories.get(reference.partition("@")[0].partition(":")[0])
+        return memory.by_reference.get(reference) if memory else None
 
     async def resolve(self, reference: str, environment: str) -> Line:
         """The line of a reference.
@@ -38,54 +61,57 @@ class Directory:
         Raises:
             BadReference, ModelNotFound, VersionNotFound, NoProductionVersion: it leads nowhere.
         """
+        known = self.find(reference, environment)
+        if known is not None:
+            return known
         route = self._routes.find(reference, environment)
         if route is not None:
-            return self._remembered(route) or await self._enter(route)
-        named = self._named.get((reference, environment))
-        return named if named is not None else await self._look_up(read_reference(reference), environment)
+            return await self._enter(route)
+        return await self._look_up(read_reference(reference), environment)
 
     def _remembered(self, route: LiveRoute) -> Line | None:
-        line = self._bare.get((route.model, route.environment))
+        memory = self._memories.get(route.model)
+        line = memory.by_environment.get(route.environment) if memory else None
         return line if line is not None and line.route is route else None
 
     async def _enter(self, route: LiveRoute) -> Line:
-        logging = self._logging.get(route.model) or await self._read_logging(route.model)
-        line = Line(route, logging.mode, logging.probability)
-        self._bare[route.model, route.environment] = line
+        memory = self._memories.setdefault(route.model, _Memory())
+        logging = memory.logging or await self._read_logging(route.model, memory)
+        line = memory.by_environment[route.environment] = Line(route, logging.mode, logging.probability)
         return line
 
-    async def _read_logging(self, name: str) -> _Logging:
+    async def _read_logging(self, name: str, memory: _Memory) -> _Logging:
         async with self._database.reads() as session:
             model = await get_model(session, name)
-        logging = self._logging[name] = _Logging(LogMode(model.log_mode), model.log_probability)
-        return logging
+        memory.logging = _Logging(LogMode(model.log_mode), model.log_probability)
+        return memory.logging
 
     async def _look_up(self, reference: Reference, environment: str) -> Line:
+        memory = self._memories.setdefault(reference.name, _Memory())
+        try:
+            version_id = await self._read_version(reference, environment)
+            logging = memory.logging or await self._read_logging(reference.name, memory)
+        except Refusal:
+            if memory.is_empty:  # a caller who tries names can't fill the memory with them
+                self._memories.pop(reference.name, None)
+            raise
+        line = memory.by_reference[str(reference)] = Line(
+            DirectRoute(version_id), logging.mode, logging.probability
+        )
+        return line
+
+    async def _read_version(self, reference: Reference, environment: str) -> UUID:
         async with self._database.reads() as session:
             if reference.is_bare:
                 model = await get_model(session, reference.name)
                 raise NoProductionVersion(
                     reference.name, environment, await latest_references(session, model.id)
                 )
-            version = await get_version(session, reference, environment)
-        logging = self._logging.get(reference.name) or await self._read_logging(reference.name)
-        if len(self._named) >= MOST_REFERENCES:
-            self._named.clear()
-        line = Line(DirectRoute(version.id), logging.mode, logging.probability)
-        self._named[str(reference), environment] = line
-        return line
+            return (await get_version(session, reference, environment)).id
 
     def _forget(self, name: str) -> None:
         """Drop what is remembered of a model, or of all of them when a notification may have been missed."""
-        if not name:
-            for memory in (self._logging, self._bare, self._named):
-                memory.clear()
-            return
-        self._logging.pop(name, None)
-        about_it = _about(name)
-        self._bare = {key: line for key, line in self._bare.items() if key[0] != name}
-        self._named = {key: line for key, line in self._named.items() if not about_it(key[0])}
-
-
-def _about(name: str) -> Callable[[str], bool]:
-    return lambda reference: reference.startswith((f"{name}:", f"{name}@"))
+        if name:
+            self._memories.pop(name, None)
+        else:
+            self._memories.clear()

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from pydantic_core import to_json
+import msgspec
 
 from app.runtimes.cache import ReadyVersion
 from app.serving.answers import Part, PredictAnswer
@@ -40,7 +40,7 @@ def _document(answer: PredictAnswer, rows: list[dict[str, Any]]) -> dict[str, An
 
 def _to_json(value: Any) -> bytes:
     """JSON has neither NaN nor infinity: they become null."""
-    return to_json(value, inf_nan_mode="null")
+    return msgspec.json.encode(value)
 
 
 def _rows_of(version: ReadyVersion, part: Part) -> list[dict[str, Any]]:

@@ -3,17 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from app.core.errors import Conflict, Invalid, Malformed, NotFound, Unavailable
-
-
-@dataclass(eq=False)
-class MalformedJson(Malformed):
-    """The body is not JSON."""
-
-    problem: str
-
-    def detail(self) -> str:
-        return f"body: {self.problem}"
+from app.core.errors import Conflict, Invalid, NotFound, Unavailable
 
 
 @dataclass(eq=False)

@@ -1,11 +1,13 @@
 """The numbers of predict for Prometheus."""
 
 from collections import Counter as Tally
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from itertools import repeat
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
 
+from app.core.telemetry import Timings
 from app.runtimes.schema import Label
 from app.serving.answers import PredictAnswer
 
@@ -15,7 +17,7 @@ _NOT_A_CLASS = ""  # the label where a prediction is a number without end, not o
 PREDICTIONS = Counter(
     "model_predictions", "Rows scored.", ["model_version", "prediction_class"]
 )  # exposed as model_predictions_total
-LATENCY = Histogram(
+LATENCY = Timings(
     "model_prediction_latency_seconds",
     "From a request's arrival to its last score.",
     ["model_version"],
@@ -25,22 +27,24 @@ SHADOWS_DROPPED = Counter("shadow_requests_dropped", "Requests that no shadow sc
 RECORDS_DROPPED = Counter("prediction_records_dropped", "Sampled records that found no room in the spool.")
 
 
-def count_answer(answer: PredictAnswer) -> None:
-    """Count an answer's rows by class, and its latency; a shadow's are no predictions."""
-    if answer.is_shadow:
-        return
-    model_id = answer.version.model_id
-    has_classes = answer.version.signature.classes is not None
-    _latency_of(model_id)(answer.latency_ms / 1000)
-    for part in answer.parts:
-        predictions = part.scored.answers()
-        if not has_classes:
-            _counter_of(model_id, _NOT_A_CLASS)(len(predictions))
-        elif len(predictions) == 1:
-            _counter_of(model_id, predictions[0])(1)
-        else:
-            for prediction, count in Tally(predictions).items():
-                _counter_of(model_id, prediction)(count)
+def count_answers(answers: Iterable[PredictAnswer]) -> None:
+    """Count the rows of answers by version and class, and their latencies; a shadow's are no predictions."""
+    rows: list[tuple[str, Label]] = []
+    seconds: dict[str, list[float]] = {}
+    for answer in answers:
+        if answer.is_shadow:
+            continue
+        model_id, has_classes = answer.version.model_id, answer.version.signature.classes is not None
+        seconds.setdefault(model_id, []).append(answer.latency_ms / 1000)
+        for part in answer.parts:
+            predictions = part.scored.answers()
+            rows.extend(
+                zip(repeat(model_id), predictions if has_classes else repeat(_NOT_A_CLASS, len(predictions)))
+            )
+    for (model_id, prediction), count in Tally(rows).items():
+        _counter_of(model_id, prediction)(count)
+    for model_id, latencies in seconds.items():
+        _latency_of(model_id)(latencies)
 
 
 @lru_cache(maxsize=4096, typed=True)
@@ -49,5 +53,5 @@ def _counter_of(model_id: str, prediction_class: Label) -> Callable[[float], Non
 
 
 @lru_cache(maxsize=1024)
-def _latency_of(model_id: str) -> Callable[[float], None]:
-    return LATENCY.labels(model_id).observe
+def _latency_of(model_id: str) -> Callable[[Sequence[float]], None]:
+    return LATENCY.labels(model_id).observe_all

@@ -11,7 +11,7 @@ from app.core.ids import new_ids
 from app.evidence.frames import Origin, ScoredRequest, encode_frame
 from app.evidence.spool import Spool
 from app.serving.answers import Part, PredictAnswer
-from app.serving.figures import RECORDS_DROPPED, count_answer
+from app.serving.figures import RECORDS_DROPPED, count_answers
 from app.serving.lines import LogMode
 
 _MOST_ORIGINS = 4096  # revisions come and go; what is dropped is made anew
@@ -43,7 +43,7 @@ class Journal:
             await self._spool.append_synced(*frames)
         else:
             self._append(answer, frames)
-        count_answer(answer)
+        count_answers([answer])
 
     def record_together(self, answers: Sequence[PredictAnswer]) -> list[NoSpace | None]:
         """Record small answers in one write, and tell for each what kept it from being recorded.
@@ -56,8 +56,7 @@ class Journal:
             self._spool.append(*[frame for frames in prepared for frame in frames])
         except NoSpace:
             return [self._try_alone(answer, frames) for answer, frames in zip(answers, prepared, strict=True)]
-        for answer in answers:
-            count_answer(answer)
+        count_answers(answers)
         return [None] * len(answers)
 
     def _prepare(self, answer: PredictAnswer, ids: Iterator[UUID]) -> list[bytes]:
@@ -71,7 +70,7 @@ class Journal:
             self._append(answer, frames)
         except NoSpace as refusal:
             return refusal
-        count_answer(answer)
+        count_answers([answer])
         return None
 
     def _append(self, answer: PredictAnswer, frames: Sequence[bytes]) -> None:
@@ -87,7 +86,7 @@ class Journal:
 
     def _origin_of(self, answer: PredictAnswer) -> Origin:
         choice, environment = answer.choice, answer.envelope.environment
-        chosen = (choice.version_id, choice.arm, choice.propensity, answer.revision, environment)
+        chosen = (answer.version.model_id, choice.arm, choice.propensity, answer.revision, environment)
         key = (chosen, answer.is_shadow, answer.log_probability)
         if (origin := self._origins.get(key)) is None:
             if len(self._origins) >= _MOST_ORIGINS:

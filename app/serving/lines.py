@@ -72,6 +72,9 @@ class Line:
 class Lines(Protocol):
     """Knows what every model reference leads to."""
 
+    def find(self, reference: str, environment: str) -> Line | None:
+        """The line of a reference, if it is in memory."""
+
     async def resolve(self, reference: str, environment: str) -> Line:
         """The line of a reference, from memory wherever it was asked for before.
 

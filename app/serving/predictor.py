@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from uuid import UUID
 
@@ -10,19 +10,32 @@ from app.core.access import Caller, Role, RoleTooLow, admit
 from app.core.config import Settings
 from app.runtimes.cache import ModelCache, ReadyVersion
 from app.runtimes.errors import DeadlinePassed
-from app.runtimes.rows import Rows
+from app.runtimes.rows import Rows, Table
+from app.runtimes.schema import Signature
+from app.runtimes.typed import PlainBody
 from app.serving.answers import Part, PredictAnswer, PredictRequest
-from app.serving.company import Company
-from app.serving.dialects import Envelope
+from app.serving.company import Company, Outcome, ReadRows
+from app.serving.dialects import DEFAULT_ENVIRONMENT, Envelope, read_option
 from app.serving.errors import UnknownArm
 from app.serving.journal import Journal
 from app.serving.lines import Line, Lines
-from app.serving.readers import Readers, is_small
+from app.serving.readers import SMALL_BYTES, SMALL_ROWS, Readers, is_small
 from app.serving.shadows import Shadows
 from app.traffic.live import Choice
 
 PART_ROWS = 1000  # what of a large body is scored, encoded and recorded between two turns of the event loop
 PART_CELLS = 50_000  # the same where rows are wide
+_PLAIN = Envelope()
+
+
+@dataclass(slots=True)
+class Opened:
+    """A request that knows who answers it, and how to read its rows; `table` has those of a plain body."""
+
+    request: PredictRequest
+    answer: PredictAnswer
+    read_rows: ReadRows
+    table: Table | None = None
 
 
 class Predictor:
@@ -62,13 +75,73 @@ class Predictor:
         payload = request.dialect.decode(request.body)
         answer = await self._aim(request, request.dialect.read_envelope(payload), began)
         read_rows = partial(request.dialect.read_rows, payload, max_rows=self._max_rows)
-        rows = await self._company.join(answer, read_rows, request.encode)
+        return await self._complete(Opened(request, answer, read_rows))
+
+    async def predict_plain(self, request: PredictRequest) -> PredictAnswer | None:
+        """The same for what most requests are; None, with nothing done, for one that `predict` has to take.
+
+        Raises:
+            Refusal: as `predict`.
+        """
+        opened = self.open_plain(request)
+        return None if opened is None else await self._complete(opened)
+
+    def open_plain(self, request: PredictRequest) -> Opened | None:
+        """A request with rows in the types that the signature wants, for a version in memory, ready to join.
+
+        Raises:
+            Refusal: it will not be answered.
+        """
+        admit(request.caller, Role.CALLER, request.reference)
+        began = time.monotonic()
+        line = self._lines.find(request.reference, DEFAULT_ENVIRONMENT)
+        return self._aim_plain(line, request, began) if line and len(request.body) <= SMALL_BYTES else None
+
+    def join(self, opened: Opened, outcome: Outcome) -> None:
+        """Take a request into the company of those that are here; `finish` does the rest, should any be left."""
+        self._company.join(
+            opened.answer, opened.read_rows, outcome, table=opened.table, encode=opened.request.encode
+        )
+
+    async def finish(self, opened: Opened, rows: Rows | None) -> None:
+        """What company left to do: score the rows that it did not, record, and show the request to shadows."""
         if rows is not None:
-            answer.finish([await self._score(answer, rows)], rows.warnings)
-            await self._journal.record(answer)
-        if answer.line.route.shadows:
-            self._shadows.offer(answer, read_rows)
-        return answer
+            opened.answer.finish([await self._score(opened.answer, rows)], rows.warnings)
+            await self._journal.record(opened.answer)
+        self.offer_to_shadows(opened)
+
+    def offer_to_shadows(self, opened: Opened) -> None:
+        """Have a request that was answered scored by its route's shadows, after this."""
+        if opened.answer.line.route.shadows:
+            self._shadows.offer(opened.answer, opened.read_rows)
+
+    async def _complete(self, opened: Opened) -> PredictAnswer:
+        outcome = asyncio.get_running_loop().create_future()
+        self.join(opened, outcome)
+        await self.finish(opened, await outcome)
+        return opened.answer
+
+    def _aim_plain(self, line: Line, request: PredictRequest, began: float) -> Opened | None:
+        choice = line.route.choose(request.entity_id)
+        version = self._cache.find_ready(choice.version_id)
+        if version is None or version.reader is None:
+            return None
+        body = version.reader.read(request.body, max_rows=min(self._max_rows, SMALL_ROWS))
+        if body is None:
+            return None
+        entity_id = request.entity_id
+        if body.entity_id is not None:  # it was not known yet who answers this entity
+            entity_id = read_option("entity_id", body.entity_id)
+            choice = line.route.choose(entity_id)
+            chosen = self._cache.find_ready(choice.version_id)
+            if chosen is None or chosen.signature.inputs != version.signature.inputs:
+                return None
+            version = chosen
+        request_id = _request_id(body, request)
+        answer = PredictAnswer(
+            version, line, choice, _PLAIN, request.caller.name, request_id, entity_id, began
+        )
+        return Opened(request, answer, partial(_read_body, request, self._max_rows), body.table)
 
     async def _predict_large(self, request: PredictRequest, began: float) -> PredictAnswer:
         deadline = began + self._deadline_seconds
@@ -108,6 +181,15 @@ class Predictor:
         deadline = answer.began + self._deadline_seconds
         scored = await answer.version.batcher.score(rows, deadline=deadline)
         return Part(rows, scored)
+
+
+def _read_body(request: PredictRequest, max_rows: int, signature: Signature) -> Rows:
+    payload = request.dialect.decode(request.body)
+    return request.dialect.read_rows(payload, signature, max_rows=max_rows)
+
+
+def _request_id(body: PlainBody, request: PredictRequest) -> str:
+    return request.request_id if body.request_id is None else read_option("request_id", body.request_id)
 
 
 def _choose(line: Line, arm: str | None, entity_id: str | None, caller: Caller) -> Choice:

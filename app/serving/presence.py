@@ -11,13 +11,14 @@ from sqlalchemy.exc import DBAPIError
 from app.core import replicas
 from app.core.database import Actor, Database
 from app.core.errors import Refusal
-from app.core.notify import Notifications
+from app.core.notify import Notifications, wait_until_told
 from app.runtimes.cache import ModelCache, Phase
 from app.traffic.live import RouteTable
 
 log = structlog.get_logger()
 
 LEAVE_SECONDS = 2.0
+READY = (True, "")
 
 
 class Presence:
@@ -36,6 +37,7 @@ class Presence:
         self._routes = routes
         self._cache = cache
         self._id: UUID | None = None
+        self._wanted: set[UUID] = set()
         self._pinned: set[UUID] = set()
         self._told: dict[UUID, tuple[bool, str]] = {}
         self._stirred = asyncio.Event()
@@ -43,7 +45,7 @@ class Presence:
         self._task: asyncio.Task[None] | None = None
         self.draining = False
         notifications.on(replicas.WANTS, lambda _payload: self._stirred.set())
-        routes.on_change(self._stirred.set)
+        routes.on_change(self._hold)
 
     async def __aenter__(self) -> Self:
         await self._keep_up()
@@ -63,9 +65,7 @@ class Presence:
 
     async def _stay_present(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stirred.wait(), replicas.BEAT.total_seconds())
-            self._stirred.clear()
+            await wait_until_told(self._stirred, replicas.BEAT.total_seconds())
             try:
                 await self._keep_up()
             except (DBAPIError, OSError, TimeoutError) as error:
@@ -76,21 +76,28 @@ class Presence:
         async with self._database.writes(self._actor) as session:
             if self._id is None or not await replicas.beat(session, self._id, draining=self.draining):
                 self._id, self._told = await replicas.join(session, self._actor.name), {}
-            wanted = await replicas.wanted_versions(session)
-        self._hold(wanted.union(*(route.version_ids for route in self._routes.all())))
+            self._wanted = await replicas.wanted_versions(session)
+        self._hold()
         await self._tell()
 
-    def _hold(self, wanted: set[UUID]) -> None:
+    def _hold(self) -> None:
+        """Pin what is wanted and what the routes name, and nothing else."""
+        wanted = self._wanted.union(*(route.version_ids for route in self._routes.all()))
         for version_id in wanted - self._pinned:
             self._cache.retry(version_id)
             self._cache.pin(version_id)
-            watch = asyncio.create_task(self._stir_when_opened(version_id))
-            self._watches.add(watch)
-            watch.add_done_callback(self._watches.discard)
+            if self._told.get(version_id) != READY or self._cache.find_ready(version_id) is None:
+                self._watch(version_id)
         for version_id in self._pinned - wanted:
             self._cache.unpin(version_id)
-            self._told.pop(version_id, None)
+            if self._told.get(version_id) != READY:
+                self._told.pop(version_id, None)
         self._pinned = wanted
+
+    def _watch(self, version_id: UUID) -> None:
+        watch = asyncio.create_task(self._stir_when_opened(version_id))
+        self._watches.add(watch)
+        watch.add_done_callback(self._watches.discard)
 
     async def _stir_when_opened(self, version_id: UUID) -> None:
         with suppress(Refusal):  # its reason is told from the cache's states
@@ -98,6 +105,7 @@ class Presence:
         self._stirred.set()
 
     async def _tell(self) -> None:
+        """Say what has become ready, what can't, and what had to go to make room."""
         states = self._cache.states()
         news = {
             version_id: (state.phase == Phase.READY, state.reason)
@@ -105,10 +113,13 @@ class Presence:
             if (state := states.get(version_id)) is not None and state.phase in {Phase.READY, Phase.FAILED}
         }
         changed = {version_id: now for version_id, now in news.items() if self._told.get(version_id) != now}
-        if not changed or self._id is None:
+        gone = self._told.keys() - states.keys()
+        if self._id is None or not (changed or gone):
             return
         async with self._database.writes(self._actor) as session:
             for version_id, (is_ready, reason) in sorted(changed.items()):
                 problem = None if is_ready else reason
                 await replicas.note_preparation(session, self._id, version_id, problem=problem)
+            await replicas.note_evictions(session, self._id, gone)
+        self._told = {version_id: told for version_id, told in self._told.items() if version_id in states}
         self._told |= changed

@@ -17,9 +17,9 @@ from app.serving.errors import ReaderLost
 from app.serving.reading import LENGTH, pack
 
 READERS = 2
+SMALL_BYTES = 1024 * 1024
+SMALL_ROWS = 4000
 _ALWAYS_SMALL_BYTES = 64 * 1024
-_SMALL_BYTES = 1024 * 1024
-_SMALL_BRACKETS = 4000
 _COMMAND = (sys.executable, "-m", "app.serving.reading")
 _PIPE_BYTES = 4 * 1024 * 1024  # how much of an answer is buffered before the child has to wait
 
@@ -28,7 +28,7 @@ def is_small(body: bytes) -> bool:
     """Whether a body may be read on the event loop: 20 ms at most, and 100 ms when every single row of it is bad."""
     if len(body) <= _ALWAYS_SMALL_BYTES:
         return True
-    return len(body) <= _SMALL_BYTES and body.count(b"[") + body.count(b"{") <= _SMALL_BRACKETS
+    return len(body) <= SMALL_BYTES and body.count(b"[") + body.count(b"{") <= SMALL_ROWS
 
 
 class LargeBody:

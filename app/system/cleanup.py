@@ -23,6 +23,7 @@ from app.evidence.partitions import list_partitions
 from app.registry import queries as registry
 from app.registry import search
 from app.registry.errors import StillNeeded
+from app.registry.files import let_nobody_keep_blobs
 from app.registry.lifecycle import delete_version
 from app.registry.rules import Reference, Stage
 
@@ -31,6 +32,8 @@ SAFETY_MARGIN = timedelta(days=1)
 MOST_VERSIONS = 1_000_000
 MODELS_AT_ONCE = 200
 BLOBS_AT_ONCE = 1000
+DELETED_AT_ONCE = 50
+"""Registrations wait for so many deletions at most: a second in a slow object store."""
 DISPENSABLE = frozenset({Stage.ARCHIVED, Stage.DEPRECATED})
 
 
@@ -113,7 +116,7 @@ async def clean_up(
                 raise _Undo
             _announce(session, sweep)
     if not order.dry_run:
-        await _delete_blobs(database, store, sweep.blobs)
+        await _delete_blobs(database, store, sweep.blobs, actor)
     return sweep
 
 
@@ -205,11 +208,13 @@ def _announce(session: AsyncSession, sweep: Sweep) -> None:
         announce(session, CleanedUp([version.model_id for version in sweep.versions], len(sweep.blobs), days))
 
 
-async def _delete_blobs(database: Database, store: ArtifactStore, digests: Sequence[str]) -> None:
-    """Delete blobs, asking once more of each batch: known bytes may have been registered anew meanwhile."""
-    for start in range(0, len(digests), BLOBS_AT_ONCE):
-        async with database.reads() as session:
-            unused = await registry.unused_digests(session, digests[start : start + BLOBS_AT_ONCE])
-        for digest in unused:
-            await store.delete(digest)
+async def _delete_blobs(
+    database: Database, store: ArtifactStore, digests: Sequence[str], actor: Actor
+) -> None:
+    """Delete blobs, asking once more of each batch while nobody can register it: known bytes may come anew."""
+    for start in range(0, len(digests), DELETED_AT_ONCE):
+        async with database.writes(actor) as session:
+            await let_nobody_keep_blobs(session)
+            for digest in await registry.unused_digests(session, digests[start : start + DELETED_AT_ONCE]):
+                await store.delete(digest)
     store.sweep_partial_writes(clock.now())

@@ -32,7 +32,7 @@ Switchyard closes the loop around machine-learning models in production. The mai
 A model reference is `name` (who answers in production), `name:3`, `name:2.1.0` or `name@alias`. Lists come in pages:
 pass `next` as `cursor`. A change that carries an `Idempotency-Key` is done once, however often it is sent. A refusal is a
 problem document (RFC 9457) whose `type` leads to [a page about it](/problems). The Open Inference Protocol lies under
-`/v2`, MLflow's scoring protocol at `/invocations`.
+`/v2`, MLflow's scoring protocol at `/invocations`; they say their refusals in their own words.
 """
 TAGS = [
     ("models", "Versions of models: their artifacts, stages, aliases, gates, and what tells them apart."),
@@ -93,18 +93,21 @@ MULTIPART = {
 }
 
 
-def describe_in_full(service: FastAPI) -> None:
-    """Let `service.openapi()` give the finished description, made when it is first asked for."""
-    service.openapi = partial(_describe, service)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+def describe_in_full(service: FastAPI, doors: Document) -> None:
+    """Let `service.openapi()` give the finished description, made when it is first asked for.
+
+    `doors` describes what no framework routes: finished paths, and the tags and components that they need.
+    """
+    service.openapi = partial(_describe, service, doors)  # type: ignore[method-assign]  # FastAPI's own way to extend it
 
 
-def _describe(service: FastAPI) -> Document:
+def _describe(service: FastAPI, doors: Document) -> Document:
     if service.openapi_schema is None:
-        service.openapi_schema = describe(service)
+        service.openapi_schema = describe(service, doors)
     return service.openapi_schema
 
 
-def describe(service: FastAPI) -> Document:
+def describe(service: FastAPI, doors: Document) -> Document:
     """The whole document."""
     document = get_openapi(
         title="Switchyard",
@@ -123,6 +126,13 @@ def describe(service: FastAPI) -> Document:
     examples = Examples(document["components"]["schemas"])
     for _, _, operation in list_operations(document):
         _show_examples(operation, examples)
+    return _with_doors(document, doors)
+
+
+def _with_doors(document: Document, doors: Document) -> Document:
+    document["tags"] += doors["tags"]
+    document["paths"] |= doors["paths"]
+    document["components"]["schemas"] |= doors["components"]["schemas"]
     return document
 
 

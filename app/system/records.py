@@ -16,7 +16,7 @@ from app.deployments.queries import select_deployments
 from app.evidence.queries import LogFilters, select_predictions
 from app.registry import queries as registry
 from app.registry import search
-from app.registry.answers import answer_version_whole
+from app.registry.answers import read_version_whole
 from app.registry.rules import Reference
 from app.registry.schemas import VersionWhole
 from app.traffic.queries import current_routes
@@ -81,7 +81,7 @@ async def read_record(session: AsyncSession, reference: str, caller: Caller) -> 
     """
     version = await registry.get_version(session, reference)
     model = await registry.get_model_by_id(session, version.model_id)
-    whole = await answer_version_whole(session, Reference(version.model_name, number=version.number))
+    whole = await read_version_whole(session, Reference(version.model_name, number=version.number))
     return Record(
         version=whole,
         probe=version.probe,

@@ -5,21 +5,21 @@ from secrets import token_hex
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as insert_unless
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm.attributes import set_committed_value
 
 from app.core import clock
 from app.core.database import Actor
 from app.core.facts import announce
 from app.core.ids import new_id
 from app.core.notify import notify
-from app.registry.lifecycle import place_hold, release_hold
+from app.core.prepared import PreparedRead
+from app.registry.lifecycle import shift_holds
 from app.registry.queries import get_model_by_id
 from app.traffic.errors import BadRoute, RouteMoved, RouteRaced
 from app.traffic.facts import RouteChanged
-from app.traffic.queries import arms_of, find_current, versions_of
+from app.traffic.queries import RouteState, find_current
 from app.traffic.rules import UNOWNED, Arm, Shadow, carry_over, check_arms, check_shadows, rebalance
 from app.traffic.tables import Route, RouteRevision
 
@@ -45,17 +45,19 @@ async def append_revision(
         RouteRaced: another change was quicker.
     """
     _check(arms, shadows)
-    route, before = await _read(session, model_id, environment)
-    if expected is not None and expected != route.revision:
-        raise RouteMoved(expected, route.revision)
-    await _step(session, route)
-    revision = _revision_row(session, route, arms, shadows, before)
+    before = await find_current(session, model_id, environment) or await _open(session, model_id, environment)
+    if expected is not None and expected != before.revision:
+        raise RouteMoved(expected, before.revision)
+    revision = _revision_row(session, before, arms, shadows)
     revision.kind, revision.reason = kind, reason
-    session.add(revision)
-    await _hold(session, environment, before, revision)
+    await _append(session, before, revision)
+    named = {arm.version_id for arm in arms} | {shadow.version_id for shadow in shadows}
+    await shift_holds(
+        session, f"route {environment}", off=before.version_ids - named, onto=named - before.version_ids
+    )
     weights = {arm.name: arm.weight for arm in arms}
-    announce(session, RouteChanged(route.model_name, environment, route.revision, kind, weights, reason))
-    await notify(session, CHANNEL, f"{model_id} {environment}")
+    announce(session, RouteChanged(before.model, environment, revision.number, kind, weights, reason))
+    notify(session, CHANNEL, f"{model_id} {environment}")
     return revision
 
 
@@ -70,56 +72,30 @@ def _check(arms: Sequence[Arm], shadows: Sequence[Shadow]) -> None:
         raise BadRoute("arms", "two arms are the same version; give it one arm with the sum of the weights")
 
 
-async def _read(
-    session: AsyncSession, model_id: UUID, environment: str
-) -> tuple[Route, RouteRevision | None]:
-    current = await find_current(session, model_id, environment)
-    if current is not None:
-        return current
+async def _open(session: AsyncSession, model_id: UUID, environment: str) -> RouteState:
+    """A route that nobody has changed yet."""
     model = await get_model_by_id(session, model_id)
-    new = Route(
+    salt = token_hex(8)
+    new = insert_unless(Route).values(
         id=new_id(),
         model_id=model_id,
         model_name=model.name,
         environment=environment,
         revision=0,
-        salt=token_hex(8),
+        salt=salt,
         made_at=clock.now(),
     )
-    try:
-        async with session.begin_nested():
-            session.add(new)
-    except IntegrityError:
-        raise RouteRaced(model.name, environment) from None
-    return new, None
-
-
-async def _step(session: AsyncSession, route: Route) -> None:
-    """Compare-and-set: of two transactions that saw the same revision, one goes on."""
-    mine = update(Route).where(Route.id == route.id, Route.revision == route.revision)
-    following = route.revision + 1
-    moved = await session.scalar(
-        mine.values(revision=following).returning(Route.revision), execution_options=_BY_HAND
-    )
-    if moved is None:
-        raise RouteRaced(route.model_name, route.environment)
-    set_committed_value(route, "revision", moved)
-
-
-_BY_HAND = {"synchronize_session": False}
+    if await session.scalar(new.on_conflict_do_nothing().returning(Route.id)) is None:
+        raise RouteRaced(model.name, environment)
+    return RouteState(model_id, model.name, environment, salt, 0, (), (), ())
 
 
 def _revision_row(
-    session: AsyncSession,
-    route: Route,
-    arms: Sequence[Arm],
-    shadows: Sequence[Shadow],
-    before: RouteRevision | None,
+    session: AsyncSession, before: RouteState, arms: Sequence[Arm], shadows: Sequence[Shadow]
 ) -> RouteRevision:
     actor: Actor = session.info["actor"]
     return RouteRevision(
-        route_id=route.id,
-        number=route.revision,
+        number=before.revision + 1,
         arms=[{"name": arm.name, "version_id": str(arm.version_id), "weight": arm.weight} for arm in arms],
         shadows=[{"version_id": str(shadow.version_id), "share": shadow.share} for shadow in shadows],
         owners=_owners(arms, before),
@@ -128,22 +104,40 @@ def _revision_row(
     )
 
 
-async def _hold(
-    session: AsyncSession, environment: str, before: RouteRevision | None, after: RouteRevision
-) -> None:
-    """Keep what the route names from being archived or deleted, and let go of what it names no more."""
-    named, were = versions_of(after), versions_of(before) if before else frozenset()
-    for version_id in sorted(were - named):
-        await release_hold(session, version_id, f"route {environment}")
-    for version_id in sorted(named - were):
-        await place_hold(session, version_id, f"route {environment}")
+async def _append(session: AsyncSession, before: RouteState, revision: RouteRevision) -> None:
+    """Compare-and-set: of two transactions that saw the same revision, one goes on."""
+    key = {"model": before.model_id, "place": before.environment, "seen": before.revision}
+    values = {name: getattr(revision, name) for name in _APPENDED}
+    row = await _APPEND.row(session, **key, **values)
+    if row is None:
+        raise RouteRaced(before.model, before.environment)
+    revision.route_id = row[0]
 
 
-def _owners(arms: Sequence[Arm], before: RouteRevision | None) -> list[Any]:
+def _append_statement() -> PreparedRead:
+    stepped = (
+        update(Route)
+        .where(Route.model_id == bindparam("model"), Route.environment == bindparam("place"))
+        .where(Route.revision == bindparam("seen"))
+        .values(revision=Route.revision + 1)
+        .returning(Route.id)
+        .cte()
+    )
+    columns = RouteRevision.__table__.columns
+    given = [bindparam(name, type_=columns[name].type) for name in _APPENDED]
+    row = select(stepped.c.id, *given)
+    return PreparedRead(
+        insert(RouteRevision).from_select(["route_id", *_APPENDED], row).returning(RouteRevision.route_id)
+    )
+
+
+_APPENDED = ("number", "arms", "shadows", "owners", "kind", "reason", "actor", "at")
+_APPEND = _append_statement()
+
+
+def _owners(arms: Sequence[Arm], before: RouteState) -> list[Any]:
     """Who owns which buckets, as few as possible of them changing hands."""
     if not arms:
         return []
-    owned = UNOWNED
-    if before is not None and before.owners:
-        owned = carry_over(tuple((arm, length) for arm, length in before.owners), arms_of(before), arms)
+    owned = carry_over(before.owners, before.arms, arms) if before.owners else UNOWNED
     return [list(run) for run in rebalance(owned, [arm.weight for arm in arms])]

@@ -1,5 +1,6 @@
 """Routes over HTTP."""
 
+from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -9,13 +10,14 @@ from pydantic import AfterValidator
 
 from app.core.access import Role, allows, caller_of
 from app.core.database import Reading
-from app.core.edge import Db, Reads, Writes, after_commit, room
+from app.core.edge import Begins, Db, Reads, after_commit, room
 from app.core.errors import FieldProblem
 from app.core.paging import Page, Paged
 from app.core.problems import problems
 from app.core.replicas import Preparing
 from app.core.wire import storable
-from app.registry.errors import BadReference, ModelNotFound, VersionNotFound
+from app.registry.errors import BadReference, ForceNeedsAdmin, GateClosed, ModelNotFound, VersionNotFound
+from app.registry.gates import Gatekeeper
 from app.registry.queries import find_champion, get_model, get_named_version, read_reference
 from app.traffic import errors, queries
 from app.traffic.actions import append_revision
@@ -96,6 +98,8 @@ async def list_revisions(
         errors.RouteMoved,
         errors.RouteRaced,
         errors.NotPrepared,
+        GateClosed,
+        ForceNeedsAdmin,
     ),
 )
 async def set_route(
@@ -104,39 +108,50 @@ async def set_route(
     request: Request,
     response: Response,
     database: Db,
-    session: Writes,
+    begin: Begins,
     if_match: IfMatch = None,
 ) -> Any:
     """Say who answers from now on, once every replica holds the versions ready.
 
-    The production version keeps a share; to replace it, promote another.
+    The production version keeps a share; to replace it, promote another. A version that never was in production
+    passes the gate to it before it answers anybody; shadows need not.
     """
-    expected = read_if_match(if_match)
     async with database.reads() as reading:
         model, arms, shadows = await _read_order(reading, model_id, order)
-        await queries.require_revision(reading, model.id, order.environment, expected)
+        seen = await queries.get_revision_number(reading, model.id, order.environment)
+    if (expected := read_if_match(if_match)) not in {None, seen}:
+        raise errors.RouteMoved(expected, seen)
+    await _pass_gates(request, order)
     version_ids = {arm.version_id for arm in arms} | {shadow.version_id for shadow in shadows}
-    preparing: Preparing = request.app.state.preparing
-    patience = request.app.state.settings.promote_patience_seconds
-    actor = caller_of(request).actor()
-    if lacking := await preparing.wait(version_ids, wanted_by=actor, seconds=patience):
-        raise errors.NotPrepared([f"{each.replica}: {each.problem or 'still loading'}" for each in lacking])
-    await append_revision(
-        session,
-        model.id,
-        order.environment,
-        arms,
-        shadows,
-        kind="set",
-        reason=order.reason,
-        expected=expected,
-    )
-    await preparing.release(session, version_ids)
+    await _prepare(request, version_ids)
+    session = await begin()
+    try:
+        await append_revision(
+            session,
+            model.id,
+            order.environment,
+            arms,
+            shadows,
+            kind="set",
+            reason=order.reason,
+            expected=seen,
+        )
+    except errors.RouteMoved:  # since this request began; its sender need not have said what it had seen
+        raise errors.RouteRaced(model.name, order.environment) from None
+    await request.app.state.preparing.release(session, version_ids)
     now = await get_route(model_id, response, Reading(session), order.environment)
     after_commit(
         request, partial(request.app.state.routes.wait_for, now.model, now.environment, now.revision)
     )
     return now
+
+
+async def _prepare(request: Request, version_ids: Collection[UUID]) -> None:
+    preparing: Preparing = request.app.state.preparing
+    patience = request.app.state.settings.promote_patience_seconds
+    actor = caller_of(request).actor()
+    if lacking := await preparing.wait(version_ids, wanted_by=actor, seconds=patience):
+        raise errors.NotPrepared([f"{each.replica}: {each.problem or 'still loading'}" for each in lacking])
 
 
 async def _read_order(
@@ -152,6 +167,25 @@ async def _read_order(
     ]
     await _require_champion(session, model, order.environment, arms)
     return model, arms, shadows
+
+
+async def _pass_gates(request: Request, order: RouteOrder) -> None:
+    """Try at the gate to production whoever shall answer and has not been there.
+
+    Raises:
+        GateClosed: one of them failed, and it was not forced.
+        ForceNeedsAdmin: see `Gatekeeper.pass_gate`.
+    """
+    gatekeeper: Gatekeeper = request.app.state.gatekeeper
+    for arm in order.arms:
+        if arm.weight > 0:
+            await gatekeeper.pass_gate_once(
+                arm.model_id,
+                caller=caller_of(request),
+                environment=order.environment,
+                force=order.force,
+                reason=order.reason,
+            )
 
 
 async def _require_champion(session: Reading, model: "Model", environment: str, arms: list[Arm]) -> None:

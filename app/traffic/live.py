@@ -16,9 +16,9 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.database import Database
-from app.core.notify import Notifications
+from app.core.notify import Notifications, wait_until_told
 from app.traffic.actions import CHANNEL
-from app.traffic.queries import RouteState, current_routes, read_marks
+from app.traffic.queries import RouteKey, RouteState, current_routes, current_routes_of, read_marks
 from app.traffic.rules import BUCKETS, Layer, Shadow, bucket_of, count_owned, layer_salt, owner_table
 
 log = structlog.get_logger()
@@ -52,6 +52,8 @@ class LiveRoute:
             Choice(arm.name, arm.version_id, share) for arm, share in zip(state.arms, shares, strict=True)
         ]
         self._by_bucket = owner_table(state.owners)
+        self.version_ids = state.version_ids
+        """Every version that must be ready for this route, shadows included."""
 
     def choose(self, entity_key: str | None) -> Choice:
         """The arm of an entity, the same one while the weights stay; for none, any arm by weight."""
@@ -75,12 +77,6 @@ class LiveRoute:
         """The names of all arms."""
         return tuple(choice.arm for choice in self._choices)
 
-    @property
-    def version_ids(self) -> frozenset[UUID]:
-        """Every version that must be ready for this route, shadows included."""
-        arms = (choice.version_id for choice in self._choices)
-        return frozenset([*arms, *(shadow.version_id for shadow in self.shadows)])
-
 
 @dataclass
 class RouteTable:
@@ -89,15 +85,24 @@ class RouteTable:
     database: Database
     confirmed_at: float = field(default=0.0, init=False)
     _routes: dict[tuple[str, str], LiveRoute] = field(default_factory=dict, init=False)
-    _marks: tuple[int, int] = field(default=(-1, -1), init=False)
-    _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _changed: set[RouteKey] = field(default_factory=set, init=False)
+    _stirred: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _renewed: asyncio.Condition = field(default_factory=asyncio.Condition, init=False)
     _listeners: list[Listener] = field(default_factory=list, init=False)
     _task: asyncio.Task[None] | None = field(default=None, init=False)
 
     def listen(self, notifications: Notifications) -> None:
         """Be told of changes."""
-        notifications.on(CHANNEL, lambda _payload: self._changed.set())
+        notifications.on(CHANNEL, self._hear)
+
+    def _hear(self, payload: str) -> None:
+        """Note which route has changed; nothing said means that a change may have been missed."""
+        model_id, _, environment = payload.partition(" ")
+        if payload:
+            self._changed.add((UUID(model_id), environment))
+        else:
+            self.confirmed_at = min(self.confirmed_at, time.monotonic() - CONFIRM_SECONDS)
+        self._stirred.set()
 
     def on_change(self, listener: Listener) -> None:
         """Call `listener` whenever some route has changed."""
@@ -131,7 +136,7 @@ class RouteTable:
         return time.monotonic() - self.confirmed_at
 
     async def __aenter__(self) -> Self:
-        await self._read()
+        await self._confirm()
         self._task = asyncio.create_task(self._stay_current())
         return self
 
@@ -143,27 +148,42 @@ class RouteTable:
 
     async def _stay_current(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), CONFIRM_SECONDS)
-            self._changed.clear()
+            await wait_until_told(self._stirred, CONFIRM_SECONDS)
             try:
-                await self._read()
+                await self._catch_up()
             except (SQLAlchemyError, OSError, TimeoutError) as error:
                 log.warning("routes_unconfirmed", error=type(error).__name__)
 
-    async def _read(self) -> None:
+    async def _catch_up(self) -> None:
+        """Read what is said to have changed, and now and then whether that is all."""
+        if self._changed:
+            changed, self._changed = self._changed, set()
+            async with self.database.reads() as session:
+                states = await current_routes_of(session, changed)
+            await self._renew(self._routes | self._lives_of(states))
+        if self.seconds_since_confirmed >= CONFIRM_SECONDS:
+            await self._confirm()
+
+    async def _confirm(self) -> None:
         async with self.database.reads() as session:
             marks = await read_marks(session)
-            states = await current_routes(session) if marks != self._marks else None
+            states = await current_routes(session) if marks != self._marks() else None
         self.confirmed_at = time.monotonic()
-        if states is None:
-            return
-        self._routes = {(state.model, state.environment): self._keep_or_make(state) for state in states}
-        self._marks = marks
+        if states is not None:
+            await self._renew(self._lives_of(states))
+
+    def _marks(self) -> tuple[int, int]:
+        return len(self._routes), sum(route.revision for route in self._routes.values())
+
+    async def _renew(self, routes: dict[tuple[str, str], LiveRoute]) -> None:
+        self._routes = routes
         for listener in self._listeners:
             listener()
         async with self._renewed:
             self._renewed.notify_all()
+
+    def _lives_of(self, states: Iterable[RouteState]) -> dict[tuple[str, str], LiveRoute]:
+        return {(state.model, state.environment): self._keep_or_make(state) for state in states}
 
     def _keep_or_make(self, state: RouteState) -> LiveRoute:
         known = self._routes.get((state.model, state.environment))

@@ -1,15 +1,20 @@
 """What routes can be asked."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ARRAY, BigInteger, Select, Text, Uuid, bindparam, cast, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.traffic.errors import NoRoute, RouteMoved
+from app.core.prepared import PreparedRead
+from app.traffic.errors import RouteMoved
 from app.traffic.rules import Arm, Owners, Shadow
 from app.traffic.tables import Route, RouteRevision
+
+RouteKey = tuple[UUID, str]
+"""A model and an environment."""
 
 
 @dataclass(frozen=True)
@@ -25,29 +30,55 @@ class RouteState:
     shadows: tuple[Shadow, ...]
     owners: Owners
 
-
-def arms_of(revision: RouteRevision) -> tuple[Arm, ...]:
-    """The arms of a revision."""
-    return tuple(Arm(arm["name"], UUID(arm["version_id"]), arm["weight"]) for arm in revision.arms)
-
-
-def versions_of(revision: RouteRevision) -> frozenset[UUID]:
-    """Every version that a revision names, shadows included."""
-    return frozenset(UUID(named["version_id"]) for named in (*revision.arms, *revision.shadows))
+    @property
+    def version_ids(self) -> frozenset[UUID]:
+        """Every version that the route names, shadows included."""
+        arms = {arm.version_id for arm in self.arms}
+        return frozenset(arms | {shadow.version_id for shadow in self.shadows})
 
 
 def state_of(route: Route, revision: RouteRevision) -> RouteState:
     """A route's row and one of its revisions as a value."""
+    named = route.model_id, route.model_name, route.environment, route.salt
+    return _state([*named, revision.number, revision.arms, revision.shadows, revision.owners])
+
+
+def _state(row: Sequence[Any]) -> RouteState:
+    model_id, model, environment, salt, revision, arms, shadows, owners = row
     return RouteState(
-        route.model_id,
-        route.model_name,
-        route.environment,
-        route.salt,
-        revision.number,
-        arms_of(revision),
-        tuple(Shadow(UUID(shadow["version_id"]), shadow["share"]) for shadow in revision.shadows),
-        tuple((arm, length) for arm, length in revision.owners),
+        model_id,
+        model,
+        environment,
+        salt,
+        revision,
+        tuple(Arm(arm["name"], UUID(arm["version_id"]), arm["weight"]) for arm in arms),
+        tuple(Shadow(UUID(shadow["version_id"]), shadow["share"]) for shadow in shadows),
+        tuple((arm, length) for arm, length in owners),
     )
+
+
+_ROUTE, _REVISION = Route.__table__.c, RouteRevision.__table__.c
+_current = select(
+    *(_ROUTE.model_id, _ROUTE.model_name, _ROUTE.environment, _ROUTE.salt, _ROUTE.revision),
+    *(_REVISION.arms, _REVISION.shadows, _REVISION.owners),
+).join_from(Route, RouteRevision, (_REVISION.route_id == _ROUTE.id) & (_REVISION.number == _ROUTE.revision))
+_keys = (
+    func.unnest(bindparam("models", type_=ARRAY(Uuid)), bindparam("environments", type_=ARRAY(Text)))
+    .table_valued("model_id", "environment")
+    .render_derived()
+)
+_ALL = PreparedRead(_current)
+_ONE = PreparedRead(
+    _current.where(_ROUTE.model_id == bindparam("model_id"), _ROUTE.environment == bindparam("environment"))
+)
+_SOME = PreparedRead(
+    _current.join(_keys, (_keys.c.model_id == _ROUTE.model_id) & (_keys.c.environment == _ROUTE.environment))
+)
+_MARKS = PreparedRead(
+    select(
+        func.count(), cast(func.coalesce(func.sum(_ROUTE.revision), literal_column("0")), BigInteger)
+    ).select_from(Route)
+)
 
 
 async def find_route(session: AsyncSession, model_id: UUID, environment: str) -> Route | None:
@@ -57,35 +88,15 @@ async def find_route(session: AsyncSession, model_id: UUID, environment: str) ->
     return found
 
 
-async def find_current(
-    session: AsyncSession, model_id: UUID, environment: str
-) -> tuple[Route, RouteRevision] | None:
-    """The route of a model in an environment with its newest revision, as the database has them now."""
-    query = (
-        select(Route, RouteRevision)
-        .join(RouteRevision, (RouteRevision.route_id == Route.id) & (RouteRevision.number == Route.revision))
-        .where(Route.model_id == model_id, Route.environment == environment)
-        .execution_options(populate_existing=True)
-    )
-    row = (await session.execute(query)).one_or_none()
-    return (row[0], row[1]) if row else None
+async def find_current(session: AsyncSession, model_id: UUID, environment: str) -> RouteState | None:
+    """The route of a model in an environment, as the database has it now."""
+    row = await _ONE.row(session, model_id=model_id, environment=environment)
+    return _state(row) if row else None
 
 
 async def get_revision(session: AsyncSession, route: Route, number: int) -> RouteRevision:
     """One revision of a route."""
     return await session.get_one(RouteRevision, (route.id, number))
-
-
-async def get_state(session: AsyncSession, model_id: UUID, model: str, environment: str) -> RouteState:
-    """Who answers for a model in an environment now.
-
-    Raises:
-        NoRoute: nothing ever did.
-    """
-    route = await find_route(session, model_id, environment)
-    if route is None:
-        raise NoRoute(model, environment)
-    return state_of(route, await get_revision(session, route, route.revision))
 
 
 async def require_revision(
@@ -98,10 +109,15 @@ async def require_revision(
     """
     if expected is None:
         return
-    route = await find_route(session, model_id, environment)
-    current = route.revision if route else 0
+    current = await get_revision_number(session, model_id, environment)
     if current != expected:
         raise RouteMoved(expected, current)
+
+
+async def get_revision_number(session: AsyncSession, model_id: UUID, environment: str) -> int:
+    """The revision at which a route is; 0 where nothing ever answered."""
+    route = await find_route(session, model_id, environment)
+    return route.revision if route else 0
 
 
 def select_revisions(route_id: UUID, before: int | None, limit: int) -> Select[RouteRevision]:
@@ -114,19 +130,16 @@ def select_revisions(route_id: UUID, before: int | None, limit: int) -> Select[R
 
 async def current_routes(session: AsyncSession) -> Sequence[RouteState]:
     """Every route as it stands."""
-    query = select(Route, RouteRevision).join(
-        RouteRevision, (RouteRevision.route_id == Route.id) & (RouteRevision.number == Route.revision)
-    )
-    return [state_of(route, revision) for route, revision in await session.execute(query)]
+    return [_state(row) for row in await _ALL.rows(session)]
 
 
-async def current_route_of(session: AsyncSession, model_id: UUID, environment: str) -> RouteState | None:
-    """One route as it stands."""
-    route = await find_route(session, model_id, environment)
-    return state_of(route, await get_revision(session, route, route.revision)) if route else None
+async def current_routes_of(session: AsyncSession, keys: Collection[RouteKey]) -> Sequence[RouteState]:
+    """Some routes as they stand."""
+    models, environments = zip(*keys, strict=True)
+    return [_state(row) for row in await _SOME.rows(session, models=models, environments=environments)]
 
 
 async def read_marks(session: AsyncSession) -> tuple[int, int]:
     """A pair that differs whenever some route has changed: how many routes, and the sum of their revisions."""
-    row = (await session.execute(select(func.count(), func.coalesce(func.sum(Route.revision), 0)))).one()
-    return int(row[0]), int(row[1])
+    [[routes, revisions]] = await _MARKS.rows(session)
+    return routes, revisions

@@ -42,6 +42,9 @@ class RouteOrder(Incoming):
     shadows: list[ShadowOrder] = Field(default_factory=list, max_length=5)
     environment: Line = "production"
     reason: Reason = ""
+    force: bool = Field(
+        False, description="Let a version answer whose gate is closed; needs the role admin and a reason."
+    )
 
 
 class ArmOut(Outgoing):

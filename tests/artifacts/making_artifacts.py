@@ -2,12 +2,9 @@
 
 import hashlib
 import io
-import os
-import subprocess
 import tarfile
 import zipfile
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from app.artifacts.uploads import StagedFile
@@ -78,18 +75,3 @@ def zip_of(bodies: Mapping[str | zipfile.ZipInfo, bytes], method: int = zipfile.
         for name, body in bodies.items():
             archive.writestr(name, body)
     return target.getvalue()
-
-
-@contextmanager
-def tiny_disk(directory: Path, size: str = "6m") -> Iterator[Path]:
-    """A file system of a few megabytes; needs the right to mount one."""
-    directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", directory], check=True)
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", directory], check=True)
-
-
-def may_mount() -> bool:
-    return os.geteuid() == 0 and Path("/bin/mount").exists()

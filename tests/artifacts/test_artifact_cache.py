@@ -14,7 +14,8 @@ from app.artifacts.manifests import store_artifact
 from app.artifacts.signing import open_signer
 from app.artifacts.store import open_artifact_store
 from app.core.config import MIB, Settings
-from tests.artifacts.making_artifacts import files_under, may_mount, staged_files, tiny_disk
+from tests.artifacts.making_artifacts import files_under, staged_files
+from tests.disks import may_mount, small_disk
 
 BODIES = {"MLmodel": b"flavors", "data/weights": bytes(range(256)) * 8_000}
 
@@ -157,7 +158,7 @@ async def test_a_discarded_copy_is_gone_and_may_be_discarded_again(rig):
 async def test_a_full_disk_leaves_no_half_artifact(rig, tmp_path, monkeypatch):
     manifest, signature = await rig.register({"weights": b"\1" * (9 * MIB)})
     monkeypatch.setattr("app.artifacts.cache.require_space", lambda *_: None)
-    with tiny_disk(tmp_path / "disk") as disk:
+    with small_disk() as disk:
         with pytest.raises(StorageFull):
             await ArtifactCache(rig.store, rig.signer, disk).materialise(manifest, signature)
         assert files_under(disk) == []

@@ -1,7 +1,9 @@
 """Staged uploads (R1; bad input: length, digest, names; faults: kill -9 mid-upload, disk full, a caller that leaves)."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,8 @@ from app.artifacts.errors import (
 )
 from app.artifacts.uploads import open_staging, sweep_staging
 from app.core.config import MIB
-from app.core.ids import new_id
-from tests.artifacts.making_artifacts import GREETING, chunks_of, files_under, may_mount, sha256, tiny_disk
+from tests.artifacts.making_artifacts import GREETING, chunks_of, files_under, sha256
+from tests.disks import may_mount, small_disk
 
 
 async def test_a_file_is_staged_with_its_size_and_digest(tmp_path):
@@ -111,24 +113,62 @@ async def test_the_staging_directory_is_private(tmp_path):
         assert staging.files_directory.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_abandoned_uploads_are_swept_a_day_later(tmp_path):
-    left_behind = tmp_path / "staging" / str(new_id())
-    left_behind.mkdir(parents=True)
-    (left_behind / "half").write_bytes(GREETING)
+async def test_what_a_killed_process_left_behind_is_swept_and_nothing_else(tmp_path):
+    owner = start_upload_elsewhere(tmp_path)
     foreign = tmp_path / "staging" / "lost+found"
     foreign.mkdir()
-    now = datetime.now(UTC)
-    assert sweep_staging(tmp_path, now) == 0
-    assert sweep_staging(tmp_path, now + timedelta(days=1, seconds=1)) == 1
+    async with open_staging(tmp_path) as here:
+        assert sweep_staging(tmp_path) == 0  # both are being written: one by another process, one by this
+        owner.kill()
+        owner.wait()
+        assert sweep_staging(tmp_path) == 1
+        assert {*(tmp_path / "staging").iterdir()} == {here.files_directory.parent, foreign}
     assert list((tmp_path / "staging").iterdir()) == [foreign]
 
 
+def test_many_sweep_at_once_while_others_upload(tmp_path):
+    """Between making its directory and locking it, an upload may lose it to a sweep, and makes another."""
+
+    async def upload(number):
+        async with open_staging(tmp_path) as staging:
+            staged = await staging.receive("a", chunks_of(b"%d" % number), max_bytes=99)
+            return staged.path.read_bytes()
+
+    async def upload_many():
+        return [await upload(number) for number in range(50)]
+
+    with ThreadPoolExecutor(6) as threads:
+        sweeps = [threads.submit(lambda: [sweep_staging(tmp_path) for _ in range(200)]) for _ in range(2)]
+        uploads = [threads.submit(asyncio.run, upload_many()) for _ in range(4)]
+        assert all(each.result() == [b"%d" % number for number in range(50)] for each in uploads)
+        for each in sweeps:
+            each.result()
+    assert list((tmp_path / "staging").iterdir()) == []
+
+
+def start_upload_elsewhere(base_path):
+    """Another process in the midst of an upload."""
+    code = (
+        "import asyncio, sys; from pathlib import Path; from app.artifacts.uploads import open_staging\n"
+        "async def hang():\n"
+        "    async with open_staging(Path(sys.argv[1])) as staging:\n"
+        "        (staging.files_directory / 'half').write_bytes(b'half')\n"
+        "        print('begun', flush=True)\n"
+        "        await asyncio.Event().wait()\n"
+        "asyncio.run(hang())\n"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", code, str(base_path)], stdout=subprocess.PIPE)
+    with owner.stdout:
+        assert owner.stdout.readline() == b"begun\n"
+    return owner
+
+
 def test_sweeping_before_the_first_upload_finds_nothing(tmp_path):
-    assert sweep_staging(tmp_path, datetime.now(UTC)) == 0
+    assert sweep_staging(tmp_path) == 0
 
 
 async def test_a_full_disk_refuses_the_upload_and_is_left_clean(tmp_path):
-    with tiny_disk(tmp_path / "disk") if may_mount() else limited_file_size(tmp_path) as base:
+    with small_disk() if may_mount() else limited_file_size(tmp_path) as base:
         with pytest.raises(StorageFull):
             async with open_staging(base) as staging:
                 await staging.receive("a", chunks_of(b"\1" * (8 * MIB)), max_bytes=99 * MIB)
@@ -141,7 +181,7 @@ async def test_a_declared_length_past_the_free_space_is_refused_before_the_body(
         raise AssertionError("the body was read")
         yield b""
 
-    with tiny_disk(tmp_path / "disk") as base, pytest.raises(StorageFull):
+    with small_disk() as base, pytest.raises(StorageFull):
         async with open_staging(base) as staging:
             await staging.receive("a", never(), max_bytes=99 * MIB, declared_bytes=8 * MIB)
 

@@ -21,12 +21,11 @@ from app.core.config import MIB, Settings
 from tests.artifacts.making_artifacts import (
     GREETING,
     files_under,
-    may_mount,
     read,
     sha256,
     staged_files,
-    tiny_disk,
 )
+from tests.disks import may_mount, small_disk
 
 ABSENT = "0" * 64
 
@@ -152,7 +151,7 @@ async def test_a_full_disk_refuses_the_blob_and_keeps_no_part_of_it(tmp_path, mo
     [file] = staged_files(tmp_path, {"weights": b"\1" * size})
     if noticed == "while writing":  # as when others fill the disk meanwhile
         monkeypatch.setattr("app.artifacts.store.require_space", lambda *_: None)
-    with tiny_disk(tmp_path / "disk") as disk:
+    with small_disk() as disk:
         store = open_store(tmp_path, artifact_storage=str(disk / "artifacts"))
         with pytest.raises(StorageFull):
             await store.put_file(file.path, file.sha256)

@@ -31,22 +31,27 @@ def rows_per_second_alone(directory: Path, body: bytes, *, seconds: float, core:
 
 
 def main() -> None:
-    from pydantic_core import from_json, to_json
+    import msgspec
+    from pydantic_core import from_json
 
     from app.core.ids import new_ids
+    from app.runtimes.typed import TypedReader
 
     directory, seconds, core = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
     os.sched_setaffinity(0, {core})
     body = sys.stdin.buffer.read()
     model = load_model(detect_format(directory), SIGNATURE, labels_from_probabilities=True)
     rows = parse_rows(from_json(body), SIGNATURE, max_rows=100_000)
+    reader = TypedReader(SIGNATURE)
 
     def work() -> None:
-        parsed = parse_rows(from_json(body, allow_inf_nan=False), SIGNATURE, max_rows=100_000)
+        plain = reader.read(body, max_rows=100_000)
+        assert plain is not None
+        parsed = reader.to_rows(plain.table)
         scores = model.score(parsed)
         assert scores.probabilities is not None
         answers = zip(new_ids(parsed.count), scores.prediction, scores.probabilities.tolist(), strict=True)
-        to_json(
+        msgspec.json.encode(
             {
                 "predictions": [
                     {

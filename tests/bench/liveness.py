@@ -59,6 +59,7 @@ async def p99_ms(running: Running, work: Work, seconds: float) -> float:
 
 
 async def keep_working(running: Running, work: Work, until: float) -> None:
+    await work(running)
     while time.perf_counter() < until:
         await work(running)
 

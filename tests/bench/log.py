@@ -1,4 +1,4 @@
-"""What the prediction log costs and carries: encoding, spooling and shipping, each printed as a figure.
+"""What the prediction log costs and carries: encoding, spooling, shipping and labels, each printed as a figure.
 
 python -m tests.bench.log
 """
@@ -18,10 +18,12 @@ from app.core.migrate import migrate
 from app.evidence.frames import Origin, ScoredRequest, encode_frame
 from app.evidence.shipper import Shipper
 from app.evidence.spool import Spool
+from tests.bench import labels
 
 FEATURES = 30
 ROWS = 60_000
 GIB = 1 << 30
+PROMISED_ROWS_PER_SECOND = 20_000
 ORIGIN = Origin(
     "bench", new_id(), 1, ("float",) * FEATURES, "production", 1, "champion", 1.0, shadow=False, log_probability=1.0
 )  # fmt: skip
@@ -85,7 +87,7 @@ async def print_shipping(root: Path, url: str, rows_per_request: int) -> None:
         pass
     rate = ROWS / (time.perf_counter() - began)
     cost = (time.process_time() - worked) / ROWS * 1e6
-    ratio = f"{rate / 20_000:.2f} of the 20,000 promised"
+    ratio = f"{rate / PROMISED_ROWS_PER_SECOND:.2f} of the {PROMISED_ROWS_PER_SECOND:,} promised"
     print(
         f"ship requests of {rows_per_request}: {rate:,.0f} rows/s, {ratio}, {cost:.0f} µs of our processor each"
     )
@@ -101,6 +103,7 @@ async def main() -> None:
             await migrate(postgres.url)
             for rows_per_request in (1, 1000):
                 await print_shipping(root, postgres.url, rows_per_request)
+    print(*await labels.measure(), sep="\n")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,9 @@ from pathlib import Path
 from statistics import median
 
 import httpx
+from sqlalchemy import text
 
+from app.core.database import Database
 from app.core.processes import listening
 from tests.bench.alone import rows_per_second_alone
 from tests.bench.figures import Figure
@@ -25,6 +28,7 @@ from tests.bench.running import (
     SERVICE_CORE,
     Running,
     cpu_seconds,
+    database_of,
     ended,
     environment_of,
     press_from_other_core,
@@ -32,7 +36,9 @@ from tests.bench.running import (
     start,
 )
 
-ROUNDS = 5  # bare and service by turns, so that whatever else the machine does meets both
+ROUNDS = 3  # bare and service by turns, so that whatever else the machine does meets both
+BARE_SHARE = 0.25  # of the service's time: the bare application has no log that could fall behind
+BEHIND_SECONDS = 5  # how far the log may be behind when the load ends
 SHARES = {"logistic-onnx": 50, "boosting-onnx": 50, "logistic-sklearn": 30, "boosting-sklearn": 30}
 """What one row a request should reach, in percent of the bare application."""
 LARGE = {"logistic-onnx": "the work", "boosting-sklearn": "the work", "forest-sklearn": "scoring"}
@@ -67,7 +73,7 @@ class Rounds:
 
 
 async def main() -> None:
-    figures = await measure(float(sys.argv[1]) if len(sys.argv) > 1 else 10.0)
+    figures = await measure(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0)
     print(*figures, sep="\n")
 
 
@@ -80,27 +86,47 @@ async def measure(seconds: float) -> list[Figure]:
                     await bring_to_production(client, model, directory)
                 answers = {model: (await ask(client, model)).content for model in SHARES}
             figures = [await compare_with_bare(running, model, answers[model], seconds) for model in SHARES]
-            figures += [await compare_with_work_alone(running, each, models[each], seconds) for each in LARGE]
+            figures += [
+                await compare_with_work_alone(running, each, models[each], seconds / 6) for each in LARGE
+            ]
             return [figure for pair in figures for figure in pair]
 
 
 async def compare_with_bare(
     running: Running, model: str, answer: bytes, seconds: float
-) -> tuple[Figure, Figure]:
-    """One row a request: the share of the bare application's requests/s, and its 99th percentile beside ours."""
+) -> tuple[Figure, ...]:
+    """One row a request: the share of the bare application's requests/s, its 99th percentile, and the log's delay."""
     request = post(f"/api/models/{model}/predict", ONE)
-    with bare_server(running, answer) as bare:
-        by_turns = [
-            [await measured(server, request, seconds / ROUNDS) for server in (bare, running)]
-            for _ in range(ROUNDS)
-        ]
-    least, ours = (Rounds.of(list(rounds)) for rounds in zip(*by_turns, strict=True))
-    print(f"{model:18} {ours}\n{'bare':18} {least}")
+    bare_rounds, our_rounds, delays = [], [], []
+    async with database_of(running) as database:
+        with bare_server(running, answer) as bare:
+            for _ in range(ROUNDS):
+                bare_rounds.append(await measured(bare, request, BARE_SHARE * seconds / ROUNDS))
+                logged = await count_logged(database)
+                our_rounds.append(await measured(running, request, seconds / ROUNDS))
+                delays.append(await seconds_until_logged(database, logged + our_rounds[-1][0].requests))
+    least, ours = Rounds.of(bare_rounds), Rounds.of(our_rounds)
+    print(f"{model:18} {ours}   log {max(delays):.1f} s behind\n{'bare':18} {least}", flush=True)
     share, tail = 100 * ours.per_second / least.per_second, ours.p99_ms / least.p99_ms
     return (
         Figure(f"{model}, one row: requests/s of a bare application's", share, SHARES[model], "%"),
         Figure(f"{model}, one row: p99 beside a bare application's", tail, 3, "times", at_most=True),
+        Figure(f"{model}, one row: the log behind the load", max(delays), BEHIND_SECONDS, "s", at_most=True),
     )
+
+
+async def count_logged(database: Database) -> int:
+    """How many rows the log has taken in."""
+    async with database.reads() as session:
+        return int(await session.scalar(text("SELECT coalesce(sum(rows), 0) FROM spool_position")) or 0)
+
+
+async def seconds_until_logged(database: Database, rows: int) -> float:
+    """How long the log needs to catch up after the load has ended."""
+    began = time.perf_counter()
+    while await count_logged(database) < rows:  # noqa: ASYNC110 - another process ships
+        await asyncio.sleep(0.05)
+    return time.perf_counter() - began
 
 
 async def compare_with_work_alone(

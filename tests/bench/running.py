@@ -17,6 +17,7 @@ from app.core.database import Database
 from app.core.embedded import embedded_postgres
 from app.core.migrate import migrate
 from app.core.processes import listening
+from app.core.telemetry import shared_metrics
 from tests.bench.load import HEAD_END, Load, answer_size
 
 SERVICE_CORE, LOAD_CORE = 0, 1
@@ -48,7 +49,7 @@ async def running_service(base_path: Path, *, processes: int = 1) -> AsyncIterat
         await migrate(postgres.url)
         with ExitStack() as stack:
             output = stack.enter_context((base_path / "log").open("wb"))
-            environment = environment_of(base_path, postgres.url)
+            environment = environment_of(base_path, postgres.url) | shared_metrics(base_path)
             stack.enter_context(ended(start(["app.worker"], environment, output, LOAD_CORE)))
             listeners = [stack.enter_context(listening("127.0.0.1", 0)) for _ in range(processes)]
             children = [

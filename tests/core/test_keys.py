@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from app.core import clock
 from app.core.access import Role
+from app.core.database import take_last_steps
 from app.core.errors import FieldProblem
 from app.core.facts import FactRow
 from app.core.keys import (
@@ -35,7 +36,7 @@ async def session(database):
 
 
 async def facts_of(session):
-    await session.flush()
+    await take_last_steps(session)
     rows = (await session.scalars(select(FactRow).order_by(FactRow.id))).all()
     return [(row.kind, row.subject, row.actor) for row in rows]
 

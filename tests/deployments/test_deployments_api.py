@@ -4,6 +4,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.artifacts.cache import ArtifactCache
+from app.artifacts.signing import open_signer
+from app.artifacts.store import open_artifact_store
 from app.core import replicas
 from app.core.authenticate import Authenticator
 from app.core.config import Settings
@@ -13,8 +16,10 @@ from app.core.secrets import load_secrets
 from app.deployments import api as deployments
 from app.deployments.actions import Order, start_deployment
 from app.deployments.waiting import SettledDeployments
+from app.registry.gates import Gatekeeper
 from app.registry.queries import holders_of
 from app.registry.rules import Stage
+from app.runtimes.probe import Prober
 from app.traffic import api as traffic
 from app.traffic.live import RouteTable
 from tests import make
@@ -33,6 +38,10 @@ async def client(database, tmp_path):
     state.settings = Settings(base_path=tmp_path, promote_patience_seconds=0.2)
     state.database, state.secrets = database, await load_secrets(database)
     state.settled_deployments = SettledDeployments(database, notifications)
+    store, signer = open_artifact_store(state.settings), open_signer(state.settings)
+    artifacts = ArtifactCache(store, signer, tmp_path)
+    prober = Prober(seconds=10, memory_bytes=2**30, allowed_unsafe=())
+    state.gatekeeper = Gatekeeper(database, store, artifacts, prober)
     state.preparing = replicas.Preparing(database, notifications)
     state.routes = RouteTable(database)
     state.routes.listen(notifications)
@@ -55,6 +64,8 @@ async def versions(database):
     for version in made[:2]:
         async with database.writes(TESTER) as session:
             await start_deployment(session, version.id, Order())
+    async with database.writes(TESTER) as session:
+        await make.gate_report(session, made[2], champion=made[1])
     return made
 
 

@@ -14,6 +14,7 @@ from app.core.notify import Notifications
 from app.core.problems import answer_errors_with_problems
 from app.core.secrets import load_secrets
 from app.evidence import api
+from app.evidence.readers import FeedbackReaders
 from tests import make
 from tests.conftest import TESTER
 
@@ -26,6 +27,7 @@ async def clients(database):
     service.include_router(api.router, prefix="/api")
     service.state.settings = Settings()
     service.state.database = database
+    service.state.feedback_readers = FeedbackReaders()
     service.state.secrets = await load_secrets(database)
     async with database.writes(TESTER) as session:
         keys = {role.label: (await make_key(session, name=role.label, role=role)).text for role in Role}

@@ -1,7 +1,10 @@
 """D11: one answered request as a frame of the spool, and as rows of the log."""
 
+import io
 import json
+import struct
 import timeit
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import numpy as np
@@ -10,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from app.core.ids import new_id, new_ids
-from app.evidence.copying import COLUMNS, copy_lines, days_of
+from app.core.ids import new_id, new_ids, time_of
+from app.evidence.copying import COLUMNS, copy_rows, days_of
 from app.evidence.frames import UnreadableFrameError, decode_frame, encode_frame
 from tests.evidence.making import scored_request
 
@@ -21,13 +24,27 @@ CELLS = st.one_of(
 )
 
 
-def rows_of(scored):
-    """The lines by column, of requests whose texts need no escape."""
-    lines = copy_lines(scored).decode().splitlines()
-    return [
-        dict(zip(COLUMNS, [None if f == "\\N" else f for f in line.split("\t")], strict=True))
-        for line in lines
-    ]
+def logged(scored):
+    """A request as the shipper sees it."""
+    return decode_frame(encode_frame(scored))
+
+
+def rows_of(*requests):
+    """The rows by column, as their fields are laid out for COPY: the raw bytes, None where nothing is."""
+    copied, rows = io.BytesIO(copy_rows([logged(scored) for scored in requests])), []
+    while head := copied.read(2):
+        assert head == len(COLUMNS).to_bytes(2)
+        rows.append({column: next_field(copied) for column in COLUMNS})
+    return rows
+
+
+def next_field(copied):
+    size = int.from_bytes(copied.read(4), signed=True)
+    return None if size < 0 else copied.read(size)
+
+
+def number(field):
+    return struct.unpack("!d", field)[0]
 
 
 def assert_same(scored, again):
@@ -54,7 +71,7 @@ def test_a_frame_of_numbers_is_read_back_equal(data, rows, texts, latency_ms):
         ids=new_ids(rows), features=matrix, predictions=predictions, probabilities=odds if rows else None,
         request_id=request_id, caller=caller, entity_id=entity_id, latency_ms=latency_ms,
     )  # fmt: skip
-    assert_same(scored, decode_frame(encode_frame(scored)))
+    assert_same(scored, logged(scored))
 
 
 @given(st.lists(st.tuples(CELLS, CELLS), max_size=5), TEXT)
@@ -64,7 +81,7 @@ def test_a_frame_with_text_in_it_is_read_back_equal(cells, why):
         ids=new_ids(len(rows)), features=rows, predictions=["a"] * len(rows), probabilities=None,
         failures={0: why} if rows else {}, refused=[(new_id(), [{"column": None, "got": why}])],
     )  # fmt: skip
-    again = decode_frame(encode_frame(scored))
+    again = logged(scored)
     assert again.features == rows
     assert again.failures == scored.failures
     assert list(again.refused) == list(scored.refused)
@@ -91,36 +108,70 @@ def test_cells_get_back_the_types_that_the_signature_names():
     assert [type(cell) for cell in features[0]] == [float, int, bool]
 
 
-def test_every_row_becomes_one_line_whatever_its_texts_hold():
-    nasty = 'tab\there, line\nthere, back\\slash, "quote"'
+def test_every_text_stays_as_it_is():
+    nasty = 'tab\there, line\nthere, back\\slash, "quote", ü'
     scored = scored_request(
-        2, features=[[nasty, 1], [None, 2]], request_id=nasty, caller=nasty, predictions=[nasty, 1], probabilities=None
+        2, features=[[nasty, 1], [None, 2]], request_id=nasty, caller=nasty, entity_id=nasty,
+        predictions=[nasty, 1], probabilities=None,
     )  # fmt: skip
-    lines = copy_lines(scored).split(b"\n")
-    assert len(lines) == 3
-    assert {line.count(b"\t") for line in lines[:2]} == {len(COLUMNS) - 1}
+    first, second = rows_of(scored)
+    assert {first[name].decode() for name in ("request_id", "caller", "entity_id")} == {nasty}
+    assert [json.loads(row["features"]) for row in (first, second)] == [[nasty, 1], [None, 2]]
+    assert [json.loads(row["output"]) for row in (first, second)] == [nasty, 1]
 
 
 def test_confidence_is_the_largest_probability_and_a_failed_row_has_none():
     scored = scored_request(2, failures={1: "singular matrix"})
     good, failed = rows_of(scored)
-    assert (good["confidence"], good["output"], good["error"]) == ("0.75", "1", None)
-    assert (failed["confidence"], failed["output"], failed["error"]) == (None, None, '"singular matrix"')
+    assert (number(good["confidence"]), good["output"], good["error"]) == (0.75, b"1", None)
+    assert (failed["confidence"], failed["output"], failed["error"]) == (None, None, b'"singular matrix"')
+    assert failed["probabilities"] is None
     assert failed["features"] is not None
+
+
+def test_requests_that_are_copied_together_keep_what_is_theirs():
+    nothing = scored_request(0, refused=[(new_id(), "all bad")], request_id="nothing")
+    plain = scored_request(2, request_id="plain", predictions=["a", "b"])
+    broken = scored_request(
+        3, request_id="broken", failures={0: "why", 2: "why not"}, predictions=[None, 5, None]
+    )
+    other = scored_request(1, request_id="other", version=2, probabilities=None)
+    requests = {scored.request_id: scored for scored in (nothing, plain, broken, other)}
+    rows = {UUID(bytes=row["id"]): row for row in rows_of(*requests.values())}
+    for name, scored in requests.items():
+        for i, identifier in enumerate(scored.ids):
+            row = rows.pop(identifier)
+            assert row["request_id"].decode() == name
+            assert json.loads(row["features"]) == scored.features[i].tolist()
+            assert json.loads(row["error"] or "null") == scored.failures.get(i)
+            assert json.loads(row["output"] or "null") == scored.predictions[i]
+    assert [json.loads(row["error"]) for row in rows.values()] == ["all bad"]
+
+
+def test_the_time_of_a_row_is_the_time_in_its_id():
+    identifier = UUID("01890000-0000-7000-8000-000000000000")
+    (row,) = rows_of(scored_request(ids=[identifier]))
+    since_2000 = time_of(identifier) - datetime(2000, 1, 1, tzinfo=UTC)
+    assert int.from_bytes(row["at"]) == since_2000 / timedelta(microseconds=1)
+
+
+def test_a_failure_of_a_row_that_is_not_there_is_refused():
+    with pytest.raises(UnreadableFrameError, match="beyond"):
+        logged(scored_request(2, failures={2: "why"}))
 
 
 def test_a_row_that_never_reached_the_model_is_logged_with_its_errors():
     refused_id = new_id()
     scored = scored_request(1, refused=[(refused_id, [{"column": "x0", "problem": "is null"}])])
     refused = rows_of(scored)[1]
-    assert UUID(refused["id"]) == refused_id
+    assert UUID(bytes=refused["id"]) == refused_id
     assert (refused["features"], refused["output"]) == (None, None)
 
 
 def test_the_day_of_a_row_is_the_day_in_its_id():
     midnight = UUID(int=(1_700_006_400_000 << 80) | (7 << 76) | (2 << 62))
     before = UUID(int=midnight.int - (1 << 80))
-    assert {day.isoformat() for day in days_of(scored_request(2, ids=[before, midnight]))} == {
+    assert {day.isoformat() for day in days_of([logged(scored_request(2, ids=[before, midnight]))])} == {
         "2023-11-14",
         "2023-11-15",
     }

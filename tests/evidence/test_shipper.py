@@ -73,6 +73,17 @@ async def test_a_shipped_segment_is_deleted_once_its_writer_has_closed_it(databa
     assert await count(database, "SELECT count(*) FROM prediction") == 2
 
 
+async def test_a_round_asks_for_another_only_when_more_waits_than_it_took(database, tmp_path, monkeypatch):
+    monkeypatch.setattr(shipping, "MAX_FRAMES", 2)
+    spool, shipper = open_spool(tmp_path), Shipper(database, tmp_path)
+    spool.append(*[encode_frame(scored_request()) for _ in range(5)])
+    assert [await shipper.ship_round() for _ in range(3)] == [True, True, False]
+    spool.append(encode_frame(scored_request()))
+    assert await shipper.ship_round() is False
+    assert await count(database, "SELECT count(*) FROM prediction") == 6
+    spool.close()
+
+
 async def test_a_segment_that_comes_back_from_the_dead_is_not_shipped_again(database, tmp_path):
     spool_requests(tmp_path, scored_request(3))
     (path,) = segments_in(tmp_path)

@@ -1,15 +1,14 @@
 """D10, D11, S9: connections are cut, pools are empty, disks are full; what was promised holds all the same."""
 
 import asyncio
-import os
-import subprocess
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import pytest
 from sqlalchemy.engine import make_url
 
 from app.core.config import MIB, Settings
 from tests.conftest import client_of, running
+from tests.disks import may_mount, small_disk
 from tests.faults.houses import open_house
 from tests.real_models import bring_to_production, instances, register
 
@@ -115,17 +114,6 @@ async def test_predictions_and_liveness_do_not_wait_for_an_empty_pool(house):
     assert (await client.get("/api/models")).status_code == 200
 
 
-@contextmanager
-def small_disk(path, size_bytes):
-    """A file system of its own that holds no more than `size_bytes`."""
-    path.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", path], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", path], check=True)
-
-
 def fill(path):
     """Write until the disk is full."""
     with path.open("wb", buffering=0) as file, suppress(OSError):
@@ -133,14 +121,15 @@ def fill(path):
             file.write(bytes(4096))
 
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
+needs_root = pytest.mark.skipif(not may_mount(), reason="only root may mount a file system")
 
 
 @needs_root
 async def test_a_full_disk_under_the_spool_answers_507_until_there_is_room_again(
     postgres_url, template, tmp_path
 ):
-    with small_disk(tmp_path / "spool", MIB):
+    with small_disk(MIB) as disk:
+        (tmp_path / "spool").symlink_to(disk)
         async with open_house(postgres_url, template, tmp_path, "full_spool") as (_, client, _):
             await bring_to_production(client, "bc")
             filler = tmp_path / "spool" / "filler"
@@ -157,7 +146,8 @@ async def test_a_full_disk_under_the_spool_answers_507_until_there_is_room_again
 async def test_a_full_disk_under_the_artifacts_answers_507_and_leaves_no_part_of_a_blob(
     postgres_url, template, tmp_path
 ):
-    with small_disk(tmp_path / "artifacts", 64 * 1024):
+    with small_disk(64 * 1024) as disk:
+        (tmp_path / "artifacts").symlink_to(disk)
         async with open_house(postgres_url, template, tmp_path, "full_store") as (_, client, _):
             (tmp_path / "artifacts" / "filler").write_bytes(bytes(60 * 1024))
             answer = await register(client, "bc")

@@ -9,6 +9,7 @@ import pytest
 from app.core.access import Role, RoleTooLow
 from app.core.authenticate import BadCredentials
 from app.core.config import Settings
+from app.core.errors import MalformedJson
 from app.core.keys import make_key
 from app.core.problems import answer_refusal
 from app.evidence.errors import SpoolFull
@@ -16,7 +17,6 @@ from app.inference.api import OPERATIONS
 from app.inference.wording import Reworded
 from app.registry.errors import ModelNotFound
 from app.runtimes.errors import DeadlinePassed, EmptyBatch, ModelNotReady, QueueFull, TooManyRows
-from app.serving.errors import MalformedJson
 from tests import make
 from tests.conftest import TESTER, client_of, run_sql, running, with_database
 

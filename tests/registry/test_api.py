@@ -7,7 +7,13 @@ import tarfile
 
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sqlalchemy import func, select
 
+from app.core.jobs import Job
+from app.registry.actions import CONVERT
+from app.registry.conversion import NOT_CONVERTED
+from app.registry.queries import get_version
+from tests.conftest import TESTER
 from tests.real_models import bring_to_production, csv_of, data, register, skops_bytes
 
 
@@ -226,15 +232,15 @@ async def test_lists_are_filtered_and_paged(shared_client):
             shared_client,
             f"listed-{number}",
             metrics={"accuracy": 0.9 + number / 100},
-            tags={"kind": "listed"},
+            tags={"listed": "yes"},
         )
-    query = {"tag": "kind=listed", "limit": 2}
+    query = {"tag": "listed=yes", "limit": 2}
     first = (await shared_client.get("/api/models", params=query)).json()
     rest = (await shared_client.get("/api/models", params=query | {"cursor": first["next"]})).json()
     assert [m["name"] for m in first["items"] + rest["items"]] == ["listed-0", "listed-1", "listed-2"]
     assert rest["next"] is None
     good = (
-        await shared_client.get("/api/models", params={"tag": "kind", "metric": "accuracy>=0.915"})
+        await shared_client.get("/api/models", params={"tag": "listed", "metric": "accuracy>=0.915"})
     ).json()
     assert [m["name"] for m in good["items"]] == ["listed-2"]
     assert (await shared_client.get("/api/models", params={"metric": "accuracy"})).status_code == 422
@@ -279,3 +285,20 @@ async def test_a_model_that_onnx_would_change_is_refused_as_onnx_with_the_reason
     problem = (await register(shared_client, "inexact", "boosting", serve_as="onnx")).json()
     assert (problem["status"], problem["type"]) == (422, "/problems/not-convertible")
     assert "float32" in problem["detail"]
+
+
+async def test_known_bytes_are_looked_at_once_for_a_better_serving_form(client, service):
+    async def register_bytes(seed):
+        files = [("artifact", ("model.skops", skops_bytes(seed=seed)))]
+        answer = await client.post("/api/models", data={"metadata": '{"name": "judged"}'}, files=files)
+        assert answer.status_code == 201, answer.text
+
+    await register_bytes(3)
+    async with service.state.database.writes(TESTER) as session:
+        version = await get_version(session, "judged:1")
+        version.probe = version.probe | {NOT_CONVERTED: "ONNX is only 1.01 times as fast here"}
+    await register_bytes(3)
+    await register_bytes(4)
+    async with service.state.database.reads() as session:
+        asked = select(func.count()).select_from(Job).where(Job.kind == CONVERT)
+        assert await session.scalar(asked) == 2  # for the first bytes, and for the other ones

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 
 from app.core.access import Caller, NoCredentials, Role
 from app.core.config import Settings
-from app.evidence.frames import ScoredRequest, decode_frame
+from app.evidence.frames import LoggedRequest, decode_frame
 from app.evidence.segments import Segment
 from app.evidence.spool import Spool
 from app.registry.errors import ModelNotFound
@@ -77,7 +77,7 @@ class House:
             sample=parse_rows({"instances": sample}, signature, max_rows=1),
         )
 
-    def logged(self) -> list[ScoredRequest]:
+    def logged(self) -> list[LoggedRequest]:
         """What the spool holds, in the order of its writing."""
         records = []
         for path in sorted(self.spool.directory.glob("*.frames")):
@@ -99,6 +99,9 @@ class Lines:
 
     def __init__(self) -> None:
         self.known = {"sign": Line(route_to(ONE)), "sign:2": Line(DirectRoute(TWO))}
+
+    def find(self, reference: str, environment: str) -> Line | None:
+        return self.known.get(reference) if environment == "production" else None
 
     async def resolve(self, reference: str, environment: str) -> Line:
         name = reference if environment == "production" else f"{reference} in {environment}"

