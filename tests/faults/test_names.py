@@ -88,12 +88,12 @@ async def test_twins_by_case_are_refused_and_name_the_first(shared_client, twin)
 @pytest.mark.parametrize("number", range(len(LOOK_ALIKES)))
 async def test_a_text_that_looks_like_code_is_kept_byte_for_byte(shared_client, number):
     name, look_alike = f"alike-{number}", LOOK_ALIKES[number]
-    told = {"description": look_alike, "tags": {"kind": look_alike}, "parameters": {"a": [look_alike]}}
+    told = {"description": look_alike, "tags": {"looks": look_alike}, "parameters": {"a": [look_alike]}}
     assert (await register(shared_client, name, **told)).status_code == 201
     version = (await shared_client.get(f"/api/models/{name}:1")).json()
-    assert (version["description"], version["tags"]["kind"]) == (look_alike, look_alike)
+    assert (version["description"], version["tags"]["looks"]) == (look_alike, look_alike)
     assert version["parameters"]["a"] == [look_alike]
-    found = await shared_client.get("/api/models", params={"tag": f"kind={look_alike}"})
+    found = await shared_client.get("/api/models", params={"tag": f"looks={look_alike}"})
     assert name in {model["name"] for model in found.json()["items"]}, found.text
 
 
