@@ -92,14 +92,17 @@ async def enthrone(
     environment: str = PRODUCTION,
     reason: str,
     force: bool = False,
+    contenders: tuple[Contender, Contender | None] | None = None,
 ) -> Contender | None:
     """Make a version the one in production in an environment; the one before it is deprecated and returned.
+
+    `contenders` is what `lock_contenders` said, where this transaction has asked already.
 
     Raises:
         VersionNotFound: the version was deleted.
         IllegalMove: the version's stage does not lead to production.
     """
-    version, before = await lock_contenders(session, version_id, environment)
+    version, before = contenders or await lock_contenders(session, version_id, environment)
     if before is not None and before.id == version.id:
         return before
     moves = [(version, Stage.PRODUCTION)] if version.stage != Stage.PRODUCTION else []
