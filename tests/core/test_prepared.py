@@ -36,8 +36,11 @@ async def test_a_prepared_read_sees_what_its_session_has_not_flushed_yet(databas
 
 
 async def test_a_row_that_is_there_already_is_the_integrity_error_of_any_session(database):
-    twice = want()
-    with pytest.raises(IntegrityError):
+    async def add(row):
         async with database.writes(TESTER) as session:
-            await ADD.add(session, twice)
-            await ADD.add(session, twice)
+            await ADD.add(session, row)
+
+    twice = want()
+    await add(twice)
+    with pytest.raises(IntegrityError):
+        await add(twice)
