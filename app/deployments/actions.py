@@ -27,7 +27,7 @@ from app.deployments.errors import (
 from app.deployments.queries import find_open_deployment, lock_deployment
 from app.deployments.rules import Kind, Phase, Strategy, first_problem
 from app.deployments.tables import Deployment
-from app.registry.lifecycle import enthrone, retire
+from app.registry.lifecycle import enthrone, require_way_to_production, retire
 from app.registry.queries import (
     PRODUCTION,
     find_predecessor,
@@ -88,6 +88,7 @@ async def start_deployment(session: AsyncSession, version_id: UUID, order: Order
 def _require_change(version: Contender, champion: Contender | None, order: Order) -> None:
     if champion is not None and champion.id == version.id:
         raise AlreadyServing(version.model_reference, order.environment)
+    require_way_to_production(version, force=order.forced)
     if order.standing and order.standing.champion_id != (champion.id if champion else None):
         now = champion.model_reference if champion else None
         raise ChampionChanged(version.model_reference, order.environment, now)

@@ -51,6 +51,16 @@ async def move_stage(
     return version
 
 
+def require_way_to_production(version: Contender, *, force: bool) -> None:
+    """Refuse a version whose stage does not lead to production, before anybody loads it for nothing.
+
+    Raises:
+        IllegalMove: its stage does not.
+    """
+    if version.stage != Stage.PRODUCTION and not may_move(version.stage, Stage.PRODUCTION, force=force):
+        raise _illegal(version, Stage.PRODUCTION)
+
+
 def _illegal(version: Version | Contender, goal: Stage) -> IllegalMove:
     allowed = sorted(MOVES[version.stage]) + [
         f"{stage} (forced)" for stage in FORCED_MOVES.get(version.stage, ())
