@@ -107,10 +107,9 @@ async def test_a_key_holds_no_transaction_while_the_gate_looks_and_the_work_is_d
         await somebody_waits()
         await eventually(lambda: _is_none(bystander))
     answers = await asyncio.gather(*twice)
-    assert {answer.status_code for answer in answers} <= {200, 409}
     assert 200 in {answer.status_code for answer in answers}
-    for answer in answers:
-        assert answer.status_code == 200 or answer.json()["type"] == "/problems/first-still-running"
+    for answer in answers:  # 202 repeats what the first was told before the replicas were ready
+        assert answer.status_code in {200, 202} or answer.json()["type"] == "/problems/first-still-running"
     again = await promote(shared_client, "keyed:2", **key)
     assert again.headers["idempotency-replayed"] == "true"
     assert again.json()["id"] in {answer.json().get("id") for answer in answers}
