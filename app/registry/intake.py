@@ -1,7 +1,6 @@
 """From what a caller sends to a draft of a version: staged, loaded once in a child process, signed, stored."""
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any
 
 from app.artifacts.archives import ArchiveLimits
@@ -12,39 +11,14 @@ from app.artifacts.uploads import StagedFile, Staging, open_staging
 from app.core.config import Settings
 from app.core.database import Database
 from app.registry.actions import Draft
-from app.registry.conversion import NOT_CONVERTED, Converter
+from app.registry.conversion import Converter
 from app.registry.files import StoredFile, files_in
-from app.registry.queries import files_of, find_known_artifact, get_version
+from app.registry.known import CONVERTIBLE, Found, recall_artifact
+from app.registry.queries import get_version
 from app.registry.registration import IncomingFile, Registration
 from app.registry.rules import Stage
 from app.registry.schemas import VersionDetails
-from app.registry.tables import Part
 from app.runtimes.probe import Prober
-
-CONVERTIBLE = frozenset({"skops", "joblib"})
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What is known of an artifact once it was loaded, and its signature."""
-
-    format: str
-    framework: str
-    algorithm: str | None
-    signature: dict[str, Any]
-    parameters: dict[str, Any]
-    requirements: list[str]
-    latency_ms: float | None
-    memory_bytes: int | None
-    probe: dict[str, Any]
-    artifact_signature: bytes
-    serving_signature: bytes | None = None
-    serving_files: tuple[StoredFile, ...] = ()
-
-    @property
-    def is_unjudged(self) -> bool:
-        """Whether nobody looked yet if it is better served in another form."""
-        return self.format in CONVERTIBLE and not self.serving_files and NOT_CONVERTED not in self.probe
 
 
 class Intake:
@@ -84,7 +58,7 @@ class Intake:
             found = (
                 None
                 if reference or details.signature or details.serve_as != "auto"
-                else await self._recall(manifest.digest)
+                else await recall_artifact(self._database, manifest.digest)
             )
             if found is None:
                 found = await self._examine(staging, staged, reference, details)
@@ -113,24 +87,13 @@ class Intake:
     async def _receive_rows(self, aside: Staging, file: IncomingFile | None, name: str) -> StagedFile | None:
         return await self._receive(aside, IncomingFile(name, file.blocks, file.size)) if file else None
 
-    async def _recall(self, digest: str) -> _Found | None:
-        """What the first load of these bytes found, if they were registered before."""
-        async with self._database.reads() as session:
-            version = await find_known_artifact(session, digest)
-            served = await files_of(session, version.id, Part.SERVING) if version else ()
-        if version is None:
-            return None
-        files = tuple(StoredFile(file.path, file.digest, file.size_bytes) for file in served)
-        same = [name for name in _Found.__dataclass_fields__ if name != "serving_files"]
-        return _Found(**{name: getattr(version, name) for name in same}, serving_files=files)
-
     async def _examine(
         self,
         staging: Staging,
         staged: list[StagedFile],
         reference: StagedFile | None,
         details: VersionDetails,
-    ) -> _Found:
+    ) -> Found:
         sample = await asyncio.to_thread(reference.path.read_bytes) if reference else None
         directory = staging.files_directory
         report = await self._prober.probe(directory, sample=sample, signature=details.signature)
@@ -140,7 +103,7 @@ class Intake:
         artifact_signature, _ = await asyncio.gather(
             asyncio.to_thread(self._signer.sign_directory, directory), store_artifact(self._store, staged)
         )
-        return _Found(
+        return Found(
             format=report.format,
             framework=report.framework,
             algorithm=report.algorithm,
@@ -176,7 +139,7 @@ class Intake:
         self,
         details: VersionDetails,
         manifest: Manifest,
-        found: _Found,
+        found: Found,
         rows: tuple[StoredFile, ...],
         creator: str,
     ) -> Draft:
