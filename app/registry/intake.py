@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from app.artifacts.archives import ArchiveLimits
+from app.artifacts.archives import ArchiveLimits, is_archive
 from app.artifacts.manifests import Manifest, store_artifact
 from app.artifacts.signing import ArtifactSigner
 from app.artifacts.store import ArtifactStore
@@ -19,6 +19,8 @@ from app.registry.registration import IncomingFile, Registration
 from app.registry.rules import Stage
 from app.registry.schemas import VersionDetails
 from app.runtimes.probe import Prober
+
+_Taken = tuple[Manifest, Found, tuple[StoredFile, ...]]
 
 
 class Intake:
@@ -48,22 +50,26 @@ class Intake:
         Raises:
             Refusal: a file, an archive, the model or the sample can't be used; nothing of it is left behind.
         """
-        details = registration.details
+        manifest, found, rows = await self._recall_held(registration) or await self._take_in(registration)
+        return await self._assemble(registration.details, manifest, found, rows, creator)
+
+    async def _recall_held(self, registration: Registration) -> _Taken | None:
+        """What is known of an artifact that is in memory whole: nothing of it has to be written then."""
+        manifest = _manifest_at_hand(registration, self._settings.max_upload_bytes)
+        found = await recall_artifact(self._database, manifest.digest) if manifest else None
+        return (manifest, found, ()) if manifest and found else None
+
+    async def _take_in(self, registration: Registration) -> _Taken:
         async with open_staging(self._settings.base_path) as staging:
             aside = staging.beside("rows")
             staged = await self._receive_artifact(staging, registration)
             reference = await self._receive_rows(aside, registration.reference, "reference")
             evaluation = await self._receive_rows(aside, registration.evaluation, "evaluation")
             manifest = Manifest.of(staged)
-            found = (
-                None
-                if reference or details.signature or details.serve_as != "auto"
-                else await recall_artifact(self._database, manifest.digest)
-            )
+            found = None if registration.says_anew else await recall_artifact(self._database, manifest.digest)
             if found is None:
-                found = await self._examine(staging, staged, reference, details)
-            rows = await self._keep_rows(reference=reference, evaluation=evaluation)
-        return await self._assemble(details, manifest, found, rows, creator)
+                found = await self._examine(staging, staged, reference, registration.details)
+            return manifest, found, await self._keep_rows(reference=reference, evaluation=evaluation)
 
     async def _receive_artifact(self, staging: Staging, registration: Registration) -> list[StagedFile]:
         staged: list[StagedFile] = []
@@ -180,3 +186,16 @@ class Intake:
             return None
         async with self._database.reads() as session:
             return (await get_version(session, reference)).id
+
+
+def _manifest_at_hand(registration: Registration, max_bytes: int) -> Manifest | None:
+    """Of an artifact that can be looked up before it is staged; None where staging has something to unpack or refuse."""
+    if registration.says_anew or registration.evaluation:
+        return None
+    held = [(file.name, file.held) for file in registration.artifact if not is_archive(file.name)]
+    bodies = [(name, body) for name, body in held if body is not None]
+    if len(bodies) < len(registration.artifact):
+        return None
+    manifest, told = Manifest.of_bytes(bodies), registration.details.sha256
+    is_as_told = all(told.get(each.path, each.sha256).lower() == each.sha256 for each in manifest.files)
+    return manifest if is_as_told and all(each.size <= max_bytes for each in manifest.files) else None
