@@ -285,7 +285,7 @@ class _Supervisor:
 
 
 def _environment(settings: Settings, *, port: int) -> dict[str, str]:
-    """What children must know: what may have come from our command line, and what they share."""
+    """What children must know, and what they share."""
     told = {
         "MLOPS_BASE_PATH": str(settings.base_path),
         "SWITCHYARD_HOST": settings.host,
@@ -297,5 +297,4 @@ def _environment(settings: Settings, *, port: int) -> dict[str, str]:
 
 def _announce(listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
-    sys.stdout.write(f"Switchyard answers at http://{f'[{host}]' if ':' in host else host}:{port}\n")
-    sys.stdout.flush()
+    print(f"Switchyard answers at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)  # noqa: T201 - for people

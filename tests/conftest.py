@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import asyncpg
 import httpx
+import hypothesis
 import pytest
 from fastapi import FastAPI
 from sqlalchemy.engine import make_url
@@ -26,6 +27,9 @@ from app.core.keys import make_key
 from app.core.migrate import migrate
 from app.main import create_app
 from app.worker import run_worker
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine makes no test wrong
+hypothesis.settings.load_profile("untimed")
 
 TEMPLATE = "switchyard_template"
 TESTER = Actor("tester", "admin")

@@ -7,11 +7,9 @@ is only the client's word, and a form sent to a JSON endpoint would be read into
 
 import asyncio
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,7 +24,6 @@ _NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NEVER_JSON = {b"text/csv", b"application/x-www-form-urlencoded"}
 _NO_PATH = re.compile(r"(?!)")
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 _Headers = dict[bytes, bytes]
 
@@ -275,37 +272,3 @@ class _DepthScan:
         outside = segments[self._in_string :: 2]
         self._in_string ^= len(segments) % 2 == 0
         return b"".join(outside).translate(None, _NOT_BRACKETS)
-
-
-def find_unstorable_text(value: Any) -> None:
-    r"""Look through JSON-like data for text that Postgres can't store.
-
-    Raises:
-        TextUnstorable: its `path` is a JSON Pointer (RFC 6901) to the first one found.
-
-    >>> find_unstorable_text({"tags": ["fine", 1, None]})
-    >>> find_unstorable_text({"tags": ["a\0b"]})
-    Traceback (most recent call last):
-    app.core.limits.TextUnstorable: The text at /tags/0 holds U+0000 or half of a surrogate pair (U+D800 to U+DFFF).
-    """
-    for path, text in _texts_of(value, ""):
-        if _UNSTORABLE.search(text):
-            raise TextUnstorable(path)
-
-
-def _texts_of(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, dict):
-        for key, member in value.items():
-            yield from _texts_of(key, f"{path}/{_token(key)}")
-            yield from _texts_of(member, f"{path}/{_token(key)}")
-    elif isinstance(value, list | tuple):
-        for index, member in enumerate(value):
-            yield from _texts_of(member, f"{path}/{index}")
-
-
-def _token(key: Any) -> str:
-    """One step of a JSON Pointer, in characters that an answer can carry."""
-    readable = str(key).encode("ascii", "backslashreplace").decode().replace("\0", "\\x00")
-    return readable.replace("~", "~0").replace("/", "~1")

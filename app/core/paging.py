@@ -12,11 +12,14 @@ from fastapi import Depends, Query, Request
 from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, or_
 
+from app.core import clock
 from app.core.errors import Malformed
 
 T = TypeVar("T")
 MAX_PAGE = 200
 DEFAULT_PAGE = 50
+CURSOR_SECONDS = 24 * 3600
+_STAMP_BYTES = 5
 _ABOUT_THE_PAGE = frozenset({"cursor", "limit"})
 
 
@@ -25,6 +28,16 @@ class ForeignCursor(Malformed):
 
     def detail(self) -> str:
         return "cursor: not one that this list handed out; leave it out to start at the first page"
+
+
+class ExpiredCursor(Malformed):
+    """The cursor is too old.
+
+    A list changes while somebody pages through it; after a day the rest of it is another list.
+    """
+
+    def detail(self) -> str:
+        return "cursor: handed out more than a day ago; leave it out to start at the first page"
 
 
 class Page(BaseModel, Generic[T]):
@@ -49,6 +62,7 @@ class Paging:
 
         Raises:
             ForeignCursor: the cursor is not one of this very list.
+            ExpiredCursor: it was, a day ago.
         """
         scope, secret = _list_of(request), request.app.state.secrets.cursors
         return cls(limit, None if cursor is None else _unseal(cursor, scope, secret), scope, secret)
@@ -68,7 +82,7 @@ def _list_of(request: Request) -> str:
 
 
 def _seal(after: Any, scope: str, secret: bytes) -> str:
-    body = pydantic_core.to_json(after)
+    body = int(clock.now().timestamp()).to_bytes(_STAMP_BYTES) + pydantic_core.to_json(after)
     return base64.urlsafe_b64encode(_mark(body, scope, secret) + body).decode().rstrip("=")
 
 
@@ -79,7 +93,10 @@ def _unseal(cursor: str, scope: str, secret: bytes) -> Any:
         raise ForeignCursor from None
     if not hmac.compare_digest(raw[:16], _mark(raw[16:], scope, secret)):
         raise ForeignCursor
-    return pydantic_core.from_json(raw[16:])
+    made_at, after = raw[16:][:_STAMP_BYTES], raw[16 + _STAMP_BYTES :]
+    if clock.now().timestamp() - int.from_bytes(made_at) > CURSOR_SECONDS:
+        raise ExpiredCursor
+    return pydantic_core.from_json(after)
 
 
 def _mark(body: bytes, scope: str, secret: bytes) -> bytes:

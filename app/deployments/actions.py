@@ -27,7 +27,7 @@ from app.deployments.errors import (
 from app.deployments.queries import find_open_deployment, lock_deployment
 from app.deployments.rules import Kind, Phase, Strategy, first_problem
 from app.deployments.tables import Deployment
-from app.registry.lifecycle import enthrone, retire
+from app.registry.lifecycle import enthrone, require_way_to_production, retire
 from app.registry.queries import (
     PRODUCTION,
     find_predecessor,
@@ -73,14 +73,14 @@ async def start_deployment(session: AsyncSession, version_id: UUID, order: Order
     model_id, model_name = await get_model_of(session, version_id)
     await _enter(session, model_id, model_name, order.environment)
     await require_revision(session, model_id, order.environment, order.expected_revision)
-    version, champion = await lock_contenders(session, version_id, order.environment)
-    _require_change(version, champion, order)
-    deployment = _deployment_row(session, order, version, champion)
+    contenders = await lock_contenders(session, version_id, order.environment)
+    _require_change(*contenders, order)
+    deployment = _deployment_row(session, order, *contenders)
     lacking = await replicas_lacking(session, version_id)
     if lacking:
         await _prepare(session, deployment, [each.replica for each in lacking])
     else:
-        await _activate(session, deployment)
+        await _activate(session, deployment, contenders)
     await _ADD.add(session, deployment)
     return deployment
 
@@ -88,6 +88,7 @@ async def start_deployment(session: AsyncSession, version_id: UUID, order: Order
 def _require_change(version: Contender, champion: Contender | None, order: Order) -> None:
     if champion is not None and champion.id == version.id:
         raise AlreadyServing(version.model_reference, order.environment)
+    require_way_to_production(version, force=order.forced)
     if order.standing and order.standing.champion_id != (champion.id if champion else None):
         now = champion.model_reference if champion else None
         raise ChampionChanged(version.model_reference, order.environment, now)
@@ -158,7 +159,11 @@ async def _prepare(session: AsyncSession, deployment: Deployment, replicas: list
     announce(session, facts.DeploymentStarted(*_about(deployment), deployment.strategy, deployment.kind))
 
 
-async def _activate(session: AsyncSession, deployment: Deployment) -> None:
+async def _activate(
+    session: AsyncSession,
+    deployment: Deployment,
+    contenders: tuple[Contender, Contender | None] | None = None,
+) -> None:
     """One route revision and one change of stage, together."""
     revision = await append_revision(
         session,
@@ -175,6 +180,7 @@ async def _activate(session: AsyncSession, deployment: Deployment) -> None:
         environment=deployment.environment,
         reason=deployment.reason or deployment.kind,
         force=deployment.forced,
+        contenders=contenders,
     )
     deployment.revision = revision.number
     _note(deployment, "activate", revision=revision.number)

@@ -90,6 +90,8 @@ class Draft:
 async def register_version(session: AsyncSession, name: str, draft: Draft) -> Version:
     """Add a version to a model, with the next number and a semantic version chosen by what changed.
 
+    Gives its row as it was stored; the session does not watch it, so changes of it go nowhere.
+
     Raises:
         BadModelName, NameTooClose: see `take_number`.
         SemanticVersionTaken: the caller chose one that was used before.

@@ -51,6 +51,16 @@ async def move_stage(
     return version
 
 
+def require_way_to_production(version: Contender, *, force: bool) -> None:
+    """Refuse a version whose stage does not lead to production, before anybody loads it for nothing.
+
+    Raises:
+        IllegalMove: its stage does not.
+    """
+    if version.stage != Stage.PRODUCTION and not may_move(version.stage, Stage.PRODUCTION, force=force):
+        raise _illegal(version, Stage.PRODUCTION)
+
+
 def _illegal(version: Version | Contender, goal: Stage) -> IllegalMove:
     allowed = sorted(MOVES[version.stage]) + [
         f"{stage} (forced)" for stage in FORCED_MOVES.get(version.stage, ())
@@ -92,14 +102,17 @@ async def enthrone(
     environment: str = PRODUCTION,
     reason: str,
     force: bool = False,
+    contenders: tuple[Contender, Contender | None] | None = None,
 ) -> Contender | None:
     """Make a version the one in production in an environment; the one before it is deprecated and returned.
+
+    `contenders` is what `lock_contenders` said, where this transaction has asked already.
 
     Raises:
         VersionNotFound: the version was deleted.
         IllegalMove: the version's stage does not lead to production.
     """
-    version, before = await lock_contenders(session, version_id, environment)
+    version, before = contenders or await lock_contenders(session, version_id, environment)
     if before is not None and before.id == version.id:
         return before
     moves = [(version, Stage.PRODUCTION)] if version.stage != Stage.PRODUCTION else []

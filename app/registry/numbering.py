@@ -11,15 +11,14 @@ from app.core import clock
 from app.core.database import Actor
 from app.core.facts import announce
 from app.core.ids import new_id
-from app.core.prepared import PreparedRead
+from app.core.prepared import PreparedRead, PreparedWrite
 from app.registry import facts
 from app.registry.errors import BadModelName, NameTooClose
 from app.registry.rules import Recipe, Semantic, is_model_name, twin_key
 from app.registry.tables import Model, Version
 from app.runtimes.schema import Signature
 
-_MODEL, _VERSION = Model.__table__, Version.__table__
-_M, _V = _MODEL.c, _VERSION.c
+_M, _V = Model.__table__.c, Version.__table__.c
 
 
 async def take_number(session: AsyncSession, name: str) -> tuple[UUID, int]:
@@ -31,9 +30,13 @@ async def take_number(session: AsyncSession, name: str) -> tuple[UUID, int]:
     """
     if not is_model_name(name):
         raise BadModelName(name)
-    key, actor = twin_key(name), _actor(session)
-    new = {"id": new_id(), "name": name, "twin_key": key, "made_by": actor.name, "made_at": clock.now()}
-    taken = await _TAKE.row(session, **new, tags={}, gates={}, last_number=1)
+    actor: Actor = session.info["actor"]
+    key = twin_key(name)
+    taken = await _COUNT_UP.row(session, key=key, named=name)
+    if taken is None:
+        new = {"id": new_id(), "name": name, "twin_key": key, "made_by": actor.name, "made_at": clock.now()}
+        await _MAKE.run(session, {**new, "tags": {}, "gates": {}, "last_number": 0})
+        taken = await _COUNT_UP.row(session, key=key, named=name)
     if taken is None:
         [[twin]] = await _TWIN.rows(session, key=key)
         raise NameTooClose(name, twin)
@@ -43,11 +46,6 @@ async def take_number(session: AsyncSession, name: str) -> tuple[UUID, int]:
     if number == 1 or deleted_at is not None:
         announce(session, facts.ModelCreated(name))
     return model_id, number
-
-
-def _actor(session: AsyncSession) -> Actor:
-    actor: Actor = session.info["actor"]
-    return actor
 
 
 @dataclass(frozen=True)
@@ -89,19 +87,16 @@ async def find_highest_semantic(session: AsyncSession, model_id: UUID) -> Semant
     return Semantic(*row) if row else None
 
 
-def _take_statement() -> PreparedRead:
-    new = insert(Model)
-    its_own = new.excluded.name == _M.name
-    again = new.on_conflict_do_update(
-        index_elements=[_M.twin_key],
-        set_={"last_number": _M.last_number + literal_column("1")},
-        where=its_own,
-    )
-    given = ("id", "name", "twin_key", "tags", "gates", "last_number", "made_by", "made_at")
-    return PreparedRead(again.returning(_M.id, _M.last_number, _M.deleted_at), column_keys=given)
-
-
-_TAKE = _take_statement()
+_COUNT_UP = PreparedRead(
+    update(Model)
+    .where(_M.twin_key == bindparam("key"), _M.name == bindparam("named"))
+    .values(last_number=_M.last_number + literal_column("1"))
+    .returning(_M.id, _M.last_number, _M.deleted_at)
+)
+_MAKE = PreparedWrite(  # of two at once one waits and makes nothing, whichever unique index tells it first
+    insert(Model).on_conflict_do_nothing(),
+    column_keys=["id", "name", "twin_key", "tags", "gates", "last_number", "made_by", "made_at"],
+)
 _TWIN = PreparedRead(select(_M.name).where(_M.twin_key == bindparam("key")))
 _OF_MODEL = _V.model_id == bindparam("model")
 _SEMANTIC = (_V.major, _V.minor, _V.patch)

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import tempfile
-import time
 from pathlib import Path
 
 import asyncpg
@@ -54,9 +53,7 @@ async def test_a_killed_server_comes_back_with_what_it_had_acknowledged(base_pat
         await asyncio.sleep(0.2)
         os.kill(postgres.pid, signal.SIGKILL)
         await postgres.wait()
-        began = time.monotonic()
         await postgres.start()
-        assert time.monotonic() - began < 5
         assert await ask(postgres, "select answer from kept") == 42
         assert isinstance((await asyncio.gather(busy, return_exceptions=True))[0], Exception)
 

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.config import Settings
-from app.core.errors import Malformed
-from app.core.limits import BodyLimits, BodyTooDeep, _DepthScan, find_unstorable_text, refuse_deep_json
+from app.core.limits import BodyLimits, BodyTooDeep, _DepthScan, refuse_deep_json
 
 MIB = 1024 * 1024
 
@@ -143,10 +142,10 @@ def test_the_scanned_depth_is_the_parsed_depth_however_the_text_is_cut(value, cu
 @pytest.mark.parametrize("unit", [b"[],", b'{"a":"b\\"["},', b'"' + 1000 * b"[" + b'",', b"1.5,"])
 async def test_thirty_megabytes_hold_the_event_loop_for_milliseconds_only(unit):
     body = b"[" + unit * (30 * MIB // len(unit)) + b"0]"
-    worst, last, scanning = 0.0, time.perf_counter(), asyncio.create_task(refuse_deep_json(body, 64))
+    worst, last, scanning = 0.0, time.thread_time(), asyncio.create_task(refuse_deep_json(body, 64))
     while not scanning.done():
         await asyncio.sleep(0)
-        now = time.perf_counter()
+        now = time.thread_time()
         worst, last = max(worst, now - last), now
     await scanning
     assert worst < 0.1
@@ -155,24 +154,3 @@ async def test_thirty_megabytes_hold_the_event_loop_for_milliseconds_only(unit):
 async def test_depth_is_found_beyond_the_first_slice():
     with pytest.raises(BodyTooDeep):
         await refuse_deep_json(b"[" + b"1," * MIB + 64 * b"[", 64)
-
-
-@pytest.mark.parametrize(
-    ("value", "path"),
-    [
-        ("\0", ""),
-        ({"tags": ["fine", "a\0b"]}, "/tags/1"),
-        ({"a/b": {"~": "\ud800"}}, "/a~1b/~0"),
-        ({"a\0": 1}, "/a\\x00"),
-        ([("x", "\udfff")], "/0/1"),
-    ],
-)
-def test_text_that_can_not_be_stored_is_found_and_named(value, path):
-    with pytest.raises(Malformed) as refusal:
-        find_unstorable_text(value)
-    assert refusal.value.members() == {"path": path}
-    str(refusal.value).encode()
-
-
-def test_ordinary_text_is_left_alone():
-    find_unstorable_text({"name": "Größe 数 😀", "n": [1, None, True, 2.5, "\n\t\x01"], "": {}})

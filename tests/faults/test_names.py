@@ -1,10 +1,12 @@
 """Names, texts and cursors over HTTP: what could be mistaken for something else is refused, or kept byte for byte."""
 
 import re
+from datetime import timedelta
 from urllib.parse import quote
 
 import pytest
 
+from app.core import clock
 from app.core.config import Settings
 from app.main import create_app
 from app.system.openapi import list_operations
@@ -88,12 +90,12 @@ async def test_twins_by_case_are_refused_and_name_the_first(shared_client, twin)
 @pytest.mark.parametrize("number", range(len(LOOK_ALIKES)))
 async def test_a_text_that_looks_like_code_is_kept_byte_for_byte(shared_client, number):
     name, look_alike = f"alike-{number}", LOOK_ALIKES[number]
-    told = {"description": look_alike, "tags": {"kind": look_alike}, "parameters": {"a": [look_alike]}}
+    told = {"description": look_alike, "tags": {"looks": look_alike}, "parameters": {"a": [look_alike]}}
     assert (await register(shared_client, name, **told)).status_code == 201
     version = (await shared_client.get(f"/api/models/{name}:1")).json()
-    assert (version["description"], version["tags"]["kind"]) == (look_alike, look_alike)
+    assert (version["description"], version["tags"]["looks"]) == (look_alike, look_alike)
     assert version["parameters"]["a"] == [look_alike]
-    found = await shared_client.get("/api/models", params={"tag": f"kind={look_alike}"})
+    found = await shared_client.get("/api/models", params={"tag": f"looks={look_alike}"})
     assert name in {model["name"] for model in found.json()["items"]}, found.text
 
 
@@ -124,3 +126,14 @@ async def two_of_everything(client):
         if (await client.get(f"/api/models/{name}")).status_code == 404:
             assert (await register(client, name)).status_code == 201
     return "cursors"
+
+
+async def test_a_cursor_of_the_day_before_yesterday_is_told_so(shared_client, monkeypatch):
+    await two_of_everything(shared_client)
+    handed_out = (await shared_client.get("/api/models", params={"limit": 1})).json()["next"]
+    answer = await shared_client.get("/api/models", params={"cursor": handed_out})
+    assert answer.status_code == 200
+    later = clock.now() + timedelta(hours=25)
+    monkeypatch.setattr(clock, "now", lambda: later)
+    answer = await shared_client.get("/api/models", params={"cursor": handed_out})
+    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/expired-cursor")

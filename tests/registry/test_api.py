@@ -220,6 +220,15 @@ async def test_a_version_in_production_can_be_neither_deleted_nor_archived(share
     assert (await post(shared_client, "serving:1/archive")).json()["type"] == "/problems/illegal-move"
 
 
+async def test_a_version_that_was_not_validated_is_promoted_by_force_only(shared_client):
+    await register(shared_client, "hasty")
+    refused = await post(shared_client, "hasty:1/promote")
+    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/illegal-move")
+    deployments = (await shared_client.get("/api/deployments", params={"model": "hasty"})).json()["items"]
+    assert [each for each in deployments if each["model"] == "hasty"] == []
+    assert (await post(shared_client, "hasty:1/promote", force=True, reason="now")).status_code == 200
+
+
 async def test_a_bare_name_is_not_enough_for_a_verb(shared_client):
     await register(shared_client, "bare")
     problem = (await post(shared_client, "bare/archive")).json()
