@@ -38,6 +38,19 @@ class Manifest:
         return cls(tuple(sorted(ManifestFile(each.name, each.sha256, each.size) for each in staged)))
 
     @classmethod
+    def of_bytes(cls, files: Iterable[tuple[str, bytes]]) -> Self:
+        """That of files in memory, under these names.
+
+        Raises:
+            UnsafeFileName, FileNameTaken: a name can't be kept beside the others.
+        """
+        names, hashed = NamesInUse(), []
+        for name, body in files:
+            names.claim(name)
+            hashed.append(ManifestFile(name, hashlib.sha256(body).hexdigest(), len(body)))
+        return cls(tuple(sorted(hashed)))
+
+    @classmethod
     def from_bytes(cls, body: bytes) -> Self:
         """Read a manifest back.
 

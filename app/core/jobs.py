@@ -25,6 +25,7 @@ from app.core import clock
 from app.core.database import Actor, Base, Database, choice
 from app.core.ids import new_id
 from app.core.notify import notify, wait_until_told
+from app.core.prepared import PreparedRead
 
 log = structlog.get_logger()
 CHANNEL = "jobs"
@@ -114,17 +115,27 @@ async def enqueue(
 ) -> UUID | None:
     """Add a job to this transaction; None when an open job has the same dedupe key."""
     now = clock.now()
-    row = insert(Job).values(
-        id=new_id(), kind=kind, queue=queue, payload=payload, dedupe_key=dedupe_key, max_attempts=max_attempts, waits_for=waits_for,
-        state=JobState.QUEUED, attempts=0, fence=0, due_at=now + timedelta(seconds=delay_seconds), made_at=now,
-    )  # fmt: skip
-    unless_open = row.on_conflict_do_nothing(
+    row = {
+        "id": new_id(), "kind": kind, "queue": queue, "payload": payload, "dedupe_key": dedupe_key, "waits_for": waits_for,
+        "max_attempts": max_attempts, "state": JobState.QUEUED, "attempts": 0, "fence": 0,
+        "due_at": now + timedelta(seconds=delay_seconds), "made_at": now,
+    }  # fmt: skip
+    added = await _ADD_UNLESS_OPEN.row(session, **row)
+    if added is None:
+        return None
+    notify(session, CHANNEL, queue)
+    job_id: UUID = added[0]
+    return job_id
+
+
+_ADD_UNLESS_OPEN = PreparedRead(
+    insert(Job)
+    .on_conflict_do_nothing(
         index_elements=[Job.dedupe_key], index_where=text("state IN ('queued', 'running')")
     )
-    job_id = await session.scalar(unless_open.returning(Job.id))
-    if job_id is not None:
-        notify(session, CHANNEL, queue)
-    return job_id
+    .returning(Job.__table__.c.id),
+    column_keys=[column.key for column in Job.__table__.columns if column.key not in {"ended_at", "error"}],
+)
 
 
 async def wake(session: AsyncSession, event: str) -> None:

@@ -28,7 +28,7 @@ async def hold_until_commit(session: AsyncSession, name: str) -> None:
 
 async def share_until_commit(session: AsyncSession, name: str) -> None:
     """Keep everybody from holding a lock alone until this transaction ends; waits for who does."""
-    await session.execute(select(func.pg_advisory_xact_lock_shared(lock_number(name))))
+    await _SHARE.rows(session, number=lock_number(name))
 
 
 async def try_hold_until_commit(session: AsyncSession, name: str) -> bool:
@@ -37,7 +37,9 @@ async def try_hold_until_commit(session: AsyncSession, name: str) -> bool:
     return bool(is_taken)
 
 
-_TRY = PreparedRead(select(func.pg_try_advisory_xact_lock(bindparam("number", type_=BigInteger))))
+_NUMBER = bindparam("number", type_=BigInteger)
+_TRY = PreparedRead(select(func.pg_try_advisory_xact_lock(_NUMBER)))
+_SHARE = PreparedRead(select(func.pg_advisory_xact_lock_shared(_NUMBER)))
 
 
 @asynccontextmanager

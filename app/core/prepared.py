@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import asyncpg
-from sqlalchemy import Float, Insert, Numeric, Select, insert
+from sqlalchemy import Float, Insert, Numeric, Select, Update, insert
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -57,8 +57,8 @@ class _Prepared:
 class PreparedRead(_Prepared):
     """A `select()`, or a change that returns rows."""
 
-    def __init__(self, statement: Select[*tuple[Any, ...]] | Insert) -> None:
-        super().__init__(statement)
+    def __init__(self, statement: Select[*tuple[Any, ...]] | Insert | Update, **options: Any) -> None:
+        super().__init__(statement, **options)
         columns = enumerate(statement.exported_columns)
         readers = ((place, _reader(column.type)) for place, column in columns)
         self._readers = [(place, reader) for place, reader in readers if reader is not None]

@@ -1,34 +1,39 @@
 """What changes the registry. Every verb works in the caller's transaction and announces a fact."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
-from app.core.database import Actor
 from app.core.facts import announce
 from app.core.ids import new_id
 from app.core.jobs import UNHURRIED, enqueue
 from app.core.notify import notify
+from app.core.prepared import PreparedInsert
 from app.registry import facts
-from app.registry.errors import BadAlias, BadModelName, NameTooClose, NotOfAVersion, SemanticVersionTaken
+from app.registry.errors import BadAlias, NotOfAVersion, SemanticVersionTaken
 from app.registry.facts import CHANNEL
 from app.registry.files import StoredFile
 from app.registry.lifecycle import record_move
-from app.registry.queries import find_latest_version, get_model, lock_version, used_semantics
+from app.registry.numbering import (
+    Latest,
+    find_highest_semantic,
+    find_latest_version,
+    take_number,
+    used_patches,
+)
+from app.registry.queries import get_model, lock_version
 from app.registry.rules import (
     Recipe,
     Semantic,
     Stage,
     alias_problem,
     first_free,
-    is_model_name,
     next_semantic,
-    twin_key,
 )
 from app.registry.tables import Alias, Model, Part, Version, VersionFile
 from app.runtimes.schema import Signature, breaks
@@ -82,58 +87,24 @@ class Draft:
         return Recipe(self.algorithm, self.parameters, Signature.from_json(self.signature).names)
 
 
-async def ensure_model(session: AsyncSession, name: str) -> Model:
-    """The model of this name, made when it is new, locked until the transaction ends.
-
-    Raises:
-        BadModelName: it can't be a model's name.
-        NameTooClose: a model exists whose name differs only in case or spelling.
-    """
-    if not is_model_name(name):
-        raise BadModelName(name)
-    actor: Actor = session.info["actor"]
-    new = insert(Model).values(
-        id=new_id(),
-        name=name,
-        twin_key=twin_key(name),
-        tags={},
-        gates={},
-        made_by=actor.name,
-        made_at=clock.now(),
-    )
-    made = await session.scalar(
-        new.on_conflict_do_nothing(index_elements=[Model.twin_key]).returning(Model.id)
-    )
-    model = await _lock_model(session, twin_key(name))
-    if model.name != name:
-        raise NameTooClose(name, model.name)
-    if made is not None or model.deleted_at is not None:
-        model.deleted_at = None
-        announce(session, facts.ModelCreated(name))
-    return model
-
-
-async def _lock_model(session: AsyncSession, key: str) -> Model:
-    return (await session.scalars(select(Model).where(Model.twin_key == key).with_for_update())).one()
-
-
 async def register_version(session: AsyncSession, name: str, draft: Draft) -> Version:
     """Add a version to a model, with the next number and a semantic version chosen by what changed.
 
+    Gives its row as it was stored; the session does not watch it, so changes of it go nowhere.
+
     Raises:
-        BadModelName, NameTooClose: see `ensure_model`.
+        BadModelName, NameTooClose: see `take_number`.
         SemanticVersionTaken: the caller chose one that was used before.
     """
-    model = await ensure_model(session, name)
-    previous = await find_latest_version(session, model.id)
-    semantic = await _choose_semantic(session, model, previous, draft)
-    model.last_number += 1
-    version = _version_row(model, semantic, draft, previous)
-    session.add(version)
-    await session.flush()
-    session.add_all(_file_rows(version.id, draft))
-    record_move(session, version, None, reason="registered")
-    announce(session, facts.VersionRegistered(name, version.number, str(semantic), draft.artifact_digest))
+    model_id, number = await take_number(session, name)
+    latest = await find_latest_version(session, model_id) if number > 1 else None
+    semantic = await _choose_semantic(session, model_id, name, latest, draft)
+    version = _version_row(draft, semantic, model_id=model_id, model_name=name, number=number)
+    version.parent_id = draft.parent_id or (latest.id if latest else None)
+    await _ADD_VERSION.add(session, version)
+    await _ADD_FILE.run(session, *_file_rows(version.id, draft))
+    await record_move(session, version, None, reason="registered")
+    announce(session, facts.VersionRegistered(name, number, str(semantic), draft.artifact_digest))
     if draft.may_be_converted:
         job = {"version_id": str(version.id)}
         await enqueue(session, CONVERT, job, dedupe_key=f"{CONVERT} {version.id}", queue=UNHURRIED)
@@ -142,31 +113,28 @@ async def register_version(session: AsyncSession, name: str, draft: Draft) -> Ve
 
 
 async def _choose_semantic(
-    session: AsyncSession, model: Model, previous: Version | None, draft: Draft
+    session: AsyncSession, model_id: UUID, name: str, latest: Latest | None, draft: Draft
 ) -> Semantic:
-    taken = await used_semantics(session, model.id)
-    if draft.semantic is not None:
-        if draft.semantic in taken:
-            raise SemanticVersionTaken(model.name, str(draft.semantic))
-        return draft.semantic
-    if previous is None:
-        return first_free(
-            next_semantic(max(taken, key=_order, default=None), schema_breaks=False, recipe_changed=False),
-            taken,
-        )
-    old, new = Signature.from_json(previous.signature), Signature.from_json(draft.signature)
-    before = Recipe(previous.algorithm, previous.parameters, old.names)
-    following = next_semantic(
-        previous.semantic, schema_breaks=bool(breaks(old, new)), recipe_changed=before != draft.recipe
+    wanted = draft.semantic or await _next_semantic(session, model_id, latest, draft)
+    taken = await used_patches(session, model_id, wanted)
+    if draft.semantic in taken:
+        raise SemanticVersionTaken(name, str(draft.semantic))
+    return first_free(wanted, taken)
+
+
+async def _next_semantic(
+    session: AsyncSession, model_id: UUID, latest: Latest | None, draft: Draft
+) -> Semantic:
+    if latest is None:
+        highest = await find_highest_semantic(session, model_id)
+        return next_semantic(highest, schema_breaks=False, recipe_changed=False)
+    is_broken = bool(breaks(latest.signature, Signature.from_json(draft.signature)))
+    return next_semantic(
+        latest.semantic, schema_breaks=is_broken, recipe_changed=latest.recipe != draft.recipe
     )
-    return first_free(following, taken)
 
 
-def _order(semantic: Semantic) -> tuple[int, int, int]:
-    return semantic.major, semantic.minor, semantic.patch
-
-
-def _version_row(model: Model, semantic: Semantic, draft: Draft, previous: Version | None) -> Version:
+def _version_row(draft: Draft, semantic: Semantic, **names: Any) -> Version:
     now = clock.now()
     same = (
         "format", "framework", "algorithm", "description", "tags", "creator", "parameters", "metrics", "requirements",
@@ -175,23 +143,27 @@ def _version_row(model: Model, semantic: Semantic, draft: Draft, previous: Versi
     )  # fmt: skip
     return Version(
         **{name: getattr(draft, name) for name in same},
+        **names,
         id=new_id(),
-        model_id=model.id,
-        model_name=model.name,
-        number=model.last_number,
         major=semantic.major,
         minor=semantic.minor,
         patch=semantic.patch,
         stage_since=now,
-        parent_id=draft.parent_id or (previous.id if previous else None),
         size_bytes=sum(file.size_bytes for file in draft.files),
         made_at=now,
     )
 
 
-def _file_rows(version_id: UUID, draft: Draft) -> list[VersionFile]:
+def _file_rows(version_id: UUID, draft: Draft) -> list[dict[str, Any]]:
     parts = {Part.ARTIFACT: draft.files, Part.ROWS: draft.rows, Part.SERVING: draft.serving_files}
-    return [file.as_row(version_id, part) for part, files in parts.items() for file in files]
+    return [
+        {"version_id": version_id, "part": part, **asdict(file)}
+        for part, files in parts.items()
+        for file in files
+    ]
+
+
+_ADD_VERSION, _ADD_FILE = PreparedInsert(Version), PreparedInsert(VersionFile)
 
 
 async def set_alias(session: AsyncSession, version: Version, alias: str) -> None:

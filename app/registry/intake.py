@@ -1,10 +1,9 @@
 """From what a caller sends to a draft of a version: staged, loaded once in a child process, signed, stored."""
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any
 
-from app.artifacts.archives import ArchiveLimits
+from app.artifacts.archives import ArchiveLimits, is_archive
 from app.artifacts.manifests import Manifest, store_artifact
 from app.artifacts.signing import ArtifactSigner
 from app.artifacts.store import ArtifactStore
@@ -12,39 +11,16 @@ from app.artifacts.uploads import StagedFile, Staging, open_staging
 from app.core.config import Settings
 from app.core.database import Database
 from app.registry.actions import Draft
-from app.registry.conversion import NOT_CONVERTED, Converter
+from app.registry.conversion import Converter
 from app.registry.files import StoredFile, files_in
-from app.registry.queries import files_of, find_known_artifact, get_version
+from app.registry.known import CONVERTIBLE, Found, recall_artifact
+from app.registry.queries import get_version
 from app.registry.registration import IncomingFile, Registration
 from app.registry.rules import Stage
 from app.registry.schemas import VersionDetails
-from app.registry.tables import Part
 from app.runtimes.probe import Prober
 
-CONVERTIBLE = frozenset({"skops", "joblib"})
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What is known of an artifact once it was loaded, and its signature."""
-
-    format: str
-    framework: str
-    algorithm: str | None
-    signature: dict[str, Any]
-    parameters: dict[str, Any]
-    requirements: list[str]
-    latency_ms: float | None
-    memory_bytes: int | None
-    probe: dict[str, Any]
-    artifact_signature: bytes
-    serving_signature: bytes | None = None
-    serving_files: tuple[StoredFile, ...] = ()
-
-    @property
-    def is_unjudged(self) -> bool:
-        """Whether nobody looked yet if it is better served in another form."""
-        return self.format in CONVERTIBLE and not self.serving_files and NOT_CONVERTED not in self.probe
+_Taken = tuple[Manifest, Found, tuple[StoredFile, ...]]
 
 
 class Intake:
@@ -74,22 +50,26 @@ class Intake:
         Raises:
             Refusal: a file, an archive, the model or the sample can't be used; nothing of it is left behind.
         """
-        details = registration.details
+        manifest, found, rows = await self._recall_held(registration) or await self._take_in(registration)
+        return await self._assemble(registration.details, manifest, found, rows, creator)
+
+    async def _recall_held(self, registration: Registration) -> _Taken | None:
+        """What is known of an artifact that is in memory whole: nothing of it has to be written then."""
+        manifest = _manifest_at_hand(registration, self._settings.max_upload_bytes)
+        found = await recall_artifact(self._database, manifest.digest) if manifest else None
+        return (manifest, found, ()) if manifest and found else None
+
+    async def _take_in(self, registration: Registration) -> _Taken:
         async with open_staging(self._settings.base_path) as staging:
             aside = staging.beside("rows")
             staged = await self._receive_artifact(staging, registration)
             reference = await self._receive_rows(aside, registration.reference, "reference")
             evaluation = await self._receive_rows(aside, registration.evaluation, "evaluation")
             manifest = Manifest.of(staged)
-            found = (
-                None
-                if reference or details.signature or details.serve_as != "auto"
-                else await self._recall(manifest.digest)
-            )
+            found = None if registration.says_anew else await recall_artifact(self._database, manifest.digest)
             if found is None:
-                found = await self._examine(staging, staged, reference, details)
-            rows = await self._keep_rows(reference=reference, evaluation=evaluation)
-        return await self._assemble(details, manifest, found, rows, creator)
+                found = await self._examine(staging, staged, reference, registration.details)
+            return manifest, found, await self._keep_rows(reference=reference, evaluation=evaluation)
 
     async def _receive_artifact(self, staging: Staging, registration: Registration) -> list[StagedFile]:
         staged: list[StagedFile] = []
@@ -113,24 +93,13 @@ class Intake:
     async def _receive_rows(self, aside: Staging, file: IncomingFile | None, name: str) -> StagedFile | None:
         return await self._receive(aside, IncomingFile(name, file.blocks, file.size)) if file else None
 
-    async def _recall(self, digest: str) -> _Found | None:
-        """What the first load of these bytes found, if they were registered before."""
-        async with self._database.reads() as session:
-            version = await find_known_artifact(session, digest)
-            served = await files_of(session, version.id, Part.SERVING) if version else ()
-        if version is None:
-            return None
-        files = tuple(StoredFile(file.path, file.digest, file.size_bytes) for file in served)
-        same = [name for name in _Found.__dataclass_fields__ if name != "serving_files"]
-        return _Found(**{name: getattr(version, name) for name in same}, serving_files=files)
-
     async def _examine(
         self,
         staging: Staging,
         staged: list[StagedFile],
         reference: StagedFile | None,
         details: VersionDetails,
-    ) -> _Found:
+    ) -> Found:
         sample = await asyncio.to_thread(reference.path.read_bytes) if reference else None
         directory = staging.files_directory
         report = await self._prober.probe(directory, sample=sample, signature=details.signature)
@@ -140,7 +109,7 @@ class Intake:
         artifact_signature, _ = await asyncio.gather(
             asyncio.to_thread(self._signer.sign_directory, directory), store_artifact(self._store, staged)
         )
-        return _Found(
+        return Found(
             format=report.format,
             framework=report.framework,
             algorithm=report.algorithm,
@@ -176,7 +145,7 @@ class Intake:
         self,
         details: VersionDetails,
         manifest: Manifest,
-        found: _Found,
+        found: Found,
         rows: tuple[StoredFile, ...],
         creator: str,
     ) -> Draft:
@@ -217,3 +186,16 @@ class Intake:
             return None
         async with self._database.reads() as session:
             return (await get_version(session, reference)).id
+
+
+def _manifest_at_hand(registration: Registration, max_bytes: int) -> Manifest | None:
+    """Of an artifact that can be looked up before it is staged; None where staging has something to unpack or refuse."""
+    if registration.says_anew or registration.evaluation:
+        return None
+    held = [(file.name, file.held) for file in registration.artifact if not is_archive(file.name)]
+    bodies = [(name, body) for name, body in held if body is not None]
+    if len(bodies) < len(registration.artifact):
+        return None
+    manifest, told = Manifest.of_bytes(bodies), registration.details.sha256
+    is_as_told = all(told.get(each.path, each.sha256).lower() == each.sha256 for each in manifest.files)
+    return manifest if is_as_told and all(each.size <= max_bytes for each in manifest.files) else None

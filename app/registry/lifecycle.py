@@ -45,7 +45,7 @@ async def move_stage(
     if goal == Stage.ARCHIVED:
         await _require_unneeded(session, version)
     origin, version.stage, version.stage_since = version.stage, goal, clock.now()
-    record_move(session, version, origin, reason=reason, environment=environment)
+    await record_move(session, version, origin, reason=reason, environment=environment)
     announce(session, facts.StageMoved(version.model_name, version.number, origin, goal, reason, environment))
     notify(session, CHANNEL, version.model_name)
     return version
@@ -68,7 +68,7 @@ def _illegal(version: Version | Contender, goal: Stage) -> IllegalMove:
     return IllegalMove(version.model_reference, version.stage, goal, allowed)
 
 
-def record_move(
+async def record_move(
     session: AsyncSession,
     version: Version,
     origin: Stage | None,
@@ -77,7 +77,7 @@ def record_move(
     environment: str | None = None,
 ) -> None:
     """Keep who brought a version to the stage it is in, and why."""
-    session.add(StageMove(**_move_row(session, version.id, origin, version.stage, reason, environment)))
+    await _ADD_MOVE.run(session, _move_row(session, version.id, origin, version.stage, reason, environment))
 
 
 def _move_row(

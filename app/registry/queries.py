@@ -116,13 +116,6 @@ async def latest_references(session: AsyncSession, model_id: UUID) -> list[str]:
     return [version.model_reference for version in versions]
 
 
-async def find_latest_version(session: AsyncSession, model_id: UUID) -> Version | None:
-    """The version that was registered last and is not deleted."""
-    query = select(Version).where(Version.model_id == model_id, Version.deleted_at.is_(None))
-    version: Version | None = await session.scalar(query.order_by(Version.number.desc()).limit(1))
-    return version
-
-
 async def find_champion(
     session: AsyncSession, model_id: UUID, environment: str = PRODUCTION
 ) -> Version | None:
@@ -183,14 +176,6 @@ async def find_predecessor(
         query = query.where(Version.id != present.id)
     version: Version | None = await session.scalar(query)
     return version
-
-
-async def used_semantics(session: AsyncSession, model_id: UUID) -> set[Semantic]:
-    """Every semantic version that a model ever used, deleted ones included."""
-    rows = await session.execute(
-        select(Version.major, Version.minor, Version.patch).where(Version.model_id == model_id)
-    )
-    return {Semantic(*row) for row in rows}
 
 
 async def aliases_of(session: AsyncSession, version_ids: Sequence[UUID]) -> dict[UUID, list[str]]:
@@ -254,13 +239,6 @@ async def served_files_of(session: AsyncSession, version: Version) -> tuple[Sequ
     if version.serving_signature is None:
         return await files_of(session, version.id), version.artifact_signature
     return await files_of(session, version.id, Part.SERVING), version.serving_signature
-
-
-async def find_known_artifact(session: AsyncSession, digest: str) -> Version | None:
-    """A version, of whatever model, that has these very bytes and was loaded once already."""
-    query = select(Version).where(Version.artifact_digest == digest, Version.deleted_at.is_(None))
-    version: Version | None = await session.scalar(query.limit(1))
-    return version
 
 
 async def unused_digests(session: AsyncSession, digests: Sequence[str]) -> set[str]:

@@ -18,6 +18,9 @@ from app.core.wire import Line
 from app.registry.schemas import VersionDetails
 
 UPLOAD_BLOCK = 1024 * 1024
+HELD_BYTES = (
+    256 * 1024
+)  # of one artifact: to hash so many on the event loop takes less than a hop to a thread
 MOST_FILES = 10_000
 PARTS = {"metadata", "artifact", "reference", "evaluation"}
 
@@ -56,6 +59,8 @@ class IncomingFile:
     name: str
     blocks: AsyncIterator[bytes]
     size: int | None
+    held: bytes | None = None
+    """All of it, where it has arrived and is small; `blocks` give the same."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,11 @@ class Registration:
     evaluation: IncomingFile | None = None
     identity: bytes = field(default=b"", repr=False)
     """The words of the request, to tell two requests with one idempotency key apart."""
+
+    @property
+    def says_anew(self) -> bool:
+        """Whether it says of the model what an earlier load of the same bytes can't have found."""
+        return bool(self.reference or self.details.signature or self.details.serve_as != "auto")
 
 
 @asynccontextmanager
@@ -137,6 +147,8 @@ async def _read_form(form: FormData) -> Registration:
     files = [_file(part, "artifact") for part in form.getlist("artifact")]
     if not files:
         raise BadForm("the part `artifact` is missing: attach at least one file")
+    if sum(file.size or 0 for file in files) <= HELD_BYTES:
+        files = [await _hold(file) for file in files]
     raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     return Registration(
         parse_details(raw, VersionDetails),
@@ -158,6 +170,15 @@ def _file(part: UploadFile | str, name: str) -> IncomingFile:
     if isinstance(part, str):
         raise BadForm(f"the part `{name}` must be a file")
     return IncomingFile(part.filename or name, _blocks(part), part.size)
+
+
+async def _hold(file: IncomingFile) -> IncomingFile:
+    body = b"".join([block async for block in file.blocks])
+    return IncomingFile(file.name, _only(body), len(body), body)
+
+
+async def _only(body: bytes) -> AsyncIterator[bytes]:
+    yield body
 
 
 async def _blocks(part: UploadFile) -> AsyncIterator[bytes]:
