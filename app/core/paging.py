@@ -103,7 +103,7 @@ def _mark(body: bytes, scope: str, secret: bytes) -> bytes:
     return hashlib.blake2b(scope.encode() + b"\0" + body, key=secret, digest_size=16).digest()
 
 
-def _paging(
+async def _paging(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Rows on a page.")] = DEFAULT_PAGE,
     cursor: Annotated[str | None, Query(max_length=1024, description="`next` of the page before.")] = None,

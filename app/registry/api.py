@@ -66,12 +66,12 @@ REGISTRATION = {
 REFUSED_REFERENCES = (errors.BadReference, errors.ModelNotFound, errors.VersionNotFound)
 
 
-def _intake(request: Request) -> Intake:
+async def _intake(request: Request) -> Intake:  # FastAPI runs what is not `async` in a thread
     intake: Intake = request.app.state.intake
     return intake
 
 
-def _gatekeeper(request: Request) -> Gatekeeper:
+async def _gatekeeper(request: Request) -> Gatekeeper:
     gatekeeper: Gatekeeper = request.app.state.gatekeeper
     return gatekeeper
 
