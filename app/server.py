@@ -128,13 +128,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m app.server", description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="the listening socket")
     parser.add_argument("--ready-fd", type=int, help="a pipe that gets a word once requests are answered")
-    parser.add_argument("--gate-fd", type=int, help="a pipe; nothing starts before its other end closes")
+    parser.add_argument(
+        "--gate-fd", type=int, help="a pipe; nothing starts before it brings a word, nor without"
+    )
     parser.add_argument("--app", default=APPLICATION, help="module:function that makes it of Settings")
     options = parser.parse_args()
     module, _, name = options.app.partition(":")
     make_application = getattr(import_module(module), name)
-    if options.gate_fd is not None:
-        os.read(options.gate_fd, 1)
+    if options.gate_fd is not None and not os.read(options.gate_fd, 1):
+        return  # whoever was to open the gate has given up
     server = edge_server(make_application(settings := Settings()), settings, ready_fd=options.ready_fd)
     server.run(sockets=[socket.socket(fileno=options.fd)])
 

@@ -225,7 +225,7 @@ class _Supervisor:
             starting = asyncio.gather(*(self._start_http(gate) for _ in range(self._workers)))
             try:
                 await self._prepare()
-                opener.close()
+                opener.write(b"." * self._workers)
                 return await starting
             finally:
                 starting.cancel()
