@@ -42,7 +42,10 @@ class _Grove:
         self._width = int(booster.n_features_in_)
         self._nodes = _join([tree.nodes for tree in trees], selecting_by=self._width)
         self._numbers = np.arange(len(trees), dtype=np.float64)[:, np.newaxis]
-        self._categories = (trees[0].raw_left_cat_bitsets, *booster._bin_mapper.make_known_categories_bitsets())
+        self._categories = (
+            trees[0].raw_left_cat_bitsets,
+            *booster._bin_mapper.make_known_categories_bitsets(),
+        )
         self._baseline = booster._baseline_prediction.T
         self._most_rows = MOST_CELLS // (len(trees) * (self._width + 1))
 
@@ -64,7 +67,7 @@ class _Grove:
         return (
             type(table) is np.ndarray
             and table.dtype == np.float64
-            and table.ndim == 2  # noqa: PLR2004 - rows and columns
+            and table.ndim == 2
             and table.shape[1] == self._width
             and 0 < len(table) <= self._most_rows
         )

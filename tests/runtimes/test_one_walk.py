@@ -14,30 +14,30 @@ from app.runtimes.one_walk import MOST_CELLS, _Grove, walk_at_once
 
 
 def binary() -> tuple[Any, NDArray[np.float64]]:
-    X, y = load_breast_cancer(return_X_y=True)
-    return HistGradientBoostingClassifier(max_iter=30).fit(X, y), X
+    rows, y = load_breast_cancer(return_X_y=True)
+    return HistGradientBoostingClassifier(max_iter=30).fit(rows, y), rows
 
 
 def three_classes() -> tuple[Any, NDArray[np.float64]]:
-    X, y = load_iris(return_X_y=True)
-    return HistGradientBoostingClassifier(max_iter=20).fit(X, y), X
+    rows, y = load_iris(return_X_y=True)
+    return HistGradientBoostingClassifier(max_iter=20).fit(rows, y), rows
 
 
 def one_tree() -> tuple[Any, NDArray[np.float64]]:
-    X, y = load_diabetes(return_X_y=True)
-    return HistGradientBoostingRegressor(max_iter=1).fit(X, y), X
+    rows, y = load_diabetes(return_X_y=True)
+    return HistGradientBoostingRegressor(max_iter=1).fit(rows, y), rows
 
 
 def counts() -> tuple[Any, NDArray[np.float64]]:
-    X, y = load_diabetes(return_X_y=True)
-    return HistGradientBoostingRegressor(max_iter=40, loss="poisson").fit(X, y), X
+    rows, y = load_diabetes(return_X_y=True)
+    return HistGradientBoostingRegressor(max_iter=40, loss="poisson").fit(rows, y), rows
 
 
 def with_gaps() -> tuple[Any, NDArray[np.float64]]:
-    X, y = load_breast_cancer(return_X_y=True)
-    X[np.random.default_rng(1).random(X.shape) < 0.2] = np.nan
-    X[:, 3] = 1.0  # nothing to split by
-    return HistGradientBoostingClassifier(max_iter=30).fit(X, y), X
+    rows, y = load_breast_cancer(return_X_y=True)
+    rows[np.random.default_rng(1).random(rows.shape) < 0.2] = np.nan
+    rows[:, 3] = 1.0  # nothing to split by
+    return HistGradientBoostingClassifier(max_iter=30).fit(rows, y), rows
 
 
 MODELS = [binary, three_classes, one_tree, counts, with_gaps]
@@ -61,18 +61,18 @@ def test_the_answers_are_those_of_scikit_learn_to_the_last_bit(make: Any, togeth
 
 
 def test_a_booster_behind_other_steps_walks_at_once_too() -> None:
-    X, y = load_breast_cancer(return_X_y=True)
-    model = make_pipeline(StandardScaler(), HistGradientBoostingClassifier(max_iter=10)).fit(X, y)
-    wanted = model.predict_proba(X[:5])
+    rows, y = load_breast_cancer(return_X_y=True)
+    model = make_pipeline(StandardScaler(), HistGradientBoostingClassifier(max_iter=10)).fit(rows, y)
+    wanted = model.predict_proba(rows[:5])
     walk_at_once(model)
     assert "_raw_predict" in vars(model[-1])
-    np.testing.assert_array_equal(model.predict_proba(X[:5]), wanted)
+    np.testing.assert_array_equal(model.predict_proba(rows[:5]), wanted)
 
 
 def test_splits_by_category_stay_with_scikit_learn() -> None:
-    X, y = load_iris(return_X_y=True)
-    X = np.column_stack([X, np.arange(len(X)) % 3])
-    model = HistGradientBoostingClassifier(max_iter=5, categorical_features=[4]).fit(X, y)
+    rows, y = load_iris(return_X_y=True)
+    rows = np.column_stack([rows, np.arange(len(rows)) % 3])
+    model = HistGradientBoostingClassifier(max_iter=5, categorical_features=[4]).fit(rows, y)
     walk_at_once(model)
     assert "_raw_predict" not in vars(model)
 
@@ -86,9 +86,9 @@ def test_a_tree_that_would_answer_otherwise_is_found_out() -> None:
 
 
 def test_a_model_too_large_for_the_cache_stays_with_scikit_learn() -> None:
-    X = np.random.default_rng(2).random((200, 2000))
-    model = HistGradientBoostingRegressor(max_iter=70, min_samples_leaf=50).fit(X, X[:, 0])
-    assert 70 * (X.shape[1] + 1) > MOST_CELLS
+    rows = np.random.default_rng(2).random((200, 2000))
+    model = HistGradientBoostingRegressor(max_iter=70, min_samples_leaf=50).fit(rows, rows[:, 0])
+    assert 70 * (rows.shape[1] + 1) > MOST_CELLS
     walk_at_once(model)
     assert "_raw_predict" not in vars(model)
 
