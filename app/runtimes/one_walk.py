@@ -84,7 +84,8 @@ class _Grove:
         sums[0] = self._baseline
         sums[1:] = leaves.reshape(-1, outputs, count)
         # Accumulating goes one by one, as scikit-learn does; `sum` may add in pairs, and then rounds otherwise.
-        return np.add.accumulate(sums, axis=0)[-1].T
+        totals: NDArray[np.float64] = np.add.accumulate(sums, axis=0)[-1]
+        return totals.T
 
     def _trials(self) -> Iterator[NDArray[np.float64]]:
         generator = np.random.default_rng(0)
