@@ -1,0 +1,352 @@
+"""Has a column's distribution changed? Every question that bins can answer, of all columns at once.
+
+Each p-value compares a window with the reference as two samples of one distribution. They are made for the far tails
+that a lifetime of looks needs: rank tests are corrected for skewness, rare events are counted exactly.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from app.stats.axes import BINS, GROUPS, OTHER, UNSEEN, CategoryAxis, NumericAxis
+from app.stats.profile import ABOVE, BELOW, NOT_FINITE, NULL, Layout, Profile
+
+Floats = NDArray[np.float64]
+
+
+class Test(StrEnum):
+    """What a column is asked; `Comparison.p_values` has one column for each, in this order."""
+
+    LOCATION = "location"  # normal scores (van der Waerden)
+    SCALE = "scale"  # squared normal scores (Klotz)
+    SHAPE = "shape"  # Kolmogorov–Smirnov on the bins
+    GROUPS = "groups"  # chi-squared on sixteen groups
+    LARGEST_BIN = "largest_bin"  # one bin alone: a value that is stuck, a label that grew
+    TAILS = "tails"  # beyond what one in a thousand rows of the reference held
+    RANGE = "range"  # beyond everything that it held
+    NEW_LABELS = "new_labels"
+    NULLS = "nulls"
+    NOT_FINITE = "not_finite"
+
+
+NUMERIC = frozenset(Test) - {Test.NEW_LABELS}
+LABELLED = frozenset({Test.GROUPS, Test.LARGEST_BIN, Test.NEW_LABELS, Test.NULLS})
+_PLACES = {test: i for i, test in enumerate(Test)}
+
+
+class Reference:
+    """A reference profile, prepared for being compared with windows.
+
+    Raises:
+        ValueError: it holds no rows.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        if not profile.counts.any():
+            raise ValueError("a reference without rows can't be compared with")
+        self.profile = profile
+        self.layout: Layout = profile.layout
+        self.bins = _exclusive(profile)
+        self.sizes = self.bins.sum(axis=1)
+
+    @cached_property
+    def is_numeric(self) -> NDArray[np.bool_]:
+        """Which columns are numeric."""
+        return np.array([isinstance(axis, NumericAxis) for axis in self.layout.axes])
+
+    @cached_property
+    def ranks(self) -> Floats:
+        """The middle of each bin's ranks, in (0, 1), shape (columns, bins)."""
+        ends = self.bins.cumsum(axis=1)
+        middle = (ends - self.bins / 2) / self.sizes[:, np.newaxis].clip(1)
+        least = 0.5 / self.sizes[:, np.newaxis].clip(1)
+        return np.clip(middle, least, 1 - least)
+
+    @cached_property
+    def scores(self) -> Floats:
+        """Normal scores of the bins."""
+        scores: Floats = special.ndtri(self.ranks)
+        return scores
+
+    @cached_property
+    def groups(self) -> NDArray[np.intp]:
+        """The group of each bin: of equal reference mass for numbers, of equal mass in alphabetical order for labels."""
+        groups = np.minimum((self.ranks * GROUPS).astype(np.intp), GROUPS - 1)
+        for i in self.layout.labelled:
+            groups[i] = self._label_groups(i)
+        return groups
+
+    def _label_groups(self, i: int) -> NDArray[np.intp]:
+        axis = self.layout.axes[i]
+        assert isinstance(axis, CategoryAxis)
+        order = np.argsort(np.array([*axis.top, *[chr(0x10FFFF)] * (BINS - len(axis.top))]), kind="stable")
+        mass = self.bins[i][order]
+        middle = (mass.cumsum() - mass / 2) / max(1.0, float(self.sizes[i]))
+        groups = np.empty(BINS, np.intp)
+        groups[order] = np.minimum((middle * GROUPS).astype(np.intp), GROUPS - 1)
+        return groups
+
+    @cached_property
+    def tails(self) -> NDArray[np.bool_]:
+        """The bins beyond the reference's 0.1 % and 99.9 % quantiles."""
+        return np.array([_tail_bins(axis) for axis in self.layout.axes])
+
+    @cached_property
+    def is_bin(self) -> NDArray[np.bool_]:
+        """The bins that stand for themselves: not those of all labels beyond the top."""
+        is_bin = np.ones((len(self.bins), BINS), np.bool_)
+        is_bin[~self.is_numeric, OTHER:] = False
+        return is_bin
+
+    @cached_property
+    def labels(self) -> Floats:
+        """How many labels each column's reference held, as many as may have been the luckiest; bins of a numeric one."""
+        return np.array(
+            [
+                float(max(1, axis.distinct)) if isinstance(axis, CategoryAxis) else float(len(axis.edges) + 1)
+                for axis in self.layout.axes
+            ]
+        )
+
+    @cached_property
+    def singles(self) -> Floats:
+        """How many labels of each column occur once in the reference."""
+        return np.array([axis.singles if isinstance(axis, CategoryAxis) else 0 for axis in self.layout.axes], float)
+
+    @cached_property
+    def is_asked(self) -> NDArray[np.bool_]:
+        """Which tests make sense for which column, shape (columns, tests)."""
+        return np.array([[test in (NUMERIC if numeric else LABELLED) for test in Test] for numeric in self.is_numeric])
+
+
+def _exclusive(profile: Profile) -> Floats:
+    """The counts of bins that exclude each other."""
+    bins = profile.counts[:, :BINS].astype(np.float64)
+    bins[list(profile.layout.labelled), BINS - GROUPS :] = 0.0
+    return bins
+
+
+def _tail_bins(axis: NumericAxis | CategoryAxis) -> NDArray[np.bool_]:
+    is_tail = np.zeros(BINS, np.bool_)
+    if isinstance(axis, NumericAxis):
+        low, high = axis.tails
+        is_tail[: low + 1] = True
+        is_tail[high + 1 :] = True
+    return is_tail
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A window held against the reference.
+
+    Attributes:
+        p_values: shape (columns, tests), 1 where a test makes no sense or has nothing to say.
+        p: for each column the least of them times their number: the chance of any, had nothing changed.
+    """
+
+    p_values: Floats
+    p: Floats
+
+
+def compare(reference: Reference, window: Profile, *, design_effects: Sequence[float] | Floats = (1.0,)) -> Comparison:
+    """Test every column of a window against the reference.
+
+    Args:
+        reference: what was.
+        window: what is, counted along the same layout.
+        design_effects: for each column (or all) by how much dependence between rows raises the variance of a mean: a
+            row counts for 1 / effect (Kish, Survey Sampling, 1965, 8.2). At least 1.
+
+    Raises:
+        ValueError: the layouts differ.
+
+    >>> from app.stats.axes import numeric_axis
+    >>> from app.stats.profile import observe
+    >>> normal = np.random.default_rng(1).normal(size=10_500)
+    >>> layout = Layout((numeric_axis(normal[:10_000]),))
+    >>> reference = Reference(observe(layout, [normal[:10_000]]))
+    >>> same = compare(reference, observe(layout, [normal[10_000:]]))
+    >>> moved = compare(reference, observe(layout, [normal[10_000:] + 0.5]))
+    >>> bool(same.p[0] > 0.05), bool(moved.p[0] < 1e-9)
+    (True, True)
+    """
+    if window.layout is not reference.layout and window.layout != reference.layout:
+        raise ValueError("a window is compared with the reference whose axes it was counted along")
+    effects = np.broadcast_to(np.asarray(design_effects, np.float64), (len(window.counts),)).clip(1.0)
+    pair = _Pair(reference, window, effects)
+    p_values = np.ones((len(window.counts), len(Test)))
+    for test, ask in _QUESTIONS.items():
+        p_values[:, _PLACES[test]] = ask(pair)
+    p_values[~reference.is_asked] = 1.0
+    p_values[pair.is_empty] = 1.0
+    asked = reference.is_asked.sum(axis=1)
+    return Comparison(p_values, np.minimum(1.0, p_values.min(axis=1) * asked))
+
+
+class _Pair:
+    """Two samples, their counts deflated to independent rows."""
+
+    def __init__(self, reference: Reference, window: Profile, effects: Floats) -> None:
+        self.reference = reference
+        self.effects = effects
+        self.counts = window.counts / effects[:, np.newaxis]
+        self.now = _exclusive(window) / effects[:, np.newaxis]
+        self.was = reference.bins / effects[:, np.newaxis]
+        self.size = self.now.sum(axis=1)
+        self.base = self.was.sum(axis=1)
+        self.both = self.now + self.was
+        self.total = self.size + self.base
+        self.is_empty = (window.counts[:, :BINS].sum(axis=1) + window.counts[:, NULL] + window.counts[:, NOT_FINITE]) == 0
+        self.share = self.size / self.total.clip(1e-300)
+
+
+def _rank_test(pair: _Pair, scores: Floats) -> Floats:
+    """Two-sided, of the sum of the window's scores under permutation, by a Pearson III with its first three moments.
+
+    Mielke and Berry, Permutation Methods, 2nd ed. (2007), section 2.3.
+    """
+    total = pair.total.clip(3.0)
+    mean = (pair.both * scores).sum(axis=1) / total
+    off = scores - mean[:, np.newaxis]
+    second = (pair.both * off**2).sum(axis=1) / total
+    third = (pair.both * off**3).sum(axis=1) / total
+    rest = total - pair.size
+    spread = np.sqrt(second * pair.size * rest / (total - 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = (pair.now * off).sum(axis=1) / spread
+        skew = (rest - pair.size) / np.sqrt(pair.size * rest) * np.sqrt(total - 1) / (total - 2) * third / second**1.5
+    is_known = np.isfinite(z) & np.isfinite(skew)
+    z, skew = np.where(is_known, z, 0.0), np.where(is_known, skew, 0.0)
+    upper, lower = _pearson_tail(z, skew), _pearson_tail(-z, -skew)
+    return np.where(is_known, np.minimum(1.0, 2 * np.minimum(upper, lower)), 1.0)
+
+
+def _pearson_tail(z: Floats, skew: Floats) -> Floats:
+    """P(Z > z) for a standardised Pearson III variable of this skewness."""
+    safe = np.where(np.abs(skew) < 1e-4, 1.0, skew)
+    shape = 4 / safe**2
+    at = np.maximum(0.0, shape + 2 * z / safe)
+    gamma = np.where(safe > 0, special.gammaincc(shape, at), special.gammainc(shape, at))
+    tail: Floats = np.where(np.abs(skew) < 1e-4, special.ndtr(-z), gamma)
+    return tail
+
+
+def _location(pair: _Pair) -> Floats:
+    return _rank_test(pair, pair.reference.scores)
+
+
+def _scale(pair: _Pair) -> Floats:
+    return _rank_test(pair, pair.reference.scores**2)
+
+
+def _shape(pair: _Pair) -> Floats:
+    """The asymptotic two-sample Kolmogorov distribution; on bins the statistic is never too large."""
+    now = pair.now.cumsum(axis=1) / pair.size.clip(1e-300)[:, np.newaxis]
+    was = pair.was.cumsum(axis=1) / pair.base.clip(1e-300)[:, np.newaxis]
+    distance = np.abs(now - was).max(axis=1)
+    p: Floats = special.kolmogorov(distance * np.sqrt(pair.size * pair.base / pair.total.clip(1e-300)))
+    return p
+
+
+def _groups(pair: _Pair) -> Floats:
+    """Pearson's chi-squared test of homogeneity on the groups that hold anything."""
+    now, was = _grouped(pair, pair.now), _grouped(pair, pair.was)
+    hashed = pair.reference.labels > OTHER
+    hashed &= ~pair.reference.is_numeric
+    if hashed.any():
+        effects = pair.effects[hashed, np.newaxis]
+        now[hashed] = pair.counts[hashed, BINS - GROUPS : BINS]
+        was[hashed] = pair.reference.profile.counts[hashed, BINS - GROUPS : BINS] / effects
+    both = now + was
+    expected = both * pair.share[:, np.newaxis]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = (now - expected) ** 2 / (expected * (1 - pair.share)[:, np.newaxis])
+    freedom = (both > 0).sum(axis=1) - 1
+    p = special.chdtrc(freedom.clip(1), np.nan_to_num(parts).sum(axis=1))
+    return np.where(freedom > 0, p, 1.0)
+
+
+def _grouped(pair: _Pair, counts: Floats) -> Floats:
+    columns = len(counts)
+    places = pair.reference.groups + np.arange(columns)[:, np.newaxis] * GROUPS
+    return np.bincount(places.ravel(), counts.ravel(), columns * GROUPS).reshape(columns, GROUPS)
+
+
+def _largest_bin(pair: _Pair) -> Floats:
+    """The bin that sticks out most, by itself, times the number of those that might have."""
+    now, both = pair.now, pair.both * pair.reference.is_bin
+    share = pair.share[:, np.newaxis]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.abs(now - both * share) / np.sqrt(both * share * (1 - share) * (1 - both / pair.total[:, np.newaxis]))
+    largest = np.where(both > 0, np.nan_to_num(z, posinf=0.0), 0.0).argmax(axis=1)
+    rows = np.arange(len(z))
+    return np.minimum(1.0, _rare(now[rows, largest], both[rows, largest], pair) * pair.reference.labels)
+
+
+def _tails(pair: _Pair) -> Floats:
+    in_tails = pair.reference.tails
+    return _rare((pair.now * in_tails).sum(axis=1), (pair.both * in_tails).sum(axis=1), pair)
+
+
+def _range(pair: _Pair) -> Floats:
+    """That the farthest values of both samples, so many of them, are all the window's."""
+    beyond = pair.counts[:, [BELOW, ABOVE]].max(axis=1)
+    return np.where(beyond > 0, np.minimum(1.0, 2 * pair.share**beyond), 1.0)
+
+
+def _new_labels(pair: _Pair) -> Floats:
+    """Labels never seen, beside those that the reference held once: as surprising, each, as a new one."""
+    now = pair.now[:, UNSEEN]
+    return _rare(now, now + pair.reference.singles / pair.effects, pair)
+
+
+def _nulls(pair: _Pair) -> Floats:
+    return _missing(pair, NULL)
+
+
+def _not_finite(pair: _Pair) -> Floats:
+    return _missing(pair, NOT_FINITE)
+
+
+def _missing(pair: _Pair, cell: int) -> Floats:
+    now, was = pair.counts[:, cell], pair.reference.profile.counts[:, cell] / pair.effects
+    size, base = pair.size + now, pair.base + was
+    is_usual = (now + was) > (size + base) / 2  # of two rare things that are each other's rest, the rarer one
+    now, was = np.where(is_usual, size - now, now), np.where(is_usual, base - was, was)
+    return _binomial(now, now + was, size / (size + base).clip(1e-300))
+
+
+def _rare(now: Floats, both: Floats, pair: _Pair) -> Floats:
+    return _binomial(now, both, pair.share)
+
+
+def _binomial(now: Floats, both: Floats, share: Floats) -> Floats:
+    """Two-sided: how `both` events fall on the window, which has this share of the rows.
+
+    A binomial has heavier tails than the hypergeometric distribution that it stands for (Hoeffding, JASA 58, 1963,
+    theorem 4), so it errs to the safe side.
+    """
+    is_some = both > 0
+    count = np.where(is_some, both, 1.0)
+    upper = np.where(now > 0, special.betainc(np.maximum(now, 1e-12), count - now + 1, share), 1.0)
+    lower = np.where(now < count, special.betaincc(now + 1, np.maximum(count - now, 1e-12), share), 1.0)
+    return np.where(is_some, np.minimum(1.0, 2 * np.minimum(upper, lower)), 1.0)
+
+
+_QUESTIONS = {
+    Test.LOCATION: _location,
+    Test.SCALE: _scale,
+    Test.SHAPE: _shape,
+    Test.GROUPS: _groups,
+    Test.LARGEST_BIN: _largest_bin,
+    Test.TAILS: _tails,
+    Test.RANGE: _range,
+    Test.NEW_LABELS: _new_labels,
+    Test.NULLS: _nulls,
+    Test.NOT_FINITE: _not_finite,
+}

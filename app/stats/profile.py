@@ -1,0 +1,203 @@
+"""A profile: what was seen of some columns in some time, in constant space, exactly mergeable.
+
+Profiles of one layout add up cell by cell. All cells are integers, sums in fixed point among them, so neither the order
+of merging nor the number of parts can change a bit of the result.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.stats.axes import BINS, GROUPS, Axis, CategoryAxis, NumericAxis, numeric_axis  # noqa: F401 - for the doctest
+
+NULL, NOT_FINITE, BELOW, ABOVE = range(BINS, BINS + 4)
+CELLS = BINS + 4
+FRACTION = 1 << 20  # of the fixed-point sums
+FARTHEST = 1000.0  # standard deviations: a value beyond counts as that far in the sums, so that they can't overflow
+
+Column = NDArray[np.float64] | Sequence[str | None]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The axes of a reference's columns, in order; profiles of different layouts never merge."""
+
+    axes: tuple[Axis, ...]
+
+    @cached_property
+    def numeric(self) -> NDArray[np.intp]:
+        """The places of the numeric columns."""
+        return np.array([i for i, axis in enumerate(self.axes) if isinstance(axis, NumericAxis)], np.intp)
+
+    @cached_property
+    def labelled(self) -> tuple[int, ...]:
+        """The places of the columns of labels."""
+        return tuple(i for i, axis in enumerate(self.axes) if isinstance(axis, CategoryAxis))
+
+    @cached_property
+    def numbers(self) -> tuple[NumericAxis, ...]:
+        """The axes of the numeric columns."""
+        return tuple(axis for axis in self.axes if isinstance(axis, NumericAxis))
+
+    @cached_property
+    def centres(self) -> NDArray[np.float64]:
+        """Of the numeric columns, one below the other; so are `scales`, `lows` and `highs`."""
+        return self._upright([axis.centre for axis in self.numbers])
+
+    @cached_property
+    def scales(self) -> NDArray[np.float64]:
+        """The units of the sums."""
+        return self._upright([axis.scale for axis in self.numbers])
+
+    @cached_property
+    def lows(self) -> NDArray[np.float64]:
+        """The least values of the reference."""
+        return self._upright([axis.low for axis in self.numbers])
+
+    @cached_property
+    def highs(self) -> NDArray[np.float64]:
+        """The greatest values of the reference."""
+        return self._upright([axis.high for axis in self.numbers])
+
+    @staticmethod
+    def _upright(values: list[float]) -> NDArray[np.float64]:
+        return np.array(values)[:, np.newaxis]
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Counts, sums and extremes of each column.
+
+    Attributes:
+        layout: the axes that it counts along.
+        counts: int64, shape (columns, `CELLS`): the bins of the axis, then nulls, values that are not finite, and values
+            below and above the reference's extremes (these are in a bin as well).
+        sums: int64, shape (columns, 2): of the standardised values and their squares, in units of 1 / `FRACTION`.
+        extremes: float64, shape (columns, 2): the least and the greatest value; infinities where there is none.
+    """
+
+    layout: Layout
+    counts: NDArray[np.int64]
+    sums: NDArray[np.int64]
+    extremes: NDArray[np.float64]
+
+    @classmethod
+    def empty(cls, layout: Layout) -> Self:
+        """A profile of nothing."""
+        columns = len(layout.axes)
+        extremes = np.tile([np.inf, -np.inf], (columns, 1))
+        return cls(layout, np.zeros((columns, CELLS), np.int64), np.zeros((columns, 2), np.int64), extremes)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """How many values of each column are in a bin: neither null nor infinite."""
+        sizes: NDArray[np.int64] = self.counts[:, :BINS].sum(axis=1)
+        sizes[list(self.layout.labelled)] -= self.counts[list(self.layout.labelled), BINS - GROUPS : BINS].sum(axis=1)
+        return sizes
+
+    def __add__(self, other: "Profile") -> "Profile":
+        """Both together.
+
+        Raises:
+            ValueError: their layouts differ.
+        """
+        return merge([self, other])
+
+    def moments(self, column: int) -> tuple[float, float]:
+        """Mean and variance (divided by n - 1) of a numeric column.
+
+        Raises:
+            ValueError: it is no numeric column, or holds fewer than two values.
+
+        >>> layout = Layout((numeric_axis([1.0, 2.0, 3.0]),))
+        >>> mean, variance = observe(layout, [np.array([4.0, 6.0])]).moments(0)
+        >>> round(mean, 4), round(variance, 4)
+        (5.0, 2.0)
+        """
+        axis, count = self.layout.axes[column], int(self.sizes[column])
+        if not isinstance(axis, NumericAxis) or count < 2:  # noqa: PLR2004 - a variance takes two
+            raise ValueError("moments are those of at least two numbers")
+        first, second = (self.sums[column] / FRACTION).tolist()
+        mean = first / count
+        variance = max(0.0, second - count * mean**2) / (count - 1)
+        return axis.centre + axis.scale * mean, axis.scale**2 * variance
+
+
+def merge(profiles: Iterable[Profile]) -> Profile:
+    """Several profiles as one: equal, bit for bit, to the profile of all their rows.
+
+    Raises:
+        ValueError: there is none, or their layouts differ.
+    """
+    parts = list(profiles)
+    if not parts:
+        raise ValueError("nothing to merge")
+    layout = parts[0].layout
+    if any(part.layout is not layout and part.layout != layout for part in parts):
+        raise ValueError("profiles of different layouts don't merge")
+    extremes = np.stack([part.extremes for part in parts])
+    return Profile(
+        layout,
+        np.sum([part.counts for part in parts], axis=0),
+        np.sum([part.sums for part in parts], axis=0),
+        np.stack([extremes[:, :, 0].min(axis=0), extremes[:, :, 1].max(axis=0)], axis=1),
+    )
+
+
+def observe(layout: Layout, columns: Sequence[Column]) -> Profile:
+    """The profile of some rows, column by column.
+
+    Args:
+        layout: of the reference.
+        columns: one for each axis: float64 with NaN for null, or labels with None for null.
+
+    Raises:
+        ValueError: there are more or fewer columns than axes.
+    """
+    if len(columns) != len(layout.axes):
+        raise ValueError(f"{len(columns)} columns for {len(layout.axes)} axes")
+    profile = Profile.empty(layout)
+    for i in layout.labelled:
+        _count_labels(profile, i, columns[i])
+    if len(layout.numeric):
+        _count_numbers(profile, np.array([columns[i] for i in layout.numeric], np.float64))
+    return profile
+
+
+def _count_labels(profile: Profile, i: int, labels: Any) -> None:
+    axis = profile.layout.axes[i]
+    assert isinstance(axis, CategoryAxis)
+    present = [label for label in labels if label is not None]
+    profile.counts[i, :BINS] = axis.count(present)
+    profile.counts[i, NULL] = len(labels) - len(present)
+
+
+def _count_numbers(profile: Profile, table: NDArray[np.float64]) -> None:
+    """Count all numeric columns; shape of `table` (columns, rows)."""
+    layout, places = profile.layout, profile.layout.numeric
+    is_finite = np.isfinite(table)
+    nulls = np.isnan(table).sum(axis=1)
+    cells = np.array([axis.bins_of(row) for axis, row in zip(layout.numbers, table, strict=True)])
+    cells += (np.arange(len(table)) * BINS)[:, np.newaxis]
+    counts = np.bincount(cells[is_finite], minlength=len(table) * BINS).reshape(-1, BINS)
+    profile.counts[places, :BINS] = counts
+    profile.counts[places, NULL] = nulls
+    profile.counts[places, NOT_FINITE] = table.shape[1] - is_finite.sum(axis=1) - nulls
+    profile.counts[places, BELOW] = (is_finite & (table < layout.lows)).sum(axis=1)
+    profile.counts[places, ABOVE] = (is_finite & (table > layout.highs)).sum(axis=1)
+    profile.extremes[places, 0] = table.min(axis=1, where=is_finite, initial=np.inf)
+    profile.extremes[places, 1] = table.max(axis=1, where=is_finite, initial=-np.inf)
+    with np.errstate(over="ignore", invalid="ignore"):
+        standard = np.clip((table - layout.centres) / layout.scales, -FARTHEST, FARTHEST)
+    standard[~is_finite] = 0.0
+    profile.sums[places, 0] = _fixed(standard)
+    profile.sums[places, 1] = _fixed(standard**2)
+
+
+def _fixed(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    rounded: NDArray[np.int64] = np.rint(values * FRACTION).astype(np.int64).sum(axis=1)
+    return rounded
