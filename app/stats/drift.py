@@ -19,7 +19,7 @@ from app.stats.profile import ABOVE, BELOW, NOT_FINITE, NULL, Layout, Profile
 Floats = NDArray[np.float64]
 
 
-class Test(StrEnum):
+class Question(StrEnum):
     """What a column is asked; `Comparison.p_values` has one column for each, in this order."""
 
     LOCATION = "location"  # normal scores (van der Waerden)
@@ -34,9 +34,10 @@ class Test(StrEnum):
     NOT_FINITE = "not_finite"
 
 
-NUMERIC = frozenset(Test) - {Test.NEW_LABELS}
-LABELLED = frozenset({Test.GROUPS, Test.LARGEST_BIN, Test.NEW_LABELS, Test.NULLS})
-_PLACES = {test: i for i, test in enumerate(Test)}
+NUMERIC = frozenset(Question) - {Question.NEW_LABELS}
+LABELLED = frozenset({Question.GROUPS, Question.LARGEST_BIN, Question.NEW_LABELS, Question.NULLS})
+ROWS_PER_GROUP = 20
+_PLACES = {test: i for i, test in enumerate(Question)}
 
 
 class Reference:
@@ -68,27 +69,40 @@ class Reference:
         return np.clip(middle, least, 1 - least)
 
     @cached_property
-    def scores(self) -> Floats:
-        """Normal scores of the bins."""
-        scores: Floats = special.ndtri(self.ranks)
-        return scores
+    def normal_scores(self) -> Floats:
+        """Normal scores of the bins, with their squares and cubes."""
+        return _powers(special.ndtri(self.ranks))
+
+    @cached_property
+    def squared_scores(self) -> Floats:
+        """The squares of the normal scores, with their squares and cubes."""
+        return _powers(special.ndtri(self.ranks) ** 2)
+
+    @cached_property
+    def distribution(self) -> Floats:
+        """The share of rows up to the end of each bin."""
+        return self.bins.cumsum(axis=1) / self.sizes[:, np.newaxis].clip(1)
 
     @cached_property
     def groups(self) -> NDArray[np.intp]:
-        """The group of each bin: of equal reference mass for numbers, of equal mass in alphabetical order for labels."""
-        groups = np.minimum((self.ranks * GROUPS).astype(np.intp), GROUPS - 1)
+        """The group of each bin: of equal reference mass for numbers, of equal mass in alphabetical order for labels.
+
+        Bins lie where the reference's own rows lie; only groups of some twenty of them are as random as they look.
+        """
+        number = np.clip(self.sizes // ROWS_PER_GROUP, 1, GROUPS)[:, np.newaxis]
+        groups = np.minimum((self.ranks * number).astype(np.intp), GROUPS - 1)
         for i in self.layout.labelled:
-            groups[i] = self._label_groups(i)
+            groups[i] = self._label_groups(i, float(number[i, 0]))
         return groups
 
-    def _label_groups(self, i: int) -> NDArray[np.intp]:
+    def _label_groups(self, i: int, number: float) -> NDArray[np.intp]:
         axis = self.layout.axes[i]
         assert isinstance(axis, CategoryAxis)
         order = np.argsort(np.array([*axis.top, *[chr(0x10FFFF)] * (BINS - len(axis.top))]), kind="stable")
         mass = self.bins[i][order]
         middle = (mass.cumsum() - mass / 2) / max(1.0, float(self.sizes[i]))
         groups = np.empty(BINS, np.intp)
-        groups[order] = np.minimum((middle * GROUPS).astype(np.intp), GROUPS - 1)
+        groups[order] = np.minimum((middle * number).astype(np.intp), GROUPS - 1)
         return groups
 
     @cached_property
@@ -121,7 +135,11 @@ class Reference:
     @cached_property
     def is_asked(self) -> NDArray[np.bool_]:
         """Which tests make sense for which column, shape (columns, tests)."""
-        return np.array([[test in (NUMERIC if numeric else LABELLED) for test in Test] for numeric in self.is_numeric])
+        return np.array([[test in (NUMERIC if numeric else LABELLED) for test in Question] for numeric in self.is_numeric])
+
+
+def _powers(scores: Floats) -> Floats:
+    return np.stack([scores, scores**2, scores**3])
 
 
 def _exclusive(profile: Profile) -> Floats:
@@ -179,8 +197,8 @@ def compare(reference: Reference, window: Profile, *, design_effects: Sequence[f
         raise ValueError("a window is compared with the reference whose axes it was counted along")
     effects = np.broadcast_to(np.asarray(design_effects, np.float64), (len(window.counts),)).clip(1.0)
     pair = _Pair(reference, window, effects)
-    p_values = np.ones((len(window.counts), len(Test)))
-    for test, ask in _QUESTIONS.items():
+    p_values = np.ones((len(window.counts), len(Question)))
+    for test, ask in _ANSWERS.items():
         p_values[:, _PLACES[test]] = ask(pair)
     p_values[~reference.is_asked] = 1.0
     p_values[pair.is_empty] = 1.0
@@ -205,20 +223,18 @@ class _Pair:
         self.share = self.size / self.total.clip(1e-300)
 
 
-def _rank_test(pair: _Pair, scores: Floats) -> Floats:
+def _rank_test(pair: _Pair, powers: Floats) -> Floats:
     """Two-sided, of the sum of the window's scores under permutation, by a Pearson III with its first three moments.
 
-    Mielke and Berry, Permutation Methods, 2nd ed. (2007), section 2.3.
+    Mielke and Berry, Permutation Methods, 2nd ed. (2007), section 2.3. `powers`: the scores, their squares and cubes.
     """
-    total = pair.total.clip(3.0)
-    mean = (pair.both * scores).sum(axis=1) / total
-    off = scores - mean[:, np.newaxis]
-    second = (pair.both * off**2).sum(axis=1) / total
-    third = (pair.both * off**3).sum(axis=1) / total
-    rest = total - pair.size
-    spread = np.sqrt(second * pair.size * rest / (total - 1))
+    total, rest = pair.total.clip(3.0), pair.base
+    mean, square, cube = np.einsum("pij,ij->pi", powers, pair.both) / total
+    second = square - mean**2
+    third = cube - 3 * mean * square + 2 * mean**3
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = (pair.now * off).sum(axis=1) / spread
+        spread = np.sqrt(second * pair.size * rest / (total - 1))
+        z = (np.einsum("ij,ij->i", powers[0], pair.now) - pair.size * mean) / spread
         skew = (rest - pair.size) / np.sqrt(pair.size * rest) * np.sqrt(total - 1) / (total - 2) * third / second**1.5
     is_known = np.isfinite(z) & np.isfinite(skew)
     z, skew = np.where(is_known, z, 0.0), np.where(is_known, skew, 0.0)
@@ -237,18 +253,17 @@ def _pearson_tail(z: Floats, skew: Floats) -> Floats:
 
 
 def _location(pair: _Pair) -> Floats:
-    return _rank_test(pair, pair.reference.scores)
+    return _rank_test(pair, pair.reference.normal_scores)
 
 
 def _scale(pair: _Pair) -> Floats:
-    return _rank_test(pair, pair.reference.scores**2)
+    return _rank_test(pair, pair.reference.squared_scores)
 
 
 def _shape(pair: _Pair) -> Floats:
     """The asymptotic two-sample Kolmogorov distribution; on bins the statistic is never too large."""
     now = pair.now.cumsum(axis=1) / pair.size.clip(1e-300)[:, np.newaxis]
-    was = pair.was.cumsum(axis=1) / pair.base.clip(1e-300)[:, np.newaxis]
-    distance = np.abs(now - was).max(axis=1)
+    distance = np.abs(now - pair.reference.distribution).max(axis=1)
     p: Floats = special.kolmogorov(distance * np.sqrt(pair.size * pair.base / pair.total.clip(1e-300)))
     return p
 
@@ -338,15 +353,15 @@ def _binomial(now: Floats, both: Floats, share: Floats) -> Floats:
     return np.where(is_some, np.minimum(1.0, 2 * np.minimum(upper, lower)), 1.0)
 
 
-_QUESTIONS = {
-    Test.LOCATION: _location,
-    Test.SCALE: _scale,
-    Test.SHAPE: _shape,
-    Test.GROUPS: _groups,
-    Test.LARGEST_BIN: _largest_bin,
-    Test.TAILS: _tails,
-    Test.RANGE: _range,
-    Test.NEW_LABELS: _new_labels,
-    Test.NULLS: _nulls,
-    Test.NOT_FINITE: _not_finite,
+_ANSWERS = {
+    Question.LOCATION: _location,
+    Question.SCALE: _scale,
+    Question.SHAPE: _shape,
+    Question.GROUPS: _groups,
+    Question.LARGEST_BIN: _largest_bin,
+    Question.TAILS: _tails,
+    Question.RANGE: _range,
+    Question.NEW_LABELS: _new_labels,
+    Question.NULLS: _nulls,
+    Question.NOT_FINITE: _not_finite,
 }
