@@ -30,6 +30,8 @@ from app.core.telemetry import configure_logging
 from app.deployments import jobs as deployments
 from app.evidence import jobs as evidence
 from app.evidence.jobs import KEEP_LOG_DAYS
+from app.evidence.planning import PlanMaking
+from app.evidence.profiles import PLAN_PROFILE
 from app.evidence.shipper import ship_forever
 from app.reactions import REACTIONS
 from app.registry.actions import CONVERT
@@ -94,6 +96,7 @@ async def open_handlers(settings: Settings) -> AsyncIterator[Mapping[str, Handle
         yield {
             SWEEP: sweep,
             CONVERT: BackgroundConversion(converter, ArtifactCache(store, signer, settings.base_path)),
+            PLAN_PROFILE: PlanMaking(store, ArtifactCache(store, signer, settings.base_path), prober),
             **deployments.HANDLERS,
             **evidence.job_handlers(settings),
         }

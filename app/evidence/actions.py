@@ -13,16 +13,18 @@ from app.evidence.batches import Batch
 from app.evidence.copying import COLUMNS
 from app.evidence.facts import LogDaysDropped, OutcomesCorrected
 from app.evidence.outcomes import Portion, Refused, Sorted, Tally
+from app.evidence.profiles import Plans, count_into_profiles
 from app.evidence.partitions import drop_old_partitions, ensure_partitions
 from app.evidence.tables import PredictionRow
 
 DAYS_AHEAD = 2
 
 
-async def absorb(session: AsyncSession, batch: Batch) -> None:
+async def absorb(session: AsyncSession, batch: Batch, plans: Plans, spool: str) -> None:
     """Bring a batch of answered requests into the evidence; all that is kept of them is written here, together."""
     await ensure_partitions(session, batch.days)
     await _copy_into_log(session, batch)
+    await count_into_profiles(session, plans, batch.requests, spool)
 
 
 async def _copy_into_log(session: AsyncSession, batch: Batch) -> None:

@@ -132,6 +132,13 @@ async def get_version_by_id(session: AsyncSession, version_id: UUID) -> Version:
     return await session.get_one(Version, version_id)
 
 
+async def find_version_by_id(session: AsyncSession, version_id: UUID) -> Version | None:
+    """The same, unless it was deleted."""
+    query = select(Version).where(Version.id == version_id, Version.deleted_at.is_(None))
+    version: Version | None = await session.scalar(query)
+    return version
+
+
 async def references_of(session: AsyncSession, version_ids: Collection[UUID]) -> dict[UUID, str]:
     """The canonical `name:number` of some versions."""
     rows = await session.scalars(select(Version).where(Version.id.in_(version_ids)))

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+from base64 import b64decode
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -83,6 +84,23 @@ class Answers:
     prediction: list[Any]
     inputs: dict[str, list[Any]]
     groups: dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class ReferenceProfile:
+    """A reference sample as monitoring keeps it.
+
+    Attributes:
+        plan: see `Plan.from_json`.
+        rows: how many of it fit the model.
+        counts, sums, extremes: see `Profile.to_bytes`.
+    """
+
+    plan: list[dict[str, Any]]
+    rows: int
+    counts: bytes
+    sums: bytes
+    extremes: bytes
 
 
 class Prober:
@@ -194,6 +212,19 @@ class Prober:
         """
         options = {"signature": signature, "sample_input": sample_input}
         return Conversion.from_json(await self._ask("convert", directory, options))
+
+    async def profile_reference(
+        self, directory: Path, *, signature: dict[str, Any], sample: bytes
+    ) -> ReferenceProfile:
+        """The axes and the profile of a reference sample in CSV or Parquet.
+
+        Raises:
+            BadSample: no row of it fits the model.
+            Refusal: the model can't be loaded, as in `probe`.
+        """
+        result = await self._ask("profile reference", directory, {"signature": signature}, sample)
+        sections = [b64decode(section) for section in result["profile"]]
+        return ReferenceProfile(result["plan"], result["rows"], *sections)
 
     async def _ask(self, work: str, directory: Path, options: dict[str, Any], payload: bytes = b"") -> Any:
         request = {"work": work, "directory": str(directory.absolute()), "seconds": self._seconds}
