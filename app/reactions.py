@@ -6,4 +6,7 @@ is idempotent. Facts that nothing follows from are not listed.
 
 from collections.abc import Mapping
 
-REACTIONS: Mapping[str, tuple[str, ...]] = {}
+from app.evidence.jobs import PLAN_REGISTERED
+from app.registry.facts import VersionRegistered
+
+REACTIONS: Mapping[str, tuple[str, ...]] = {VersionRegistered.__name__: (PLAN_REGISTERED,)}

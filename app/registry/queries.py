@@ -139,6 +139,15 @@ async def find_version_by_id(session: AsyncSession, version_id: UUID) -> Version
     return version
 
 
+async def find_version(session: AsyncSession, model: str, number: int) -> Version | None:
+    """The version of a model, unless it was deleted."""
+    query = select(Version).where(
+        Version.model_name == model, Version.number == number, Version.deleted_at.is_(None)
+    )
+    version: Version | None = await session.scalar(query)
+    return version
+
+
 async def references_of(session: AsyncSession, version_ids: Collection[UUID]) -> dict[UUID, str]:
     """The canonical `name:number` of some versions."""
     rows = await session.scalars(select(Version).where(Version.id.in_(version_ids)))
