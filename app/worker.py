@@ -33,6 +33,8 @@ from app.evidence.jobs import KEEP_LOG_DAYS
 from app.evidence.planning import PlanMaking
 from app.evidence.profiles import PLAN_PROFILE
 from app.evidence.shipper import ship_forever
+from app.monitoring import jobs as monitoring
+from app.monitoring.jobs import WATCH_ALL, WATCH_SECONDS
 from app.reactions import REACTIONS
 from app.registry.actions import CONVERT
 from app.registry.conversion import BackgroundConversion, Converter
@@ -99,6 +101,7 @@ async def open_handlers(settings: Settings) -> AsyncIterator[Mapping[str, Handle
             PLAN_PROFILE: PlanMaking(store, ArtifactCache(store, signer, settings.base_path), prober),
             **deployments.HANDLERS,
             **evidence.job_handlers(settings),
+            **monitoring.job_handlers(settings),
         }
 
 
@@ -126,19 +129,20 @@ async def keep_time(database: Database) -> None:
     async with leadership(database.engine, "clock") as lost:
         log.info("leading")
         scheduler = AsyncIOScheduler(timezone=UTC)
-        scheduler.add_job(queue_upkeep, IntervalTrigger(seconds=HOURLY), [database])
+        scheduler.add_job(queue, IntervalTrigger(seconds=HOURLY), [database, *UPKEEP])
+        scheduler.add_job(queue, IntervalTrigger(seconds=WATCH_SECONDS), [database, WATCH_ALL])
         scheduler.start()
         try:
-            await queue_upkeep(database)
+            await queue(database, *UPKEEP)
             await lost.wait()
         finally:
             scheduler.shutdown(wait=False)
 
 
-async def queue_upkeep(database: Database) -> None:
-    """Queue the hourly upkeep; what is still open from the hour before is not queued twice."""
+async def queue(database: Database, *kinds: str) -> None:
+    """Queue what is due by the clock; what is still open from the time before is not queued twice."""
     async with database.writes(WORKER) as session:
-        for kind in UPKEEP:
+        for kind in kinds:
             await enqueue(session, kind, {}, dedupe_key=kind)
 
 

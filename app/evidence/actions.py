@@ -13,8 +13,8 @@ from app.evidence.batches import Batch
 from app.evidence.copying import COLUMNS
 from app.evidence.facts import LogDaysDropped, OutcomesCorrected
 from app.evidence.outcomes import Portion, Refused, Sorted, Tally
-from app.evidence.profiles import Plans, count_into_profiles
 from app.evidence.partitions import drop_old_partitions, ensure_partitions
+from app.evidence.profiles import Plans, count_into_profiles
 from app.evidence.tables import PredictionRow
 
 DAYS_AHEAD = 2

@@ -56,7 +56,9 @@ def group_alike(requests: Iterable[LoggedRequest]) -> Iterable[list[LoggedReques
 def days_of(requests: Iterable[LoggedRequest]) -> set[date]:
     """The days on which the predictions were made, by their ids."""
     ids = b"".join(chain.from_iterable((request.id_bytes, *_refused_ids(request)) for request in requests))
-    return {datetime.fromtimestamp(day * 86_400, UTC).date() for day in {*(times_in(ids) // _DAY_MS).tolist()}}
+    return {
+        datetime.fromtimestamp(day * 86_400, UTC).date() for day in {*(times_in(ids) // _DAY_MS).tolist()}
+    }
 
 
 def _copy_block(block: Sequence[LoggedRequest]) -> bytes:

@@ -21,9 +21,10 @@ from app.core.facts import announce
 from app.core.jobs import WORKER, Claim, TryAgain
 from app.core.locks import hold_until_commit
 from app.evidence.facts import ReferenceProfiled
-from app.evidence.profiles import BUCKET, Counted, Place, add_to_profile, plan_lock
+from app.evidence.profiles import Counted, Place, add_to_profile, plan_lock
 from app.evidence.rules import ReferenceKind
 from app.evidence.tables import PredictionRow, ProfilePlan
+from app.evidence.windows import start_of_bucket
 from app.registry.files import manifest_of
 from app.registry.queries import files_of, find_version_by_id
 from app.runtimes.probe import Prober
@@ -123,7 +124,9 @@ async def _from_first_rows(session: AsyncSession, version: "Version") -> Referen
 async def _count_afterwards(session: AsyncSession, version: "Version", reference: Reference) -> None:
     """Count the rows that were logged before anybody could: all but those that the reference was made from."""
     newest = [column.desc() for column in _IN_TIME]
-    rows = (await session.execute(_select_scored(version).order_by(*newest).limit(MOST_COUNTED_AFTERWARDS))).all()
+    rows = (
+        await session.execute(_select_scored(version).order_by(*newest).limit(MOST_COUNTED_AFTERWARDS))
+    ).all()
     rows = rows[::-1]
     if reference.kind == ReferenceKind.FIRST_ROWS:
         rows = rows[min(reference.rows, len(rows)) :]
@@ -150,12 +153,13 @@ def _select_scored(version: "Version") -> Any:
 
 
 def _place_of(row: Row[Any]) -> Place:
-    bucket = row.at - (row.at - row.at.replace(hour=0, minute=0, second=0, microsecond=0)) % BUCKET
-    return Place(row.version_id, bucket, row.environment, row.arm or "", row.shadow)
+    return Place(row.version_id, start_of_bucket(row.at), row.environment, row.arm or "", row.shadow)
 
 
 def _answered(rows: Sequence[Row[Any]], signature: Signature) -> Answered:
     values = [row.features for row in rows]
     confidences = np.array([np.nan if row.confidence is None else row.confidence for row in rows], np.float64)
     latencies = np.array([row.latency_ms for row in rows], np.float64)
-    return Answered(columns_of(None, values, signature.types), [row.output for row in rows], confidences, latencies)
+    return Answered(
+        columns_of(None, values, signature.types), [row.output for row in rows], confidences, latencies
+    )

@@ -74,7 +74,9 @@ class Plans:
 
     async def _look_for(self, session: AsyncSession, version_id: UUID) -> None:
         await share_until_commit(session, plan_lock(version_id))
-        columns = await session.scalar(select(ProfilePlan.columns).where(ProfilePlan.version_id == version_id))
+        columns = await session.scalar(
+            select(ProfilePlan.columns).where(ProfilePlan.version_id == version_id)
+        )
         if columns is None:
             await ask_for_plan(session, version_id)
             return
@@ -145,7 +147,10 @@ def _picked(rows: Answered, chosen: NDArray[np.bool_]) -> Answered:
     assert rows.predictions is not None
     assert rows.latencies_ms is not None
     return Answered(
-        [column[chosen] if isinstance(column, np.ndarray) else [column[i] for i in places] for column in rows.inputs],
+        [
+            column[chosen] if isinstance(column, np.ndarray) else [column[i] for i in places]
+            for column in rows.inputs
+        ],
         [rows.predictions[i] for i in places],
         None if rows.confidences is None else rows.confidences[chosen],
         rows.latencies_ms[chosen],

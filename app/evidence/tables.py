@@ -127,6 +127,7 @@ class LiveProfile(Base):
     """
 
     __tablename__ = "live_profile"
+    __table_args__ = (Index("ix_live_profile_bucket", "bucket"),)
 
     version_id: Mapped[UUID] = mapped_column(primary_key=True)
     bucket: Mapped[datetime] = mapped_column(primary_key=True)

@@ -22,7 +22,9 @@ from app.stats.profile import Layout, Profile, observe
 
 MAX_TOKENS = 100_000  # of a reference: the words of a hundred thousand short texts say enough
 _TOKEN = re.compile(r"\w+")
-_LATENCIES_MS = np.geomspace(0.01, 60_000, 1000)  # before anything was answered: four decades either side of a usual one
+_LATENCIES_MS = np.geomspace(
+    0.01, 60_000, 1000
+)  # before anything was answered: four decades either side of a usual one
 _CONFIDENCES = np.linspace(0, 1, 1001)
 
 
@@ -88,7 +90,12 @@ class Plan:
     def to_json(self) -> list[dict[str, Any]]:
         """The form in which plans are stored; `from_json` reads it back."""
         return [
-            {"name": each.name, "source": each.source.value, "place": each.place, "axis": _axis_to_json(each.axis)}
+            {
+                "name": each.name,
+                "source": each.source.value,
+                "place": each.place,
+                "axis": _axis_to_json(each.axis),
+            }
             for each in self.columns
         ]
 
@@ -135,9 +142,13 @@ def _watch_input(column: Column, place: int, cells: Any) -> Iterator[Watched]:
         yield Watched(column.name, Source.INPUT, _axis_of_labels(cells), place)
     else:
         for source in (Source.TEXT_LENGTH, Source.TEXT_TOKENS):
-            yield Watched(f"{column.name} ({source.value})", source, _axis_of_numbers(_of_text(source, cells)), place)
+            yield Watched(
+                f"{column.name} ({source.value})", source, _axis_of_numbers(_of_text(source, cells)), place
+            )
         words = list(chain.from_iterable(_words(cells)))[:MAX_TOKENS]
-        yield Watched(f"{column.name} ({Source.TEXT_WORDS.value})", Source.TEXT_WORDS, _axis_of_labels(words), place)
+        yield Watched(
+            f"{column.name} ({Source.TEXT_WORDS.value})", Source.TEXT_WORDS, _axis_of_labels(words), place
+        )
 
 
 def _watch_answers(signature: Signature, rows: Answered) -> Iterator[Watched]:

@@ -31,7 +31,9 @@ def profile_reference(directory: Path, sample: bytes, options: dict[str, Any]) -
     """
     signature = Signature.from_json(options["signature"])
     frame = spread_rows(_columns_of(read_sample(sample), signature), MOST_ROWS)
-    parts = [_good(frame.iloc[start : start + PART_ROWS], signature) for start in range(0, len(frame), PART_ROWS)]
+    parts = [
+        _good(frame.iloc[start : start + PART_ROWS], signature) for start in range(0, len(frame), PART_ROWS)
+    ]
     rows = merge_rows(parts)
     if not rows.values:
         raise BadSample("no row of it fits the model")

@@ -130,12 +130,16 @@ class Reference:
     @cached_property
     def singles(self) -> Floats:
         """How many labels of each column occur once in the reference."""
-        return np.array([axis.singles if isinstance(axis, CategoryAxis) else 0 for axis in self.layout.axes], float)
+        return np.array(
+            [axis.singles if isinstance(axis, CategoryAxis) else 0 for axis in self.layout.axes], float
+        )
 
     @cached_property
     def is_asked(self) -> NDArray[np.bool_]:
         """Which tests make sense for which column, shape (columns, tests)."""
-        return np.array([[test in (NUMERIC if numeric else LABELLED) for test in Question] for numeric in self.is_numeric])
+        return np.array(
+            [[test in (NUMERIC if numeric else LABELLED) for test in Question] for numeric in self.is_numeric]
+        )
 
 
 def _powers(scores: Floats) -> Floats:
@@ -171,7 +175,9 @@ class Comparison:
     p: Floats
 
 
-def compare(reference: Reference, window: Profile, *, design_effects: Sequence[float] | Floats = (1.0,)) -> Comparison:
+def compare(
+    reference: Reference, window: Profile, *, design_effects: Sequence[float] | Floats = (1.0,)
+) -> Comparison:
     """Test every column of a window against the reference.
 
     Args:
@@ -219,7 +225,9 @@ class _Pair:
         self.base = self.was.sum(axis=1)
         self.both = self.now + self.was
         self.total = self.size + self.base
-        self.is_empty = (window.counts[:, :BINS].sum(axis=1) + window.counts[:, NULL] + window.counts[:, NOT_FINITE]) == 0
+        self.is_empty = (
+            window.counts[:, :BINS].sum(axis=1) + window.counts[:, NULL] + window.counts[:, NOT_FINITE]
+        ) == 0
         self.share = self.size / self.total.clip(1e-300)
 
 
@@ -235,7 +243,14 @@ def _rank_test(pair: _Pair, powers: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = np.sqrt(second * pair.size * rest / (total - 1))
         z = (np.einsum("ij,ij->i", powers[0], pair.now) - pair.size * mean) / spread
-        skew = (rest - pair.size) / np.sqrt(pair.size * rest) * np.sqrt(total - 1) / (total - 2) * third / second**1.5
+        skew = (
+            (rest - pair.size)
+            / np.sqrt(pair.size * rest)
+            * np.sqrt(total - 1)
+            / (total - 2)
+            * third
+            / second**1.5
+        )
     is_known = np.isfinite(z) & np.isfinite(skew)
     z, skew = np.where(is_known, z, 0.0), np.where(is_known, skew, 0.0)
     upper, lower = _pearson_tail(z, skew), _pearson_tail(-z, -skew)
@@ -297,7 +312,9 @@ def _largest_bin(pair: _Pair) -> Floats:
     now, both = pair.now, pair.both * pair.reference.is_bin
     share = pair.share[:, np.newaxis]
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.abs(now - both * share) / np.sqrt(both * share * (1 - share) * (1 - both / pair.total[:, np.newaxis]))
+        z = np.abs(now - both * share) / np.sqrt(
+            both * share * (1 - share) * (1 - both / pair.total[:, np.newaxis])
+        )
     largest = np.where(both > 0, np.nan_to_num(z, posinf=0.0), 0.0).argmax(axis=1)
     rows = np.arange(len(z))
     return np.minimum(1.0, _rare(now[rows, largest], both[rows, largest], pair) * pair.reference.labels)

@@ -18,7 +18,9 @@ from app.stats.axes import BINS, GROUPS, Axis, CategoryAxis, NumericAxis, numeri
 NULL, NOT_FINITE, BELOW, ABOVE = range(BINS, BINS + 4)
 CELLS = BINS + 4
 FRACTION = 1 << 20  # of the fixed-point sums
-FARTHEST = 1000.0  # standard deviations: a value beyond counts as that far in the sums, so that they can't overflow
+FARTHEST = (
+    1000.0  # standard deviations: a value beyond counts as that far in the sums, so that they can't overflow
+)
 
 Column = NDArray[np.float64] | Sequence[str | None] | None
 
@@ -97,7 +99,9 @@ class Profile:
     def sizes(self) -> NDArray[np.int64]:
         """How many values of each column are in a bin: neither null nor infinite."""
         sizes: NDArray[np.int64] = self.counts[:, :BINS].sum(axis=1)
-        sizes[list(self.layout.labelled)] -= self.counts[list(self.layout.labelled), BINS - GROUPS : BINS].sum(axis=1)
+        sizes[list(self.layout.labelled)] -= self.counts[
+            list(self.layout.labelled), BINS - GROUPS : BINS
+        ].sum(axis=1)
         return sizes
 
     def __add__(self, other: "Profile") -> "Profile":
@@ -116,7 +120,11 @@ class Profile:
         """
         if self.counts.max(initial=0) > np.iinfo(np.int32).max:
             raise ValueError("a count is beyond 32 bits")
-        return self.counts.astype("<i4").tobytes(), self.sums.astype("<i8").tobytes(), self.extremes.astype("<f8").tobytes()
+        return (
+            self.counts.astype("<i4").tobytes(),
+            self.sums.astype("<i8").tobytes(),
+            self.extremes.astype("<f8").tobytes(),
+        )
 
     @classmethod
     def from_bytes(cls, layout: Layout, counts: bytes, sums: bytes, extremes: bytes) -> Self:
@@ -150,7 +158,7 @@ class Profile:
         (5.0, 2.0)
         """
         axis, count = self.layout.axes[column], int(self.sizes[column])
-        if not isinstance(axis, NumericAxis) or count < 2:  # noqa: PLR2004 - a variance takes two
+        if not isinstance(axis, NumericAxis) or count < 2:
             raise ValueError("moments are those of at least two numbers")
         first, second = (self.sums[column] / FRACTION).tolist()
         mean = first / count

@@ -22,11 +22,7 @@ def upgrade() -> None:
     op.create_table(
         "profile_plan",
         sa.Column("version_id", sa.Uuid(), nullable=False),
-        sa.Column(
-            "kind",
-            sa.Enum("sample", "first_rows", name="kind", native_enum=False, create_constraint=True, length=32),
-            nullable=False,
-        ),
+        sa.Column("kind", choice("kind", "sample", "first_rows"), nullable=False),
         sa.Column("rows", sa.BigInteger(), nullable=False),
         sa.Column("columns", postgresql.JSON(none_as_null=True), nullable=False),
         sa.Column("counts", sa.LargeBinary(), nullable=False),
@@ -51,10 +47,72 @@ def upgrade() -> None:
             "version_id", "bucket", "environment", "arm", "shadow", "spool", name=op.f("pk_live_profile")
         ),
     )
+    op.create_index(op.f("ix_live_profile_bucket"), "live_profile", ["bucket"])
     op.execute(VIEW)
+    op.create_table(
+        "monitor",
+        sa.Column("model_id", sa.Uuid(), nullable=False),
+        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("interval_minutes", sa.BigInteger(), nullable=False),
+        sa.Column("window_hours", sa.Float(), nullable=False),
+        sa.Column("drift_threshold", sa.Float(), nullable=False),
+        sa.Column("false_alarms", sa.Float(), nullable=False),
+        sa.Column("set_by", sa.Text(), nullable=False),
+        sa.Column("set_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("model_id", name=op.f("pk_monitor")),
+    )
+    op.create_table(
+        "watch",
+        sa.Column("version_id", sa.Uuid(), nullable=False),
+        sa.Column("environment", sa.Text(), nullable=False),
+        sa.Column("looked", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("last_bucket", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("looked_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("drifted_since", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("version_id", "environment", name=op.f("pk_watch")),
+    )
+    op.create_table(
+        "drift_verdict",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("model_id", sa.Uuid(), nullable=False),
+        sa.Column("version_id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("environment", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.Column("asked_by", sa.Text(), nullable=False),
+        sa.Column(
+            "finding", choice("finding", "drift", "no_relevant_drift", "too_little_data"), nullable=False
+        ),
+        sa.Column(
+            "recommendation",
+            choice("recommendation", "NO_ACTION_NEEDED", "RETRAIN_SOON", "RETRAIN_IMMEDIATELY"),
+            nullable=False,
+        ),
+        sa.Column("score", sa.Float(), nullable=False),
+        sa.Column("low", sa.Float(), nullable=False),
+        sa.Column("high", sa.Float(), nullable=False),
+        sa.Column("false_alarms", sa.Float(), nullable=False),
+        sa.Column("threshold", sa.Float(), nullable=False),
+        sa.Column("columns", postgresql.JSONB(), nullable=False),
+        sa.Column("counts", sa.LargeBinary(), nullable=True),
+        sa.Column("sums", sa.LargeBinary(), nullable=True),
+        sa.Column("extremes", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_drift_verdict")),
+    )
+    op.create_index(op.f("ix_drift_verdict_model"), "drift_verdict", ["model_id", "at"])
+
+
+def choice(name: str, *values: str) -> sa.Enum:
+    return sa.Enum(*values, name=name, native_enum=False, create_constraint=True, length=32)
 
 
 def downgrade() -> None:
+    op.drop_table("drift_verdict")
+    op.drop_table("watch")
+    op.drop_table("monitor")
     op.execute("DROP VIEW live_profile_cell")
     op.drop_table("live_profile")
     op.drop_table("profile_plan")

@@ -16,7 +16,10 @@ from tests.evidence.making import log_requests, scored_request
 
 VERSION = UUID(int=7 << 76 | 1)
 SIGNATURE = Signature(
-    (Column("a", ColumnType.FLOAT), Column("b", ColumnType.FLOAT)), Task.CLASSIFICATION, ColumnType.INTEGER, (0, 1)
+    (Column("a", ColumnType.FLOAT), Column("b", ColumnType.FLOAT)),
+    Task.CLASSIFICATION,
+    ColumnType.INTEGER,
+    (0, 1),
 )
 
 
@@ -33,7 +36,14 @@ async def plan(database) -> Plan:
     async with database.writes(TESTER) as session:
         await session.execute(
             text("INSERT INTO profile_plan VALUES (:id, 'sample', 2000, :columns, :a, :b, :c, :at)"),
-            {"id": VERSION, "columns": json.dumps(made.to_json()), "a": counts, "b": sums, "c": extremes, "at": clock.now()},
+            {
+                "id": VERSION,
+                "columns": json.dumps(made.to_json()),
+                "a": counts,
+                "b": sums,
+                "c": extremes,
+                "at": clock.now(),
+            },
         )
     return made
 
@@ -67,7 +77,9 @@ async def test_rows_are_counted_by_bucket_and_arm_as_one_pass_would(database, tm
 async def test_people_can_read_the_counts(database, tmp_path, plan):
     await log_requests(database, tmp_path, scored_request(5))
     async with database.reads() as session:
-        counted = await session.scalar(text("SELECT sum(count) FROM live_profile_cell WHERE column_number = 0 AND cell < 128"))
+        counted = await session.scalar(
+            text("SELECT sum(count) FROM live_profile_cell WHERE column_number = 0 AND cell < 128")
+        )
     assert counted == 5
 
 

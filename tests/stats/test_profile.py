@@ -58,7 +58,7 @@ def test_labels_are_top_other_or_new():
     axis = category_axis(labels)
     counts = axis.count(["l000", "l000", "l150", "never"])
     assert (counts[0], counts[OTHER], counts[UNSEEN]) == (2, 1, 1)
-    assert counts[:UNSEEN + 1].sum() == counts[UNSEEN + 1 :].sum() == 4
+    assert counts[: UNSEEN + 1].sum() == counts[UNSEEN + 1 :].sum() == 4
     assert axis.distinct == 200
     assert axis.singles == 1
 
