@@ -17,7 +17,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from app.core.access import Allows, caller_of, declared_role
 from app.core.database import Database, Reading
@@ -27,6 +27,7 @@ from app.core.limits import TextUnstorable
 AfterCommit = Callable[[], Awaitable[Any]]
 Shortcut = Callable[[Request], Awaitable[Response | None]]
 Begin = Callable[[], Awaitable[AsyncSession]]
+_Answer = TypeVar("_Answer", Response, Response | None)
 _Endpoint = TypeVar("_Endpoint", bound=Callable[..., Any])
 
 
@@ -54,7 +55,8 @@ async def _reading(request: Request) -> Reading:
     return await stack.enter_async_context(_database(request).reads())
 
 
-async def _beginning(request: Request) -> Begin:
+async def begin_later(request: Request) -> Begin:
+    """What `Begins` gives; a key that was used already is answered for at once."""
     if HEADER in request.headers:
         receipt, fingerprint = _receipt_of(request, await request.body())
         async with _database(request).reads() as session:
@@ -63,7 +65,7 @@ async def _beginning(request: Request) -> Begin:
 
 
 Writes = Annotated[AsyncSession, Depends(_writing)]
-Begins = Annotated[Begin, Depends(_beginning)]
+Begins = Annotated[Begin, Depends(begin_later)]
 Reads = Annotated[Reading, Depends(_reading)]
 Db = Annotated[Database, Depends(_given_database)]
 
@@ -101,7 +103,8 @@ def after_commit(request: Request, action: AfterCommit) -> None:
 def shortcut(way: Shortcut) -> Callable[[_Endpoint], _Endpoint]:
     """Let `way` answer what it can of an endpoint's requests, once its caller is let in; None leaves one to the endpoint.
 
-    For reads that are asked so often that solving the endpoint's dependencies would cost more than the answer.
+    For requests that come so often that solving the endpoint's dependencies would cost more than the answer. A change
+    is made `in_transaction`; the way may read the body, for the endpoint gets it again.
     """
 
     def with_shortcut(endpoint: _Endpoint) -> _Endpoint:
@@ -111,31 +114,39 @@ def shortcut(way: Shortcut) -> Callable[[_Endpoint], _Endpoint]:
     return with_shortcut
 
 
+def in_transaction(
+    handle: Callable[[Request], Awaitable[_Answer]],
+) -> Callable[[Request], Coroutine[Any, Any, _Answer | Response]]:
+    """A handler with its transaction, receipt and follow-up around it; one that has no answer has changed nothing."""
+
+    async def handle_in_transaction(request: Request) -> _Answer | Response:
+        _refuse_unstorable_address(request.scope)
+        try:
+            async with AsyncExitStack() as stack:
+                request.state.transaction = stack
+                answer = await handle(request)
+                await _fill_receipt(request, answer)
+        except Replayed as replay:
+            return replay.answer
+        return await _follow_up(request, answer)
+
+    return handle_in_transaction
+
+
 class TransactionRoute(APIRoute):
     """A route whose endpoint runs in at most one transaction."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The endpoint's handler with its transaction, receipt and follow-up around it."""
-        handle = super().get_route_handler()
-
-        async def handle_in_transaction(request: Request) -> Response:
-            _refuse_unstorable_address(request.scope)
-            try:
-                async with AsyncExitStack() as stack:
-                    request.state.transaction = stack
-                    answer = await handle(request)
-                    await _fill_receipt(request, answer)
-            except Replayed as replay:
-                return replay.answer
-            return await _follow_up(request, answer)
-
-        return handle_in_transaction
+        """The endpoint's handler in its transaction."""
+        return in_transaction(super().get_route_handler())
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer by the endpoint's shortcut, or else by all that FastAPI does for a request."""
         answer = None
         if self._shortcut is not None and scope["method"] in (self.methods or ()):
+            receive = _Rereadable(receive)
             answer = await self._answer_shortly(self._shortcut, Request(scope, receive))
+            receive.rewind()
         await (answer or super().handle)(scope, receive, send)
 
     async def _answer_shortly(self, way: Shortcut, request: Request) -> Response | None:
@@ -153,6 +164,26 @@ class TransactionRoute(APIRoute):
         return declared_role(self)
 
 
+class _Rereadable:
+    """What a client sends, which can be received again from the beginning."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._received: list[Message] = []
+        self._again: list[Message] = []
+
+    def rewind(self) -> None:
+        """Have everything received again that was received until now."""
+        self._again = self._received[::-1]
+
+    async def __call__(self) -> Message:
+        if self._again:
+            return self._again.pop()
+        message = await self._receive()
+        self._received.append(message)
+        return message
+
+
 def _refuse_unstorable_address(scope: Scope) -> None:
     """Keep U+0000 out of every path and query parameter; half of a surrogate pair can't come in percent-encoding."""
     for where, unstorable in (("path", "\0" in scope["path"]), ("query", b"%00" in scope["query_string"])):
@@ -160,14 +191,14 @@ def _refuse_unstorable_address(scope: Scope) -> None:
             raise TextUnstorable(where)
 
 
-async def _fill_receipt(request: Request, answer: Response) -> None:
+async def _fill_receipt(request: Request, answer: Response | None) -> None:
     claimed: tuple[Receipt, bytes] | None = getattr(request.state, "receipt", None)
-    if claimed:
+    if claimed and answer:
         receipt, fingerprint = claimed
         await receipt.fill(request.state.session, fingerprint, answer)
 
 
-async def _follow_up(request: Request, answer: Response) -> Response:
+async def _follow_up(request: Request, answer: _Answer) -> _Answer | Response:
     action: AfterCommit | None = getattr(request.state, "after_commit", None)
     replacement = await action() if action else None
     return replacement if isinstance(replacement, Response) else answer

@@ -13,7 +13,6 @@ from uuid import UUID
 import numpy as np
 from asyncpg.pgproto import pgproto
 
-_MANY = 8  # from here on it pays to make them as one array
 _DRAWN = 512  # pieces of randomness at once: asking the kernel for it takes as long as the rest
 _noise: list[bytes] = []
 os.register_at_fork(after_in_child=_noise.clear)  # two processes never use the same piece
@@ -21,29 +20,29 @@ os.register_at_fork(after_in_child=_noise.clear)  # two processes never use the 
 
 def new_id() -> UUID:
     """One fresh identifier."""
-    try:
-        noise = _noise.pop()
-    except IndexError:
-        noise = _draw()
-    identifier: UUID = pgproto.UUID(b"%b%c%b" % (_stamp(), 0x80 | noise[0] & 0x3F, noise[1:]))
+    if not _noise:
+        _draw(1)
+    identifier: UUID = pgproto.UUID(_stamp() + _noise.pop())
     return identifier
 
 
 def new_ids(count: int) -> list[UUID]:
     """Fresh identifiers of this moment."""
-    if count < _MANY:
-        return [new_id() for _ in range(count)]
-    made = np.frombuffer(bytearray(os.urandom(16 * count)), np.uint8).reshape(count, 16)
-    made[:, :8] = np.frombuffer(_stamp(), np.uint8)
-    made[:, 8] = made[:, 8] & 0x3F | 0x80
-    raw = made.tobytes()
-    return [pgproto.UUID(raw[start : start + 16]) for start in range(0, len(raw), 16)]
+    if len(_noise) < count:
+        _draw(count)
+    start = len(_noise) - count
+    taken = _noise[start:]
+    del _noise[start:]
+    stamp = _stamp()
+    return [pgproto.UUID(stamp + noise) for noise in taken]
 
 
-def _draw() -> bytes:
-    drawn = os.urandom(8 * _DRAWN)
-    _noise.extend([drawn[start : start + 8] for start in range(8, len(drawn), 8)])
-    return drawn[:8]
+def _draw(count: int) -> None:
+    """Make `count` second halves and some more: the variant, and 62 bits of randomness."""
+    drawn = np.frombuffer(bytearray(os.urandom(8 * (_DRAWN + count))), np.uint8).reshape(-1, 8)
+    drawn[:, 0] = drawn[:, 0] & 0x3F | 0x80
+    raw = drawn.tobytes()
+    _noise.extend([raw[start : start + 8] for start in range(0, len(raw), 8)])
 
 
 def _stamp() -> bytes:

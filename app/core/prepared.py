@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import asyncpg
-from sqlalchemy import Float, Insert, Numeric, Select, Update, insert
-from sqlalchemy.dialects.postgresql.asyncpg import dialect
+from sqlalchemy import Float, Insert, Numeric, Select, Update, func, insert, select
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi, dialect
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.base import Executable
@@ -21,9 +21,11 @@ from sqlalchemy.types import TypeEngine
 from app.core.database import Base, Database
 
 _DIALECT = dialect()  # type: ignore[no-untyped-call]
-_TROUBLE = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError)
+_REFUSED = AsyncAdapt_asyncpg_dbapi.Error  # what SQLAlchemy's pool raises when no connection can be made
+_TROUBLE = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, _REFUSED)
 _DRIVER = "driver"
 
+_Readers = list[tuple[int, Callable[[Any], Any]]]
 Result = TypeVar("Result")
 
 
@@ -59,9 +61,7 @@ class PreparedRead(_Prepared):
 
     def __init__(self, statement: Select[*tuple[Any, ...]] | Insert | Update, **options: Any) -> None:
         super().__init__(statement, **options)
-        columns = enumerate(statement.exported_columns)
-        readers = ((place, _reader(column.type)) for place, column in columns)
-        self._readers = [(place, reader) for place, reader in readers if reader is not None]
+        self._readers = _readers(statement)
 
     async def rows(self, source: AsyncSession | Database, **values: Any) -> list[list[Any]]:
         """The rows of the statement with these parameters.
@@ -69,18 +69,35 @@ class PreparedRead(_Prepared):
         Raises:
             OperationalError: the connection broke.
         """
-        return [self._read(record) for record in await self._fetch(source, values)]
+        return [_read(record, self._readers) for record in await self._fetch(source, values)]
 
     async def row(self, source: AsyncSession | Database, **values: Any) -> list[Any] | None:
         """The first of the rows."""
         records = await self._fetch(source, values)
-        return self._read(records[0]) if records else None
+        return _read(records[0], self._readers) if records else None
 
-    def _read(self, record: asyncpg.Record) -> list[Any]:
-        row = list(record)
-        for place, reader in self._readers:
-            row[place] = reader(row[place])
-        return row
+
+class PreparedTogether(_Prepared):
+    """Several `select()`s, with what changes they bring as CTEs, in one statement: they see one moment.
+
+    A round trip costs more than most of them. Parameters of one name are one.
+    """
+
+    def __init__(self, *queries: Select[*tuple[Any, ...]]) -> None:
+        super().__init__(select(*(func.array(_select_rows(query)) for query in queries)))
+        self._readers = [_readers(query) for query in queries]
+
+    async def rows(self, session: AsyncSession, **values: Any) -> list[list[list[Any]]]:
+        """The rows of each query with these parameters.
+
+        Raises:
+            OperationalError: the connection broke.
+        """
+        [found] = await self._fetch(session, values)
+        return [
+            [_read(record, readers) for record in records]
+            for records, readers in zip(found, self._readers, strict=True)
+        ]
 
 
 class PreparedWrite(_Prepared):
@@ -137,6 +154,23 @@ async def _driver_of(session: AsyncSession) -> Any:
         await adapted._start_transaction()  # which does nothing where every statement commits by itself
     session.info[_DRIVER] = raw.driver_connection
     return raw.driver_connection
+
+
+def _select_rows(query: Select[*tuple[Any, ...]]) -> Any:
+    """A query's rows as values, of which an array can be made."""
+    return select(query.subquery().table_valued()).scalar_subquery()
+
+
+def _read(record: asyncpg.Record, readers: _Readers) -> list[Any]:
+    row = list(record)
+    for place, reader in readers:
+        row[place] = reader(row[place])
+    return row
+
+
+def _readers(statement: Select[*tuple[Any, ...]] | Insert | Update) -> _Readers:
+    readers = ((place, _reader(column.type)) for place, column in enumerate(statement.exported_columns))
+    return [(place, reader) for place, reader in readers if reader is not None]
 
 
 def _writers(compiled: SQLCompiler) -> list[tuple[int, Callable[[Any], Any]]]:

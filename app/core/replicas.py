@@ -137,25 +137,30 @@ async def note_evictions(session: AsyncSession, replica_id: UUID, version_ids: C
 
 async def replicas_lacking(session: AsyncSession, version_id: UUID) -> list[Lacking]:
     """The live replicas that don't hold a version ready."""
-    since = clock.now() - PRESUMED_DEAD
-    return [Lacking(*row) for row in await _LACKING.rows(session, version_id=version_id, since=since)]
+    rows = await _LACKING.rows(session, version_id=version_id, live_since=live_since())
+    return [Lacking(*row) for row in rows]
 
 
-_IS_LIVE = and_(Replica.seen_at > bindparam("since"), Replica.draining.is_(False))
-_LACKING = PreparedRead(
+def live_since() -> datetime:
+    """A replica that was not seen after this moment is presumed dead."""
+    return clock.now() - PRESUMED_DEAD
+
+
+_IS_LIVE = and_(Replica.seen_at > bindparam("live_since"), Replica.draining.is_(False))
+_HOLDING = and_(Preparation.replica_id == Replica.id, Preparation.version_id == bindparam("version_id"))
+LACKING = (
     select(Replica.name, Preparation.problem)
-    .outerjoin(
-        Preparation,
-        and_(Preparation.replica_id == Replica.id, Preparation.version_id == bindparam("version_id")),
-    )
+    .outerjoin(Preparation, _HOLDING)
     .where(_IS_LIVE, Preparation.ready.is_not(True))
 )
+"""For `version_id` and `live_since`, what `Lacking` is made of."""
+_LACKING = PreparedRead(LACKING)
 
 
 async def list_live_replicas(session: AsyncSession) -> Sequence[Replica]:
     """The replicas that answer traffic now."""
     query = select(Replica).where(_IS_LIVE).order_by(Replica.started_at)
-    return (await session.scalars(query, {"since": clock.now() - PRESUMED_DEAD})).all()
+    return (await session.scalars(query, {"live_since": live_since()})).all()
 
 
 class Preparing:

@@ -26,6 +26,7 @@ from app.deployments.errors import (
 )
 from app.deployments.queries import find_open_deployment, lock_deployment
 from app.deployments.rules import Kind, Phase, Strategy, first_problem
+from app.deployments.scene import Scene, read_scene
 from app.deployments.tables import Deployment
 from app.registry.lifecycle import enthrone, require_way_to_production, retire
 from app.registry.queries import (
@@ -36,9 +37,9 @@ from app.registry.queries import (
     list_tenures,
     read_reference,
 )
-from app.registry.succession import Contender, Standing, get_model_of, lock_contenders
+from app.registry.succession import Contender, Standing, get_model_of
 from app.traffic.actions import append_revision
-from app.traffic.queries import require_revision
+from app.traffic.errors import RouteMoved
 from app.traffic.rules import Arm
 
 ADVANCE = "advance deployment"
@@ -70,19 +71,25 @@ async def start_deployment(session: AsyncSession, version_id: UUID, order: Order
         IllegalMove: its stage does not lead to production.
         RouteMoved: the route is not at the revision that the caller has seen.
     """
-    model_id, model_name = await get_model_of(session, version_id)
-    await _enter(session, model_id, model_name, order.environment)
-    await require_revision(session, model_id, order.environment, order.expected_revision)
-    contenders = await lock_contenders(session, version_id, order.environment)
-    _require_change(*contenders, order)
-    deployment = _deployment_row(session, order, *contenders)
-    lacking = await replicas_lacking(session, version_id)
-    if lacking:
-        await _prepare(session, deployment, [each.replica for each in lacking])
+    model_id, model_name = order.standing.model if order.standing else await get_model_of(session, version_id)
+    await _shut_others_out(session, model_id, model_name, order.environment)
+    scene = await read_scene(session, model_id, version_id, order.environment)
+    _require_quiet(scene, model_name, order)
+    _require_change(*scene.contenders, order)
+    deployment = _deployment_row(session, order, *scene.contenders)
+    if scene.lacking:
+        await _prepare(session, deployment, [each.replica for each in scene.lacking])
     else:
-        await _activate(session, deployment, contenders)
+        await _activate(session, deployment, scene)
     await _ADD.add(session, deployment)
     return deployment
+
+
+def _require_quiet(scene: Scene, model_name: str, order: Order) -> None:
+    if scene.rival_id is not None:
+        raise DeploymentUnderway(model_name, order.environment, str(scene.rival_id))
+    if order.expected_revision not in {None, scene.revision}:
+        raise RouteMoved(order.expected_revision, scene.revision)
 
 
 def _require_change(version: Contender, champion: Contender | None, order: Order) -> None:
@@ -125,13 +132,17 @@ def _deployment_row(
 _ADD = PreparedInsert(Deployment)
 
 
-async def _enter(session: AsyncSession, model_id: UUID, model: str, environment: str) -> None:
+async def _shut_others_out(session: AsyncSession, model_id: UUID, model: str, environment: str) -> None:
     """Be the only one to change who is in production there, until this transaction ends.
 
-    What is read after this is what every earlier change has left behind.
+    What is read after this, by another statement, is what every earlier change has left behind.
     """
     if not await try_hold_until_commit(session, f"deploy {model_id} {environment}"):
         raise DeploymentUnderway(model, environment, None)
+
+
+async def _enter(session: AsyncSession, model_id: UUID, model: str, environment: str) -> None:
+    await _shut_others_out(session, model_id, model, environment)
     rival = await find_open_deployment(session, model_id, environment)
     if rival is not None:
         raise DeploymentUnderway(model, environment, str(rival))
@@ -159,11 +170,7 @@ async def _prepare(session: AsyncSession, deployment: Deployment, replicas: list
     announce(session, facts.DeploymentStarted(*_about(deployment), deployment.strategy, deployment.kind))
 
 
-async def _activate(
-    session: AsyncSession,
-    deployment: Deployment,
-    contenders: tuple[Contender, Contender | None] | None = None,
-) -> None:
+async def _activate(session: AsyncSession, deployment: Deployment, scene: Scene | None = None) -> None:
     """One route revision and one change of stage, together."""
     revision = await append_revision(
         session,
@@ -173,6 +180,7 @@ async def _activate(
         expected=deployment.expected_revision,
         kind=deployment.kind,
         reason=deployment.reason,
+        before=scene.route if scene else None,
     )
     await enthrone(
         session,
@@ -180,7 +188,7 @@ async def _activate(
         environment=deployment.environment,
         reason=deployment.reason or deployment.kind,
         force=deployment.forced,
-        contenders=contenders,
+        contenders=scene.contenders if scene else None,
     )
     deployment.revision = revision.number
     _note(deployment, "activate", revision=revision.number)

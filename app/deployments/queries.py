@@ -46,11 +46,13 @@ async def find_open_deployment(session: AsyncSession, model_id: UUID, environmen
     return row[0] if row else None
 
 
-_OPEN = PreparedRead(
+OPEN = (
     select(Deployment.id)
     .where(Deployment.model_id == bindparam("model_id"), Deployment.environment == bindparam("environment"))
     .where(text("phase = 'preparing'"))  # as the index of open ones says it
 )
+"""For a `model_id` and an `environment`, the id of the deployment under way."""
+_OPEN = PreparedRead(OPEN)
 
 
 def select_deployments(

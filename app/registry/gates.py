@@ -68,10 +68,10 @@ class Gatekeeper:
         """
         if force and (caller.role < Role.ADMIN or not reason.strip()):
             raise ForceNeedsAdmin(caller.role.label)
+        standing = await get_standing(self._database, reference, goal, environment)
+        if goal == Stage.PRODUCTION and standing.has_passed:
+            return standing
         async with self._database.reads() as session:
-            standing = await get_standing(session, reference, goal, environment)
-            if goal == Stage.PRODUCTION and standing.has_passed:
-                return standing
             candidate = await _read_candidate(session, standing)
         _require_legal(candidate.version, goal, force=force)
         findings = await self._try(candidate)

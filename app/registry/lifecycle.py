@@ -1,11 +1,21 @@
 """A version's way through its stages, its time in production, and its end."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BindParameter, Text, Uuid, any_, bindparam, delete, select, update
+from sqlalchemy import (
+    ARRAY,
+    BindParameter,
+    Select,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    delete,
+    select,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,11 +24,12 @@ from app.core.database import Actor
 from app.core.facts import announce
 from app.core.ids import new_id
 from app.core.notify import notify
-from app.core.prepared import PreparedInsert, PreparedRead, PreparedWrite
+from app.core.prepared import PreparedInsert, PreparedRead
 from app.registry import facts
 from app.registry.errors import IllegalMove, StillNeeded
 from app.registry.facts import CHANNEL
 from app.registry.queries import PRODUCTION, get_model, holders_of, lock_version
+from app.registry.reigns import begin_reign, end_reign
 from app.registry.rules import FORCED_MOVES, MOVES, Stage, may_move
 from app.registry.succession import Contender, lock_contenders
 from app.registry.tables import Hold, StageMove, Tenure, Version, VersionFile
@@ -77,22 +88,12 @@ async def record_move(
     environment: str | None = None,
 ) -> None:
     """Keep who brought a version to the stage it is in, and why."""
-    await _ADD_MOVE.run(session, _move_row(session, version.id, origin, version.stage, reason, environment))
-
-
-def _move_row(
-    session: AsyncSession,
-    version_id: UUID,
-    origin: Stage | None,
-    goal: Stage,
-    reason: str,
-    environment: str | None,
-) -> dict[str, Any]:
     actor: Actor = session.info["actor"]
-    return {
-        "id": new_id(), "version_id": version_id, "origin": origin, "goal": goal, "environment": environment,
-        "actor": actor.name, "role": actor.role, "reason": reason, "at": clock.now(),
+    move = {
+        "id": new_id(), "version_id": version.id, "origin": origin, "goal": version.stage,
+        "environment": environment, "actor": actor.name, "role": actor.role, "reason": reason, "at": clock.now(),
     }  # fmt: skip
+    await _ADD_MOVE.run(session, move)
 
 
 async def enthrone(
@@ -118,40 +119,20 @@ async def enthrone(
     moves = [(version, Stage.PRODUCTION)] if version.stage != Stage.PRODUCTION else []
     if before is not None and not before.reigns_elsewhere:
         moves.append((before, Stage.DEPRECATED))
-    await _move_together(session, moves, reason=reason, environment=environment, force=force)
-    await _end_tenure(session, version.model_id, environment)
-    await _begin_tenure(session, version, environment)
+    for each, goal in moves:
+        _announce_move(session, each, goal, reason=reason, environment=environment, force=force)
+    await begin_reign(session, version, moves, environment=environment, reason=reason)
     notify(session, CHANNEL, version.model_name)
     return before
 
 
-async def _move_together(
-    session: AsyncSession,
-    moves: Sequence[tuple[Contender, Stage]],
-    *,
-    reason: str,
-    environment: str,
-    force: bool,
+def _announce_move(
+    session: AsyncSession, version: Contender, goal: Stage, *, reason: str, environment: str, force: bool
 ) -> None:
-    """What `move_stage` does, for versions that are locked already."""
-    for version, goal in moves:
-        if not may_move(version.stage, goal, force=force):
-            raise _illegal(version, goal)
-        moved = facts.StageMoved(version.model_name, version.number, version.stage, goal, reason, environment)
-        announce(session, moved)
-    now = clock.now()
-    await _SET_STAGE.run(session, *({"version": each.id, "goal": goal, "now": now} for each, goal in moves))
-    rows = (_move_row(session, each.id, each.stage, goal, reason, environment) for each, goal in moves)
-    await _ADD_MOVE.run(session, *rows)
-
-
-async def _begin_tenure(session: AsyncSession, version: Contender, environment: str) -> None:
-    reign = {"model_id": version.model_id, "environment": environment, "version_id": version.id}
-    await _ADD_TENURE.run(session, {"id": new_id(), "began_at": clock.now(), **reign})
-
-
-async def _end_tenure(session: AsyncSession, model_id: UUID, environment: str) -> None:
-    await _END_TENURE.run(session, {"model": model_id, "place": environment, "now": clock.now()})
+    if not may_move(version.stage, goal, force=force):
+        raise _illegal(version, goal)
+    names = version.model_name, version.number
+    announce(session, facts.StageMoved(*names, version.stage, goal, reason, environment))
 
 
 async def retire(
@@ -159,7 +140,7 @@ async def retire(
 ) -> None:
     """End a version's time in production in an environment without a successor."""
     version = await lock_version(session, version_id)
-    await _end_tenure(session, version.model_id, environment)
+    await end_reign(session, version.model_id, environment)
     await _deprecate_unless_reigning(session, version_id, reason, environment)
 
 
@@ -177,23 +158,29 @@ async def place_hold(session: AsyncSession, version_id: UUID, holder: str) -> No
     Raises:
         VersionNotFound: it was deleted.
     """
-    await shift_holds(session, holder, onto={version_id})
+    held = await _SHIFT.rows(session, **shift_values(holder, onto={version_id}))
+    await require_held(session, {version_id}, held)
 
 
-async def shift_holds(
-    session: AsyncSession,
-    holder: str,
-    *,
-    off: AbstractSet[UUID] = frozenset(),
-    onto: AbstractSet[UUID] = frozenset(),
+def shift_values(
+    holder: str, *, off: AbstractSet[UUID] = frozenset(), onto: AbstractSet[UUID] = frozenset()
+) -> dict[str, Any]:
+    """What `SHIFT` needs to know so that some versions are held no more, and others from now on.
+
+    Releasing what is not held changes nothing.
+    """
+    return {"holder": holder, "off": [*off], "onto": [*onto], "placed_at": clock.now()}
+
+
+async def require_held(
+    session: AsyncSession, version_ids: AbstractSet[UUID], rows: Iterable[Sequence[UUID]]
 ) -> None:
-    """Need some versions no more, and others from now on; releasing what is not held changes nothing.
+    """Make sure that the versions are among the rows of `SHIFT`.
 
     Raises:
-        VersionNotFound: one of those that are needed was deleted.
+        VersionNotFound: one of them was deleted.
     """
-    held = await _SHIFT.rows(session, holder=holder, off=[*off], onto=[*onto], now=clock.now())
-    for version_id in onto - {row[0] for row in held}:
+    for version_id in version_ids - {row[0] for row in rows}:
         await lock_version(session, version_id)  # which tells what is wrong with it
 
 
@@ -235,30 +222,21 @@ async def delete_model(session: AsyncSession, name: str) -> None:
     announce(session, facts.ModelDeleted(name))
 
 
-def _shift_statement() -> PreparedRead:
+def _shift_statement() -> Select[Any]:
     gone = delete(Hold).where(Hold.holder == bindparam("holder"), Hold.version_id == any_(_ids("off")))
     needed = select(Version.id).where(Version.id == any_(_ids("onto")), Version.deleted_at.is_(None))
     held = needed.order_by(Version.id).with_for_update().cte()
-    given = [bindparam("holder", type_=Text), bindparam("now", type_=Hold.placed_at.type)]
+    given = [bindparam("holder", type_=Text), bindparam("placed_at", type_=Hold.placed_at.type)]
     row = select(held.c.id, *given)
     placed = insert(Hold).from_select(["version_id", "holder", "placed_at"], row).on_conflict_do_nothing()
-    return PreparedRead(select(held.c.id).add_cte(gone.cte(), placed.cte()))
+    return select(held.c.id).add_cte(gone.cte(), placed.cte())
 
 
 def _ids(name: str) -> BindParameter[Any]:
     return bindparam(name, type_=ARRAY(Uuid))
 
 
-_SHIFT = _shift_statement()
-_ADD_MOVE, _ADD_TENURE = PreparedInsert(StageMove), PreparedInsert(Tenure)
-_SET_STAGE = PreparedWrite(
-    update(Version)
-    .where(Version.id == bindparam("version"))
-    .values(stage=bindparam("goal"), stage_since=bindparam("now"))
-)
-_END_TENURE = PreparedWrite(
-    update(Tenure)
-    .where(Tenure.model_id == bindparam("model"), Tenure.environment == bindparam("place"))
-    .where(Tenure.ended_at.is_(None))
-    .values(ended_at=bindparam("now"))
-)
+SHIFT = _shift_statement()
+"""Takes `shift_values`; its rows are the versions that are held, those of `onto` that were not deleted."""
+_SHIFT = PreparedRead(SHIFT)
+_ADD_MOVE = PreparedInsert(StageMove)

@@ -92,13 +92,16 @@ class Batcher:
         self._queue.forget_settled()
         return self._queue.rows
 
-    def score_at_once(self, batches: Sequence[Rows]) -> list[Scored] | None:
-        """The answers to several requests without waiting; None where the model is busy, slow, or refuses a row."""
+    def score_at_once(self, batches: Sequence[Rows], together: Rows | None = None) -> list[Scored] | None:
+        """The answers to several requests without waiting; None where the model is busy, slow, or refuses a row.
+
+        `together`, where they were read as one, holds the rows of all.
+        """
         count = sum([len(rows.good) for rows in batches])
         if self._is_busy or not count or self._pace.seconds(count) > INLINE_SECONDS:
             return None
         try:
-            return score_merged(self._model, batches)
+            return score_merged(self._model, batches, together)
         except MODEL_ERRORS:
             return None
 

@@ -47,9 +47,12 @@ class WrongNumberOfAnswers(Exception):  # noqa: N818 - it ends as the reason tha
     """The model gave fewer or more answers than it was asked for."""
 
 
-def score_merged(model: Model, batches: Sequence[Rows]) -> list[Scored]:
-    """Score several requests in one call; whatever the model raises passes through."""
-    merged = merge_rows(batches)
+def score_merged(model: Model, batches: Sequence[Rows], together: Rows | None = None) -> list[Scored]:
+    """Score several requests in one call; whatever the model raises passes through.
+
+    `together` is what `merge_rows` would make of them, where that is known.
+    """
+    merged = together or merge_rows(batches)
     scores = model.score(merged)
     if len(scores.prediction) != len(merged.good):
         raise WrongNumberOfAnswers(f"{len(scores.prediction)} answers to {len(merged.good)} rows")

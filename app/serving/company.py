@@ -7,7 +7,7 @@ as soon as one turn of the event loop has brought nobody else, those who are the
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Protocol
 
@@ -39,15 +39,25 @@ class Outcome(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class _Seat:
-    """One request in a turn; what comes out of it is None, or rows that still have to be scored and recorded."""
+class Seat:
+    """One request that knows who answers it.
+
+    Attributes:
+        answer: what it gets, still without rows.
+        read_rows: reads its rows for a signature.
+        table: the rows of a plain body, which the version's typed reader has read already.
+        encode: makes the bytes of the answer, where the door wants them together with those of others.
+        rows: the rows as they are scored.
+        outcome: where it is told None once the answer is finished and recorded, else the rows, for somebody else to
+            score and record; or an error: the rows can't be read, none could be scored, or there is no room.
+    """
 
     answer: PredictAnswer
     read_rows: ReadRows
-    table: Table | None
-    encode: Encode | None
-    outcome: Outcome
+    table: Table | None = None
+    encode: Encode | None = None
     rows: Rows | None = None
+    outcome: Outcome = field(init=False)
 
     def settle(self) -> None:
         if not self.outcome.done():
@@ -67,29 +77,17 @@ class Company:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._seats: list[_Seat] = []
+        self._seats: list[Seat] = []
         self._seen = 0
 
-    def join(
-        self,
-        answer: PredictAnswer,
-        read_rows: ReadRows,
-        outcome: Outcome,
-        *,
-        table: Table | None = None,
-        encode: Encode | None = None,
-    ) -> None:
-        """Take a request in.
-
-        Its outcome is None once the answer is finished and recorded, else the rows, for the caller to score and
-        record; or an error: the rows can't be read, none could be scored, or there is no room for the record.
-        `table`, where the body was plain, holds the rows already, for the version's typed reader to take in.
-        """
-        loop = asyncio.get_running_loop()
+    def join(self, seat: Seat, outcome: Outcome) -> None:
+        """Take a request in; its outcome is told soon."""
         if not self._seats:
             self._seen = 1
+            loop = asyncio.get_running_loop()
             loop.call_soon(self._go_when_nobody_comes, loop)
-        self._seats.append(_Seat(answer, read_rows, table, encode, outcome))
+        seat.outcome = outcome
+        self._seats.append(seat)
 
     def _go_when_nobody_comes(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._seen < len(self._seats) < MOST_TOGETHER:
@@ -100,7 +98,7 @@ class Company:
 
     def _go(self) -> None:
         seats, self._seats = self._seats, []
-        by_version: dict[ReadyVersion, list[_Seat]] = {}
+        by_version: dict[ReadyVersion, list[Seat]] = {}
         for seat in seats:
             by_version.setdefault(seat.answer.version, []).append(seat)
         for version, group in by_version.items():
@@ -110,8 +108,8 @@ class Company:
                 for seat in group:
                     seat.fail(error)
 
-    def _take_through(self, version: ReadyVersion, seats: Sequence[_Seat]) -> None:
-        scored = _score(version, _read(version, seats))
+    def _take_through(self, version: ReadyVersion, seats: Sequence[Seat]) -> None:
+        scored = _score(version, *_read(version, seats))
         refusals = self._journal.record_together([seat.answer for seat in scored])
         for seat, refusal in zip(scored, refusals, strict=True):
             if refusal is None:
@@ -120,29 +118,32 @@ class Company:
                 seat.fail(refusal)
 
 
-def _read(version: ReadyVersion, seats: Sequence[_Seat]) -> list[_Seat]:
-    """The seats whose rows may be scored together."""
-    _read_plain(version, [seat for seat in seats if seat.table is not None])
-    return [seat for seat in seats if (seat.rows is not None or _read_alone(seat)) and _may_stay(seat)]
+def _read(version: ReadyVersion, seats: Sequence[Seat]) -> tuple[list[Seat], Rows | None]:
+    """The seats whose rows may be scored together, and those rows as one batch where all were read as one."""
+    plain = [seat for seat in seats if seat.table is not None]
+    together = _read_plain(version, plain)
+    staying = [seat for seat in seats if (seat.rows is not None or _read_alone(seat)) and _may_stay(seat)]
+    return staying, together if len(plain) == len(staying) == len(seats) else None
 
 
-def _read_plain(version: ReadyVersion, seats: Sequence[_Seat]) -> None:
+def _read_plain(version: ReadyVersion, seats: Sequence[Seat]) -> Rows | None:
     """Take the rows of plain bodies in as one batch and hand each request its part of it."""
     if not seats:
-        return
+        return None
     assert version.reader is not None
     tables = [seat.table or () for seat in seats]
     try:
         rows = version.reader.to_rows(list(chain.from_iterable(tables)))
     except OverflowError:  # somebody's integer is beyond float64: each is read by itself
-        return
+        return None
     start = 0
     for seat, table in zip(seats, tables, strict=True):
         seat.rows = rows.slice(start, start + len(table))
         start += len(table)
+    return rows
 
 
-def _read_alone(seat: _Seat) -> bool:
+def _read_alone(seat: Seat) -> bool:
     try:
         seat.rows = seat.read_rows(seat.answer.version.signature)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's alone
@@ -151,17 +152,17 @@ def _read_alone(seat: _Seat) -> bool:
     return True
 
 
-def _may_stay(seat: _Seat) -> bool:
+def _may_stay(seat: Seat) -> bool:
     if seat.answer.line.log_mode is LogMode.FSYNC:
         seat.leave()  # its record waits for the disk
         return False
     return True
 
 
-def _score(version: ReadyVersion, seats: Sequence[_Seat]) -> list[_Seat]:
+def _score(version: ReadyVersion, seats: Sequence[Seat], together: Rows | None) -> list[Seat]:
     """The seats that have their answers now."""
     batches = [seat.rows for seat in seats if seat.rows is not None]
-    scored = version.batcher.score_at_once(batches)
+    scored = version.batcher.score_at_once(batches, together)
     if scored is None:
         for seat in seats:
             seat.leave()
@@ -170,7 +171,7 @@ def _score(version: ReadyVersion, seats: Sequence[_Seat]) -> list[_Seat]:
     return [seat for seat, rows, each in finished if _finish(seat, rows, each)]
 
 
-def _finish(seat: _Seat, rows: Rows, scored: Scored) -> bool:
+def _finish(seat: Seat, rows: Rows, scored: Scored) -> bool:
     try:
         seat.answer.finish([Part(rows, scored)], rows.warnings)
     except NothingScored as refusal:
@@ -179,7 +180,7 @@ def _finish(seat: _Seat, rows: Rows, scored: Scored) -> bool:
     return True
 
 
-def _encode(seat: _Seat) -> None:
+def _encode(seat: Seat) -> None:
     try:
         seat.answer.encoded = seat.encode(seat.answer) if seat.encode else None
     except Exception as error:  # noqa: BLE001 - as in reading

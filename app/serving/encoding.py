@@ -1,6 +1,7 @@
 """The bytes of a predict answer."""
 
 import asyncio
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from app.serving.answers import Part, PredictAnswer
 
 def encode_small(answer: PredictAnswer) -> bytes:
     """The JSON of an answer with one part."""
-    return _to_json(_document(answer, _rows_of(answer.version, answer.parts[0])))
+    return _document(answer, _to_json(_rows_of(answer.version, answer.parts[0])))
 
 
 async def encode_answer(answer: PredictAnswer) -> bytes:
@@ -22,20 +23,18 @@ async def encode_answer(answer: PredictAnswer) -> bytes:
     for part in answer.parts:
         rows.append(_to_json(_rows_of(answer.version, part))[1:-1])
         await asyncio.sleep(0)
-    before, after = _to_json(_document(answer, [])).split(b"[]", 1)
-    return b"%b[%b]%b" % (before, b",".join(rows), after)
+    return _document(answer, b"[%b]" % b",".join(rows))
 
 
-def _document(answer: PredictAnswer, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "model_id": answer.version.model_id,
-        "revision": answer.revision,
-        "predictions": rows,
-        "latency_ms": round(answer.latency_ms, 3),
-    }
-    if answer.warnings:
-        document["warnings"] = answer.warnings
-    return document
+def _document(answer: PredictAnswer, rows: bytes) -> bytes:
+    head = _head(answer.version.model_id, answer.revision)
+    warnings = b',"warnings":%b' % _to_json(answer.warnings) if answer.warnings else b""
+    return b'%b,"predictions":%b,"latency_ms":%.3f%b}' % (head, rows, answer.latency_ms, warnings)
+
+
+@lru_cache(maxsize=1024)
+def _head(model_id: str, revision: int | None) -> bytes:
+    return _to_json({"model_id": model_id, "revision": revision})[:-1]
 
 
 def _to_json(value: Any) -> bytes:

@@ -21,8 +21,9 @@ from app.core.telemetry import Visit
 from app.runtimes.rows import Rows
 from app.serving.answers import PredictRequest
 from app.serving.api import TEMPLATE, read_entity_id
+from app.serving.company import Seat
 from app.serving.encoding import encode_answer, encode_small
-from app.serving.predictor import Opened, Predictor
+from app.serving.predictor import Predictor
 
 _URL = re.compile(rb"/api/(?:v1/)?models/([A-Za-z0-9._@:-]+)/predict")
 _HEAD = b"".join(b"%b: %b\r\n" % header for header in ((b"content-type", b"application/json"), *CONFINED))
@@ -61,22 +62,22 @@ class Express:
             return False
         visit = Visit(_scope_of(exchange, caller))
         try:
-            opened = self._open(reference, exchange, headers, caller, visit)
+            seat = self._seat(reference, exchange, headers, caller, visit)
         except Refusal:
             return False
-        if opened is None:
+        if seat is None:
             return False
-        self._predictor.join(opened, _Ticket(exchange, visit, opened, self._predictor))
+        self._predictor.join(seat, _Ticket(exchange, visit, seat, self._predictor))
         return True
 
-    def _open(
+    def _seat(
         self,
         reference: str,
         exchange: Exchange,
         headers: dict[bytes, bytes],
         caller: Caller,
         visit: Visit,
-    ) -> Opened | None:
+    ) -> Seat | None:
         request = PredictRequest(
             reference,
             bytes(exchange.body),
@@ -85,7 +86,7 @@ class Express:
             entity_id=read_entity_id(headers),
             encode=encode_small,
         )
-        return self._predictor.open_plain(request)
+        return self._predictor.seat_plain(request)
 
 
 @lru_cache(maxsize=1024)
@@ -113,12 +114,12 @@ def _scope_of(exchange: Exchange, caller: Caller) -> Scope:
 class _Ticket:
     """One request in company: what comes of it goes straight to its connection."""
 
-    __slots__ = ("_exchange", "_opened", "_predictor", "_visit")
+    __slots__ = ("_exchange", "_predictor", "_seat", "_visit")
 
-    def __init__(self, exchange: Exchange, visit: Visit, opened: Opened, predictor: Predictor) -> None:
+    def __init__(self, exchange: Exchange, visit: Visit, seat: Seat, predictor: Predictor) -> None:
         self._exchange = exchange
         self._visit = visit
-        self._opened = opened
+        self._seat = seat
         self._predictor = predictor
 
     def done(self) -> bool:
@@ -127,12 +128,12 @@ class _Ticket:
 
     def set_result(self, rows: Rows | None) -> None:
         """The answer is finished, or its rows go on by themselves."""
-        encoded = self._opened.answer.encoded
+        encoded = self._seat.answer.encoded
         if rows is not None or encoded is None:
             self._exchange.follow(self._go_on(rows))
             return
         self._send(encoded)
-        self._predictor.offer_to_shadows(self._opened)
+        self._predictor.offer_to_shadows(self._seat)
 
     def set_exception(self, error: BaseException) -> None:
         """There is no answer but a refusal."""
@@ -147,8 +148,8 @@ class _Ticket:
 
     async def _go_on(self, rows: Rows | None) -> None:
         try:
-            await self._predictor.finish(self._opened, rows)
-            body = await encode_answer(self._opened.answer)
+            await self._predictor.finish(self._seat, rows)
+            body = await encode_answer(self._seat.answer)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer and the log the rest

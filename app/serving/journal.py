@@ -23,6 +23,7 @@ class Journal:
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._origins: dict[tuple[object, ...], Origin] = {}
+        self._last: tuple[tuple[object, ...], Origin] | None = None
 
     async def record(self, answer: PredictAnswer) -> None:
         """Return once the answer has its ids and is as safe as its line promises.
@@ -50,7 +51,7 @@ class Journal:
 
         None of them may be of a line that asks for `LogMode.FSYNC`: nothing is waited for here.
         """
-        ids = iter(new_ids(sum([answer.rows for answer in answers])))
+        ids = iter(new_ids(sum([answer.parts[0].rows.count for answer in answers])))
         prepared = [self._prepare(answer, ids) for answer in answers]
         try:
             self._spool.append(*[frame for frames in prepared for frame in frames])
@@ -61,7 +62,7 @@ class Journal:
 
     def _prepare(self, answer: PredictAnswer, ids: Iterator[UUID]) -> list[bytes]:
         (part,) = answer.parts
-        part.ids = list(islice(ids, part.rows.count))
+        part.ids = tuple(islice(ids, part.rows.count))
         return [self._frame(answer, part)] if _is_kept(answer) else []
 
     def _try_alone(self, answer: PredictAnswer, frames: Sequence[bytes]) -> NoSpace | None:
@@ -85,6 +86,13 @@ class Journal:
         return encode_frame(_scored_request(self._origin_of(answer), answer, part))
 
     def _origin_of(self, answer: PredictAnswer) -> Origin:
+        """The origin that those who come together mostly share."""
+        alike = (answer.version, answer.line, answer.choice, answer.envelope, answer.is_shadow)
+        if self._last is None or self._last[0] != alike:
+            self._last = alike, self._look_origin_up(answer)
+        return self._last[1]
+
+    def _look_origin_up(self, answer: PredictAnswer) -> Origin:
         choice, environment = answer.choice, answer.envelope.environment
         chosen = (answer.version.model_id, choice.arm, choice.propensity, answer.revision, environment)
         key = (chosen, answer.is_shadow, answer.log_probability)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from uuid import UUID
 
@@ -10,11 +10,11 @@ from app.core.access import Caller, Role, RoleTooLow, admit
 from app.core.config import Settings
 from app.runtimes.cache import ModelCache, ReadyVersion
 from app.runtimes.errors import DeadlinePassed
-from app.runtimes.rows import Rows, Table
+from app.runtimes.rows import Rows
 from app.runtimes.schema import Signature
 from app.runtimes.typed import PlainBody
 from app.serving.answers import Part, PredictAnswer, PredictRequest
-from app.serving.company import Company, Outcome, ReadRows
+from app.serving.company import Company, Outcome, Seat
 from app.serving.dialects import DEFAULT_ENVIRONMENT, Envelope, read_option
 from app.serving.errors import UnknownArm
 from app.serving.journal import Journal
@@ -26,16 +26,6 @@ from app.traffic.live import Choice
 PART_ROWS = 1000  # what of a large body is scored, encoded and recorded between two turns of the event loop
 PART_CELLS = 50_000  # the same where rows are wide
 _PLAIN = Envelope()
-
-
-@dataclass(slots=True)
-class Opened:
-    """A request that knows who answers it, and how to read its rows; `table` has those of a plain body."""
-
-    request: PredictRequest
-    answer: PredictAnswer
-    read_rows: ReadRows
-    table: Table | None = None
 
 
 class Predictor:
@@ -75,7 +65,7 @@ class Predictor:
         payload = request.dialect.decode(request.body)
         answer = await self._aim(request, request.dialect.read_envelope(payload), began)
         read_rows = partial(request.dialect.read_rows, payload, max_rows=self._max_rows)
-        return await self._complete(Opened(request, answer, read_rows))
+        return await self._complete(Seat(answer, read_rows, encode=request.encode))
 
     async def predict_plain(self, request: PredictRequest) -> PredictAnswer | None:
         """The same for what most requests are; None, with nothing done, for one that `predict` has to take.
@@ -83,10 +73,10 @@ class Predictor:
         Raises:
             Refusal: as `predict`.
         """
-        opened = self.open_plain(request)
-        return None if opened is None else await self._complete(opened)
+        seat = self.seat_plain(request)
+        return None if seat is None else await self._complete(seat)
 
-    def open_plain(self, request: PredictRequest) -> Opened | None:
+    def seat_plain(self, request: PredictRequest) -> Seat | None:
         """A request with rows in the types that the signature wants, for a version in memory, ready to join.
 
         Raises:
@@ -97,31 +87,29 @@ class Predictor:
         line = self._lines.find(request.reference, DEFAULT_ENVIRONMENT)
         return self._aim_plain(line, request, began) if line and len(request.body) <= SMALL_BYTES else None
 
-    def join(self, opened: Opened, outcome: Outcome) -> None:
+    def join(self, seat: Seat, outcome: Outcome) -> None:
         """Take a request into the company of those that are here; `finish` does the rest, should any be left."""
-        self._company.join(
-            opened.answer, opened.read_rows, outcome, table=opened.table, encode=opened.request.encode
-        )
+        self._company.join(seat, outcome)
 
-    async def finish(self, opened: Opened, rows: Rows | None) -> None:
+    async def finish(self, seat: Seat, rows: Rows | None) -> None:
         """What company left to do: score the rows that it did not, record, and show the request to shadows."""
         if rows is not None:
-            opened.answer.finish([await self._score(opened.answer, rows)], rows.warnings)
-            await self._journal.record(opened.answer)
-        self.offer_to_shadows(opened)
+            seat.answer.finish([await self._score(seat.answer, rows)], rows.warnings)
+            await self._journal.record(seat.answer)
+        self.offer_to_shadows(seat)
 
-    def offer_to_shadows(self, opened: Opened) -> None:
+    def offer_to_shadows(self, seat: Seat) -> None:
         """Have a request that was answered scored by its route's shadows, after this."""
-        if opened.answer.line.route.shadows:
-            self._shadows.offer(opened.answer, opened.read_rows)
+        if seat.answer.line.route.shadows:
+            self._shadows.offer(seat.answer, seat.read_rows)
 
-    async def _complete(self, opened: Opened) -> PredictAnswer:
+    async def _complete(self, seat: Seat) -> PredictAnswer:
         outcome = asyncio.get_running_loop().create_future()
-        self.join(opened, outcome)
-        await self.finish(opened, await outcome)
-        return opened.answer
+        self.join(seat, outcome)
+        await self.finish(seat, await outcome)
+        return seat.answer
 
-    def _aim_plain(self, line: Line, request: PredictRequest, began: float) -> Opened | None:
+    def _aim_plain(self, line: Line, request: PredictRequest, began: float) -> Seat | None:
         choice = line.route.choose(request.entity_id)
         version = self._cache.find_ready(choice.version_id)
         if version is None or version.reader is None:
@@ -141,7 +129,7 @@ class Predictor:
         answer = PredictAnswer(
             version, line, choice, _PLAIN, request.caller.name, request_id, entity_id, began
         )
-        return Opened(request, answer, partial(_read_body, request, self._max_rows), body.table)
+        return Seat(answer, partial(_read_body, request, self._max_rows), body.table, request.encode)
 
     async def _predict_large(self, request: PredictRequest, began: float) -> PredictAnswer:
         deadline = began + self._deadline_seconds

@@ -5,7 +5,7 @@ from secrets import token_hex
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import Select, bindparam, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_unless
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,8 +14,8 @@ from app.core.database import Actor
 from app.core.facts import announce
 from app.core.ids import new_id
 from app.core.notify import notify
-from app.core.prepared import PreparedRead
-from app.registry.lifecycle import shift_holds
+from app.core.prepared import PreparedTogether
+from app.registry.lifecycle import SHIFT, require_held, shift_values
 from app.registry.queries import get_model_by_id
 from app.traffic.errors import BadRoute, RouteMoved, RouteRaced
 from app.traffic.facts import RouteChanged
@@ -36,8 +36,11 @@ async def append_revision(
     kind: str,
     reason: str = "",
     expected: int | None = None,
+    before: RouteState | None = None,
 ) -> RouteRevision:
     """Give a route its next revision; the present one must not have changed meanwhile. No arms means no answer.
+
+    `before` is the route as it stands, where this transaction has read it already.
 
     Raises:
         BadRoute: the arms can't share callers out.
@@ -45,16 +48,14 @@ async def append_revision(
         RouteRaced: another change was quicker.
     """
     _check(arms, shadows)
-    before = await find_current(session, model_id, environment) or await _open(session, model_id, environment)
+    before = before or await find_current(session, model_id, environment)
+    before = before or await _open(session, model_id, environment)
     if expected is not None and expected != before.revision:
         raise RouteMoved(expected, before.revision)
     revision = _revision_row(session, before, arms, shadows)
     revision.kind, revision.reason = kind, reason
-    await _append(session, before, revision)
-    named = {arm.version_id for arm in arms} | {shadow.version_id for shadow in shadows}
-    await shift_holds(
-        session, f"route {environment}", off=before.version_ids - named, onto=named - before.version_ids
-    )
+    named = frozenset([*(arm.version_id for arm in arms), *(shadow.version_id for shadow in shadows)])
+    await _append(session, before, revision, named)
     weights = {arm.name: arm.weight for arm in arms}
     announce(session, RouteChanged(before.model, environment, revision.number, kind, weights, reason))
     notify(session, CHANNEL, f"{model_id} {environment}")
@@ -104,17 +105,25 @@ def _revision_row(
     )
 
 
-async def _append(session: AsyncSession, before: RouteState, revision: RouteRevision) -> None:
-    """Compare-and-set: of two transactions that saw the same revision, one goes on."""
+async def _append(
+    session: AsyncSession, before: RouteState, revision: RouteRevision, named: frozenset[UUID]
+) -> None:
+    """Compare-and-set: of two transactions that saw the same revision, one goes on.
+
+    With it, what the route names is held from now on, and what it names no more is not.
+    """
     key = {"model": before.model_id, "place": before.environment, "seen": before.revision}
     values = {name: getattr(revision, name) for name in _APPENDED}
-    row = await _APPEND.row(session, **key, **values)
-    if row is None:
+    needed = named - before.version_ids
+    shift = shift_values(f"route {before.environment}", off=before.version_ids - named, onto=needed)
+    appended, held = await _APPEND.rows(session, **key, **values, **shift)
+    if not appended:
         raise RouteRaced(before.model, before.environment)
-    revision.route_id = row[0]
+    await require_held(session, needed, held)
+    revision.route_id = appended[0][0]
 
 
-def _append_statement() -> PreparedRead:
+def _append_statement() -> Select[Any]:
     stepped = (
         update(Route)
         .where(Route.model_id == bindparam("model"), Route.environment == bindparam("place"))
@@ -126,13 +135,12 @@ def _append_statement() -> PreparedRead:
     columns = RouteRevision.__table__.columns
     given = [bindparam(name, type_=columns[name].type) for name in _APPENDED]
     row = select(stepped.c.id, *given)
-    return PreparedRead(
-        insert(RouteRevision).from_select(["route_id", *_APPENDED], row).returning(RouteRevision.route_id)
-    )
+    appended = insert(RouteRevision).from_select(["route_id", *_APPENDED], row)
+    return select(appended.returning(RouteRevision.route_id).cte())
 
 
 _APPENDED = ("number", "arms", "shadows", "owners", "kind", "reason", "actor", "at")
-_APPEND = _append_statement()
+_APPEND = PreparedTogether(_append_statement(), SHIFT)
 
 
 def _owners(arms: Sequence[Arm], before: RouteState) -> list[Any]:

@@ -158,16 +158,14 @@ class RouteTable:
         """Read what is said to have changed, and now and then whether that is all."""
         if self._changed:
             changed, self._changed = self._changed, set()
-            async with self.database.reads() as session:
-                states = await current_routes_of(session, changed)
+            states = await current_routes_of(self.database, changed)
             await self._renew(self._routes | self._lives_of(states))
         if self.seconds_since_confirmed >= CONFIRM_SECONDS:
             await self._confirm()
 
     async def _confirm(self) -> None:
-        async with self.database.reads() as session:
-            marks = await read_marks(session)
-            states = await current_routes(session) if marks != self._marks() else None
+        marks = await read_marks(self.database)
+        states = await current_routes(self.database) if marks != self._marks() else None
         self.confirmed_at = time.monotonic()
         if states is not None:
             await self._renew(self._lives_of(states))

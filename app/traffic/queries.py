@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy import ARRAY, BigInteger, Select, Text, Uuid, bindparam, cast, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.database import Database
 from app.core.prepared import PreparedRead
-from app.traffic.errors import RouteMoved
 from app.traffic.rules import Arm, Owners, Shadow
 from app.traffic.tables import Route, RouteRevision
 
@@ -40,10 +40,11 @@ class RouteState:
 def state_of(route: Route, revision: RouteRevision) -> RouteState:
     """A route's row and one of its revisions as a value."""
     named = route.model_id, route.model_name, route.environment, route.salt
-    return _state([*named, revision.number, revision.arms, revision.shadows, revision.owners])
+    return state_from([*named, revision.number, revision.arms, revision.shadows, revision.owners])
 
 
-def _state(row: Sequence[Any]) -> RouteState:
+def state_from(row: Sequence[Any]) -> RouteState:
+    """A route from a row of `CURRENT`."""
     model_id, model, environment, salt, revision, arms, shadows, owners = row
     return RouteState(
         model_id,
@@ -58,7 +59,7 @@ def _state(row: Sequence[Any]) -> RouteState:
 
 
 _ROUTE, _REVISION = Route.__table__.c, RouteRevision.__table__.c
-_current = select(
+_ROUTES = select(
     *(_ROUTE.model_id, _ROUTE.model_name, _ROUTE.environment, _ROUTE.salt, _ROUTE.revision),
     *(_REVISION.arms, _REVISION.shadows, _REVISION.owners),
 ).join_from(Route, RouteRevision, (_REVISION.route_id == _ROUTE.id) & (_REVISION.number == _ROUTE.revision))
@@ -67,12 +68,13 @@ _keys = (
     .table_valued("model_id", "environment")
     .render_derived()
 )
-_ALL = PreparedRead(_current)
-_ONE = PreparedRead(
-    _current.where(_ROUTE.model_id == bindparam("model_id"), _ROUTE.environment == bindparam("environment"))
+CURRENT = _ROUTES.where(
+    _ROUTE.model_id == bindparam("model_id"), _ROUTE.environment == bindparam("environment")
 )
+"""For a `model_id` and an `environment`, what `state_from` reads."""
+_ALL, _ONE = PreparedRead(_ROUTES), PreparedRead(CURRENT)
 _SOME = PreparedRead(
-    _current.join(_keys, (_keys.c.model_id == _ROUTE.model_id) & (_keys.c.environment == _ROUTE.environment))
+    _ROUTES.join(_keys, (_keys.c.model_id == _ROUTE.model_id) & (_keys.c.environment == _ROUTE.environment))
 )
 _MARKS = PreparedRead(
     select(
@@ -91,27 +93,12 @@ async def find_route(session: AsyncSession, model_id: UUID, environment: str) ->
 async def find_current(session: AsyncSession, model_id: UUID, environment: str) -> RouteState | None:
     """The route of a model in an environment, as the database has it now."""
     row = await _ONE.row(session, model_id=model_id, environment=environment)
-    return _state(row) if row else None
+    return state_from(row) if row else None
 
 
 async def get_revision(session: AsyncSession, route: Route, number: int) -> RouteRevision:
     """One revision of a route."""
     return await session.get_one(RouteRevision, (route.id, number))
-
-
-async def require_revision(
-    session: AsyncSession, model_id: UUID, environment: str, expected: int | None
-) -> None:
-    """Make sure that a route is as the caller has seen it, if the caller says what that was.
-
-    Raises:
-        RouteMoved: it is at another revision.
-    """
-    if expected is None:
-        return
-    current = await get_revision_number(session, model_id, environment)
-    if current != expected:
-        raise RouteMoved(expected, current)
 
 
 async def get_revision_number(session: AsyncSession, model_id: UUID, environment: str) -> int:
@@ -128,18 +115,18 @@ def select_revisions(route_id: UUID, before: int | None, limit: int) -> Select[R
     return query.where(RouteRevision.number < before).limit(limit + 1) if before else query.limit(limit + 1)
 
 
-async def current_routes(session: AsyncSession) -> Sequence[RouteState]:
+async def current_routes(source: AsyncSession | Database) -> Sequence[RouteState]:
     """Every route as it stands."""
-    return [_state(row) for row in await _ALL.rows(session)]
+    return [state_from(row) for row in await _ALL.rows(source)]
 
 
-async def current_routes_of(session: AsyncSession, keys: Collection[RouteKey]) -> Sequence[RouteState]:
+async def current_routes_of(database: Database, keys: Collection[RouteKey]) -> Sequence[RouteState]:
     """Some routes as they stand."""
     models, environments = zip(*keys, strict=True)
-    return [_state(row) for row in await _SOME.rows(session, models=models, environments=environments)]
+    return [state_from(row) for row in await _SOME.rows(database, models=models, environments=environments)]
 
 
-async def read_marks(session: AsyncSession) -> tuple[int, int]:
+async def read_marks(database: Database) -> tuple[int, int]:
     """A pair that differs whenever some route has changed: how many routes, and the sum of their revisions."""
-    [[routes, revisions]] = await _MARKS.rows(session)
+    [[routes, revisions]] = await _MARKS.rows(database)
     return routes, revisions

@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.exc import IntegrityError
 
 from app.core import clock
-from app.core.prepared import PreparedInsert, PreparedRead
+from app.core.prepared import PreparedInsert, PreparedRead, PreparedTogether
 from app.core.replicas import Want
 from tests.conftest import TESTER
 from tests.make import some_id
@@ -44,3 +44,13 @@ async def test_a_row_that_is_there_already_is_the_integrity_error_of_any_session
     await add(twice)
     with pytest.raises(IntegrityError):
         await add(twice)
+
+
+async def test_queries_that_go_together_come_back_each_with_its_own_rows(database):
+    by = Want.wanted_by == bindparam("by")
+    both = PreparedTogether(select(Want.version_id, Want.since).where(by), select(func.count()).where(~by))
+    async with database.writes(TESTER) as session:
+        mine, other = want(), Want(version_id=some_id(), wanted_by="another", since=clock.now())
+        session.add_all([mine, other])
+        assert await both.rows(session, by="a test") == [[[mine.version_id, mine.since]], [[1]]]
+        assert await both.rows(session, by="nobody") == [[], [[2]]]

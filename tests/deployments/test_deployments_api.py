@@ -122,6 +122,38 @@ async def test_text_that_the_database_cannot_keep_is_refused_before_it_gets_ther
     assert (await client.get(path)).status_code == 400
 
 
+@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8"])
+async def test_a_promote_is_the_same_whether_its_shortcut_or_the_endpoint_takes_it(client, versions, kind):
+    headers = {"Content-Type": kind, "If-Match": '"1"', "Idempotency-Key": "once"}
+    stale = await client.post("/api/models/m:3/promote", content=b"{}", headers=headers)
+    assert (stale.status_code, stale.json()["type"]) == (412, "/problems/route-moved")
+    headers["If-Match"] = '"2"'
+    for _ in range(2):
+        answer = await client.post(
+            "/api/models/m:3/promote", content=b'{"reason": "better"}', headers=headers
+        )
+        assert (answer.status_code, answer.json()["revision"], answer.json()["reason"]) == (200, 3, "better")
+        assert answer.headers["location"] == answer.json()["links"]["self"]
+    assert answer.headers["idempotency-replayed"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "named"),
+    [(b'{"forse": true}', 422, "forse"), (b'{"reason": "a\\u0000b"}', 422, "reason"), (b"{", 400, "JSON")],
+)
+async def test_what_is_wrong_with_a_promote_is_told_as_of_any_other_request(
+    client, versions, body, status, named
+):
+    headers = {"Content-Type": "application/json"}
+    promoted, deployed = [
+        await client.post(f"/api/models/m:3/{verb}", content=body, headers=headers)
+        for verb in ("promote", "deploy")
+    ]
+    assert promoted.status_code == status
+    assert named in promoted.text
+    assert promoted.json() == deployed.json()
+
+
 @pytest.mark.parametrize("seen", ["W/x", '"-1"', '"1", "2"', "٣"])
 async def test_an_if_match_that_is_no_revision_is_refused(client, versions, seen):
     refused = await client.put(ROUTE, json=split(), headers={"If-Match": seen.encode()})

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.runtimes.rows import parse_rows
+from app.runtimes.rows import parse_rows, to_matrix
 from app.runtimes.schema import Column, ColumnType, Signature, Task
 from app.runtimes.typed import MOST_COLUMNS, TypedReader, find_reader
 
@@ -97,6 +97,7 @@ good_rows = st.tuples(
     table=st.lists(good_rows | st.lists(cells, min_size=3, max_size=5), min_size=1, max_size=4),
     by_name=st.booleans(),
 )
+@example(table=[[2**53 + 1, 0, False, None]], by_name=False)
 def test_what_it_takes_the_thorough_way_takes_alike(table, by_name):
     fits = all(len(row) == len(COLUMNS) for row in table)
     payload = {"instances": [named(row) for row in table] if by_name and fits else table}
@@ -106,7 +107,8 @@ def test_what_it_takes_the_thorough_way_takes_alike(table, by_name):
     quick, thorough = READER.to_rows(plain.table), parse_rows(payload, SIGNATURE, max_rows=100)
     assert thorough.errors == {}
     np.testing.assert_array_equal(quick.matrix, thorough.matrix)
-    assert [list(row) for row in quick.values] == [list(row) for row in thorough.values]
+    # As numbers: an integer in a column of floats stays one in the thorough way, though beyond 2^53 no float is equal.
+    np.testing.assert_array_equal(to_matrix(quick.values), to_matrix(thorough.values))
 
 
 @settings(deadline=None)
