@@ -43,11 +43,10 @@ async def record_outcomes(session: AsyncSession, model: str, given: Sorted) -> T
 
     An outcome does not wait for its prediction: the two meet when they are read, so that their order can't matter.
     """
-    tally = Tally(corrected=given.overruled, unchanged=given.repeated, refused=list(given.refused))
+    tally = Tally(corrected=given.overruled, unchanged=given.repeated, refused=dict(given.refused))
     await ensure_partitions(session, given.days)
     for portion in given.portions:
         await _record(session, model, portion, tally)
-    tally.refused.sort(key=lambda item: item.index)
     if tally.corrected:
         announce(session, OutcomesCorrected(model, tally.corrected))
     return tally
@@ -93,10 +92,8 @@ async def _record(session: AsyncSession, model: str, portion: Portion, tally: Ta
     tally.pending += counted.pending
     tally.corrected += counted.corrected
     tally.unchanged += counted.unchanged
-    tally.refused += [
-        Refused(index, str(prediction_id), f"prediction_id: not a prediction of {model}")
-        for index, prediction_id in zip(counted.foreign_places or (), counted.foreign_ids or (), strict=True)
-    ]
+    for index, prediction_id in zip(counted.foreign_places or (), counted.foreign_ids or (), strict=True):
+        tally.refuse(Refused(index, str(prediction_id), f"prediction_id: not a prediction of {model}"))
 
 
 async def keep_log_days(session: AsyncSession, keep_days: int) -> list[date]:
