@@ -118,7 +118,7 @@ async def _look_after(
     """Look at the windows that end with a bucket; the first that proves drift is kept, else the longest."""
     kept: tuple[Seen, Terms, Look] | None = None
     for look in looks_after(number):
-        if look.buckets > LONGEST:
+        if look.buckets > LONGEST or look.first < state.origin:
             break
         since, until = buckets[look.first], buckets[number] + BUCKET
         window = await read_window(
@@ -140,6 +140,8 @@ async def _tell(
     row = keep(session, seen, subject, terms, since=seen.window.since, until=seen.window.until)
     await session.flush()
     verdict, where = seen.verdict, (model, subject.version, subject.environment, str(row.id))
+    if verdict.finding == Finding.DRIFT:
+        state.origin = state.looked + 1
     if verdict.finding == Finding.DRIFT and state.drifted_since is None:
         state.drifted_since = seen.window.since
         names = [each.column.name for each in verdict.drifted]

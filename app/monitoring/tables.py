@@ -36,6 +36,8 @@ class Watch(Base):
     environment: Mapped[str] = mapped_column(primary_key=True)
     looked: Mapped[int] = mapped_column(server_default="0")
     """How many buckets with rows it has looked at."""
+    origin: Mapped[int] = mapped_column(server_default="0")
+    """The first of them that a window may hold: those in which drift was proven are not asked again."""
     last_bucket: Mapped[datetime | None]
     looked_at: Mapped[datetime]
     drifted_since: Mapped[datetime | None]

@@ -66,7 +66,8 @@ class Reference:
         ends = self.bins.cumsum(axis=1)
         middle = (ends - self.bins / 2) / self.sizes[:, np.newaxis].clip(1)
         least = 0.5 / self.sizes[:, np.newaxis].clip(1)
-        return np.clip(middle, least, 1 - least)
+        ranks: Floats = np.clip(middle, least, 1 - least)
+        return ranks
 
     @cached_property
     def normal_scores(self) -> Floats:
@@ -81,7 +82,8 @@ class Reference:
     @cached_property
     def distribution(self) -> Floats:
         """The share of rows up to the end of each bin."""
-        return self.bins.cumsum(axis=1) / self.sizes[:, np.newaxis].clip(1)
+        distribution: Floats = self.bins.cumsum(axis=1) / self.sizes[:, np.newaxis].clip(1)
+        return distribution
 
     @cached_property
     def groups(self) -> NDArray[np.intp]:
@@ -90,7 +92,7 @@ class Reference:
         Bins lie where the reference's own rows lie; only groups of some twenty of them are as random as they look.
         """
         number = np.clip(self.sizes // ROWS_PER_GROUP, 1, GROUPS)[:, np.newaxis]
-        groups = np.minimum((self.ranks * number).astype(np.intp), GROUPS - 1)
+        groups: NDArray[np.intp] = np.minimum((self.ranks * number).astype(np.intp), GROUPS - 1)
         for i in self.layout.labelled:
             groups[i] = self._label_groups(i, float(number[i, 0]))
         return groups
@@ -304,7 +306,8 @@ def _groups(pair: _Pair) -> Floats:
 def _grouped(pair: _Pair, counts: Floats) -> Floats:
     columns = len(counts)
     places = pair.reference.groups + np.arange(columns)[:, np.newaxis] * GROUPS
-    return np.bincount(places.ravel(), counts.ravel(), columns * GROUPS).reshape(columns, GROUPS)
+    grouped = np.bincount(places.ravel(), counts.ravel(), columns * GROUPS).astype(np.float64)
+    return grouped.reshape(columns, GROUPS)
 
 
 def _largest_bin(pair: _Pair) -> Floats:

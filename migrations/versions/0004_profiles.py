@@ -66,6 +66,7 @@ def upgrade() -> None:
         sa.Column("version_id", sa.Uuid(), nullable=False),
         sa.Column("environment", sa.Text(), nullable=False),
         sa.Column("looked", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("origin", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("last_bucket", sa.DateTime(timezone=True), nullable=True),
         sa.Column("looked_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("drifted_since", sa.DateTime(timezone=True), nullable=True),
