@@ -95,8 +95,38 @@ class ReferenceOut(Outgoing):
     made_at: datetime
 
 
+_A_COLUMN = {
+    "feature": "mean radius", "source": "input", "drifted": True, "p_value": 2.1e-09, "question": "location",
+    "p_values": {"location": 2.3e-10, "scale": 0.41, "shape": 8.8e-09}, "distance": 0.27, "low": 0.21, "high": 0.34,
+    "psi": 0.31, "shift": 0.72, "spread": 1.04, "wasserstein": 0.7, "weight": 1.0,
+    "groups": {"reference": [0.5, 0.5], "window": [0.27, 0.73]},
+}  # fmt: skip
+_A_CHECK = {
+    "check_id": "01a1fd46-3f9c-71d3-9878-5c15666f8e2d",
+    "model_id": "breast-cancer:3",
+    "environment": "production",
+    "window": {
+        "since": "2026-11-26T12:00:00Z", "until": "2026-11-27T12:00:00Z", "rows": 4210, "buckets": 288, "rows_refused": 0,
+    },
+    "reference": {"kind": "sample", "rows": 400, "made_at": "2026-11-01T08:00:00Z"},
+    "drift_detected": True,
+    "finding": "drift",
+    "drift_score": 0.27,
+    "drift_score_interval": [0.21, 0.34],
+    "threshold": 0.1,
+    "false_alarm_rate": 0.05,
+    "rows_needed": 0,
+    "feature_drifts": [_A_COLUMN],
+    "recommendation": "RETRAIN_IMMEDIATELY",
+    "recommendations": ["Look first at mean radius."],
+    "evidence": {"columns_tested": 33, "columns_drifted": 1, "smallest_p_value": 2.1e-09},
+}  # fmt: skip
+
+
 class DriftOut(Outgoing):
     """Whether a window is distributed as its reference, by how much not, and what to do."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _A_CHECK})
 
     check_id: UUID
     model_id: str
