@@ -95,13 +95,13 @@ class ReferenceOut(Outgoing):
     made_at: datetime
 
 
-_A_COLUMN = {
+_A_COLUMN: dict[str, Any] = {
     "feature": "mean radius", "source": "input", "drifted": True, "p_value": 2.1e-09, "question": "location",
     "p_values": {"location": 2.3e-10, "scale": 0.41, "shape": 8.8e-09}, "distance": 0.27, "low": 0.21, "high": 0.34,
     "psi": 0.31, "shift": 0.72, "spread": 1.04, "wasserstein": 0.7, "weight": 1.0,
     "groups": {"reference": [0.5, 0.5], "window": [0.27, 0.73]},
 }  # fmt: skip
-_A_CHECK = {
+_A_CHECK: dict[str, Any] = {
     "check_id": "01a1fd46-3f9c-71d3-9878-5c15666f8e2d",
     "model_id": "breast-cancer:3",
     "environment": "production",
