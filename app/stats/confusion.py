@@ -157,8 +157,7 @@ def average_score(confusion: Confusion, score: Score, average: Average, alpha: f
     """The scores of all classes that occur as one, by the delta method.
 
     A row in cell (i, j) moves class k's score R = u / v by (u_row - R v_row) / mean(v), and the weights by its own
-    class (Deng, Knoblich and Lu, KDD 2018, section 2); every cell counts `SMOOTHING` more in the variance, as far as there
-    are two classes.
+    class (Deng, Knoblich and Lu, KDD 2018, section 2); every cell counts `SMOOTHING` more in the variance.
 
     >>> confusion = Confusion(("no", "yes"), np.array([[50, 5], [5, 40]]))
     >>> macro = average_score(confusion, Score.F1, Average.MACRO, 0.05)
@@ -176,6 +175,8 @@ def average_score(confusion: Confusion, score: Score, average: Average, alpha: f
         confusion.counts[np.ix_(occurs, occurs)],
     )
     _require_classes(confusion, score, average)
+    if len(confusion.labels) == 1:  # nothing else was there or predicted
+        return proportion(confusion.rows, confusion.rows, alpha)
     value, _ = _average(confusion.counts.astype(np.float64), score, average)
     smooth = _smoothed(confusion.counts)
     centre, influence = _average(smooth, score, average)
@@ -195,25 +196,37 @@ def _require_classes(confusion: Confusion, score: Score, average: Average) -> No
 def _smoothed(counts: NDArray[np.int64]) -> Floats:
     """Half a row more on the diagonal, and half a row more spread over the rest of each line."""
     size = len(counts)
-    rest = SMOOTHING / (size - 1) if size > 1 else 0.0
-    return counts.astype(np.float64) + np.where(np.eye(size, dtype=np.bool_), SMOOTHING, rest)
+    return counts.astype(np.float64) + np.where(
+        np.eye(size, dtype=np.bool_), SMOOTHING, SMOOTHING / (size - 1)
+    )
 
 
 def _average(counts: Floats, score: Score, average: Average) -> tuple[float, Floats]:
     """The average score, and the influence on it of one row in each cell."""
-    total, size = counts.sum(), len(counts)
+    shares = counts.sum(axis=1) / counts.sum()
+    if average is Average.MACRO:
+        value, influence, _ = weigh_scores(counts, score, np.full(len(counts), 1 / len(counts)))
+        return value, influence
+    value, influence, scores = weigh_scores(counts, score, shares)
+    return value, influence + (scores - value)[:, np.newaxis]
+
+
+def weigh_scores(counts: Floats, score: Score, weights: Floats) -> tuple[float, Floats, Floats]:
+    """The weighted mean of the classes' scores, the influence on it of one row in each cell, and the scores.
+
+    >>> value, influence, scores = weigh_scores(np.array([[4.0, 1.0], [2.0, 3.0]]), Score.RECALL, np.array([0.5, 0.5]))
+    >>> round(value, 2), influence.round(1).tolist(), scores.tolist()
+    (0.7, [[0.2, -0.8], [-0.6, 0.4]], [0.8, 0.6])
+    """
     hits, actual, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
-    by_row, by_column = (score is not Score.PRECISION) * 1.0, (score is not Score.RECALL) * 1.0
+    by_row, by_column = float(score is not Score.PRECISION), float(score is not Score.RECALL)
     worth = by_row + by_column  # of a hit in u: F1 = 2 TP / (actual + predicted)
-    of = by_row * actual + by_column * predicted
-    scores = worth * hits / of
-    weights = np.full(size, 1 / size) if average is Average.MACRO else actual / total
-    value = float(weights @ scores)
-    pull = weights * total / of
+    with np.errstate(divide="ignore", invalid="ignore"):
+        of = by_row * actual + by_column * predicted
+        scores = np.where(weights > 0, worth * hits / of, 0.0)
+        pull = np.where(weights > 0, weights * counts.sum() / of, 0.0)
     influence = np.diag(worth * pull) - (by_row * pull * scores)[:, np.newaxis] - by_column * pull * scores
-    if average is Average.WEIGHTED:
-        influence += (scores - value)[:, np.newaxis]
-    return value, influence
+    return float(weights @ scores), influence, scores
 
 
 def classification_scores(
