@@ -122,7 +122,7 @@ def rank_causes(
     >>> now = sum_losses([0] * 500 + [1] * 500, [0.0] * 500 + [1.0, 0.0] * 250, 2)
     >>> cause = rank_causes({"age": was}, {"age": now}, 0.05)[0]
     >>> cause.feature, round(cause.drift.value, 2), cause.drift.low > 0, round(cause.concept.value, 2)
-    ('age', 0.19, True, 0.01)
+    ('age', 0.2, True, 0.0)
 
     Raises:
         TooLittleData: fewer than `MINIMUM` rows on either side.

@@ -147,10 +147,11 @@ def test_intervals_of_causes_hold_what_they_say():
     generator, held = np.random.default_rng(4), []
     for _ in range(300):
         causes = {
-            c.feature: c for c in rank_causes(drawn(generator, 2000, 0), drawn(generator, 500, 1, 0.05), 0.05)
+            c.feature: c
+            for c in rank_causes(drawn(generator, 2000, 0), drawn(generator, 500, 0.5, 0.05), 0.05)
         }
         drift, concept = causes["moves"].drift, causes["moves"].concept
-        held.append([drift.low <= 0.168 <= drift.high, concept.low <= 0.05 <= concept.high])
+        held.append([drift.low <= 0.084 <= drift.high, concept.low <= 0.05 <= concept.high])
     assert (np.mean(held, axis=0) >= 0.91).all()
     assert (np.mean(held, axis=0) <= 0.99).all()
 
