@@ -16,7 +16,7 @@ from app.stats.intervals import Estimate, around, mean, require
 Floats = NDArray[np.float64]
 
 FRACTION = 1 << 20
-FARTHEST = 1000.0  # units: an error or a true value beyond counts as that far, and is counted
+FARTHEST = 100.0  # units: an error or a true value beyond counts as that far, and is counted
 _HALF = 32  # bits
 
 
@@ -39,7 +39,7 @@ class ErrorSums:
         rows: how many rows are in the sums.
         unusable: rows of which one side is no finite number; in no sum.
         clipped: rows with an e or y of more than `FARTHEST` units.
-        e, abs_e, e2, e4, y, y2, y3, y4, e2y, e2y2: the sums, in 1 / `FRACTION`.
+        e, abs_e, e2, e3, abs_e3, e4, e6, y, y2, y3, y4, e2y, e2y2: the sums, in 1 / `FRACTION`.
     """
 
     centre: float
@@ -50,7 +50,10 @@ class ErrorSums:
     e: int = 0
     abs_e: int = 0
     e2: int = 0
+    e3: int = 0
+    abs_e3: int = 0
     e4: int = 0
+    e6: int = 0
     y: int = 0
     y2: int = 0
     y3: int = 0
@@ -121,7 +124,10 @@ def _powers(e: Floats, y: Floats) -> dict[str, Floats]:
         "e": e,
         "abs_e": np.abs(e),
         "e2": e2,
+        "e3": e2 * e,
+        "abs_e3": np.abs(e2 * e),
         "e4": e2**2,
+        "e6": e2**3,
         "y": y,
         "y2": y2,
         "y3": y2 * y,
@@ -156,9 +162,9 @@ def error_of(sums: ErrorSums, error: Error, alpha: float) -> Estimate:
     return _TELLERS[error](sums, alpha)
 
 
-def _mean(sums: ErrorSums, first: str, second: str, unit: float, alpha: float) -> Estimate:
-    total, squares = (getattr(sums, name) / FRACTION for name in (first, second))
-    return _scaled(mean(total, squares, sums.rows, alpha), unit)
+def _mean(sums: ErrorSums, powers: tuple[str, str, str], unit: float, alpha: float) -> Estimate:
+    total, squares, cubes = (getattr(sums, name) / FRACTION for name in powers)
+    return _scaled(mean(total, squares, cubes, sums.rows, alpha), unit)
 
 
 def _scaled(estimate: Estimate, unit: float) -> Estimate:
@@ -166,15 +172,15 @@ def _scaled(estimate: Estimate, unit: float) -> Estimate:
 
 
 def _mae(sums: ErrorSums, alpha: float) -> Estimate:
-    return _not_below_zero(_mean(sums, "abs_e", "e2", sums.unit, alpha))
+    return _not_below_zero(_mean(sums, ("abs_e", "e2", "abs_e3"), sums.unit, alpha))
 
 
 def _mse(sums: ErrorSums, alpha: float) -> Estimate:
-    return _not_below_zero(_mean(sums, "e2", "e4", sums.unit**2, alpha))
+    return _not_below_zero(_mean(sums, ("e2", "e4", "e6"), sums.unit**2, alpha))
 
 
 def _bias(sums: ErrorSums, alpha: float) -> Estimate:
-    return _mean(sums, "e", "e2", sums.unit, alpha)
+    return _mean(sums, ("e", "e2", "e3"), sums.unit, alpha)
 
 
 def _not_below_zero(estimate: Estimate) -> Estimate:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from app.stats.formula_columns import Column, choose, comparing, every, none, read_column, some
-from app.stats.intervals import Estimate, mean
+from app.stats.intervals import Estimate, mean_of
 
 Floats = NDArray[np.float64]
 Built = Callable[[Mapping[str, Column]], Column]
@@ -61,7 +61,7 @@ class Worth:
         """
         defined = self.values[np.isfinite(self.values)]
         with np.errstate(over="ignore"):
-            return mean(float(defined.sum()), float(defined @ defined), len(defined), alpha)
+            return mean_of(defined, alpha)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ far out, where the normal approximation lies.
 """
 
 from dataclasses import dataclass
-from math import ceil, inf, sqrt
+from math import cbrt, ceil, inf, sqrt
 
+import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 MINIMUM = 20
@@ -176,20 +178,52 @@ def within_unit(value: float, centre: float, error: float, rows: int, alpha: flo
     return Estimate(value, min(value, low), max(value, high), int(rows))
 
 
-def mean(total: float, squares: float, rows: int, alpha: float) -> Estimate:
-    """The mean of independent values from their sum and sum of squares; constant values get an interval of no width.
+def mean(total: float, squares: float, cubes: float, rows: int, alpha: float) -> Estimate:
+    """The mean of independent values from the sums of their first three powers; constant ones get no width.
 
-    >>> heights = mean(total=60.0, squares=220.0, rows=20, alpha=0.05)
-    >>> heights.value, round(heights.low, 3)
-    (3.0, 2.321)
+    Student's t with its skewness removed: losses have long right tails, and without that an interval at alpha = .01 of
+    200 lognormal ones lies wholly below the truth in 2.5 % (Hall, J. R. Stat. Soc. B 54, 1992, p. 221-228, equation 2.3).
+
+    >>> told = mean(total=60.0, squares=220.0, cubes=1000.0, rows=20, alpha=0.05)
+    >>> told.value, round(told.low, 3), round(told.high, 3)
+    (3.0, 2.466, 4.164)
 
     Raises:
         TooLittleData: there are fewer than `MINIMUM` rows.
+        ValueError: alpha is not in (0, 1).
     """
+    _check(alpha)
     require("rows", rows, rows)
     middle = total / rows
-    variance = max(0.0, squares - rows * middle**2) / (rows - 1)
-    return around(middle, sqrt(variance / rows), rows, alpha)
+    variance = max(0.0, squares / rows - middle**2)
+    skewness = (cubes / rows - 3 * middle * squares / rows + 2 * middle**3) / (variance**1.5 or inf)
+    error, quantile = sqrt(variance / (rows - 1)), -float(special.stdtrit(rows - 1, alpha / 2))
+    low, high = (middle - error * _unskewed(end, skewness / sqrt(rows)) for end in (quantile, -quantile))
+    return Estimate(middle, min(low, middle), max(high, middle), int(rows))
+
+
+def _unskewed(quantile: float, skewness: float) -> float:
+    """Hall's second transformation, turned round: what a t statistic of such skewness is where a normal one is this."""
+    if abs(skewness) < 1e-6:
+        return quantile
+    return 3 / skewness * (cbrt(1 + skewness * (quantile - skewness / 6)) - 1)
+
+
+def mean_of(values: ArrayLike, alpha: float) -> Estimate:
+    """The mean of independent values.
+
+    >>> mean_of([1e9 + 1, 1e9 - 1] * 10, 0.05).value
+    1000000000.0
+
+    Raises:
+        TooLittleData: there are fewer than `MINIMUM`.
+    """
+    array = np.asarray(values, np.float64)
+    require("rows", len(array), len(array))
+    middle = float(array.mean())
+    rest = array - middle
+    told = mean(0.0, float(rest @ rest), float((rest**3).sum()), len(array), alpha)
+    return Estimate(middle, middle + told.low, middle + told.high, told.rows)
 
 
 def difference(first: Estimate, second: Estimate) -> Estimate:

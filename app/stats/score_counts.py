@@ -143,7 +143,8 @@ def log_loss(counts: ScoreCounts, alpha: float) -> Binned:
         raise ValueError("a log loss is read off bins of probabilities")
     weights = np.concatenate([counts.positives, counts.negatives]).astype(np.float64)
     rows = int(weights.sum())
-    estimate = mean(float(weights @ _LOSSES), float(weights @ _LOSSES**2), rows, alpha)
+    total, squares, cubes = (float(weights @ _LOSSES**power) for power in (1, 2, 3))
+    estimate = mean(total, squares, cubes, rows, alpha)
     return Binned(estimate, float(weights @ _LOSS_ERRORS) / rows)
 
 
