@@ -12,6 +12,7 @@ from app.stats.intervals import require
 Floats = NDArray[np.float64]
 
 GROUPS = 10
+NEWTON_STEPS = 25  # of at most 1 in log-odds, on a concave function: the last ones change nothing
 MISFIT = 0.05  # significance at which a model's own probabilities are no longer taken at their word
 PRIOR_SHIFT = (
     0.5  # log-odds: how far a calibration is expected to move; so many labels as know it better outweigh it
@@ -158,13 +159,11 @@ def correct(calibration: Calibration, scores: ArrayLike, is_positive: ArrayLike)
     if not len(values):
         return calibration
     odds, shift = special.logit(calibration.apply(values).clip(1e-6, 1 - 1e-6)), 0.0
-    for _ in range(50):  # Newton, on a concave function
+    for _ in range(NEWTON_STEPS):
         chances = special.expit(odds + shift)
         known = float((chances * (1 - chances)).sum())
         step = (float((positive - chances).sum()) - shift / PRIOR_SHIFT**2) / (known + 1 / PRIOR_SHIFT**2)
         shift += max(-1.0, min(1.0, step))
-        if abs(step) < 1e-9:
-            break
     error = sqrt(known) / (known + 1 / PRIOR_SHIFT**2)
     return Calibration(
         calibration.starts,

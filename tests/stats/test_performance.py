@@ -32,6 +32,7 @@ from app.stats.intervals import (
     ratio,
     within_unit,
 )
+from app.stats.looks import allowance, looks_after
 from app.stats.performance import Standing, judge
 from app.stats.returns import maximum_drawdown, sharpe_ratio, win_rate
 from app.stats.score_counts import PROBABILITY_EDGES, ScoreCounts, count_scores, log_loss, roc_auc
@@ -348,3 +349,49 @@ def test_verdicts_are_wrong_no_more_often_than_alpha(sign):
         for _ in range(1500)
     ]
     assert np.mean([each.standing is wrong for each in told]) <= alpha / 2 + 3 * np.sqrt(0.05 * 0.95 / 1500)
+
+
+@pytest.mark.parametrize("wrong", [Standing.FALLEN, Standing.HOLDING])
+def test_a_whole_life_of_looks_is_wrong_no_more_often_than_its_budget(wrong):
+    """Accuracy sits exactly at the threshold: 300 lives of 64 buckets, looked at by dyadic windows, budget .05."""
+    generator, buckets, rows, errors = np.random.default_rng(12), 64, 60, 0
+    for _ in range(300):
+        hits = np.append(0, generator.binomial(rows, 0.765, buckets).cumsum())
+        looks = [look for bucket in range(buckets) for look in looks_after(bucket)]
+        told = (
+            judge(
+                proportion(
+                    int(hits[look.first + look.buckets] - hits[look.first]), rows * look.buckets, alpha
+                ),
+                known(0.9),
+                0.15,
+                more_is_better=True,
+            ).standing
+            for look in looks
+            if (alpha := allowance(look, 0.05))
+        )
+        errors += wrong in told
+    assert errors / 300 <= 0.05
+
+
+def test_a_real_fall_is_found_within_a_few_windows():
+    """Accuracy from .9 to .7, 100 labels a window: past the threshold of .15 with a whole life of looks paid for."""
+    generator, found = np.random.default_rng(13), []
+    for _ in range(100):
+        hits = np.append(0, generator.binomial(100, 0.70, 256).cumsum())
+        found.append(first_fall(hits, 100))
+    assert np.median(found) <= 8
+
+
+def first_fall(hits, rows):
+    """The number of windows until a fall is proven."""
+    for bucket in range(len(hits) - 1):
+        for look in looks_after(bucket):
+            share = proportion(
+                int(hits[look.first + look.buckets] - hits[look.first]),
+                rows * look.buckets,
+                allowance(look, 0.05),
+            )
+            if judge(share, known(0.9), 0.15, more_is_better=True).standing is Standing.FALLEN:
+                return bucket + 1
+    return len(hits)
