@@ -164,7 +164,12 @@ def expected_loss(model: LossModel, shares: ArrayLike, rows: int, alpha: float) 
     moved = _moved(model, shares)
     require("rows", rows, rows)
     value = max(0.0, model.mean + model.shift + float(moved @ model.terms))
-    variance = model.spread**2 * (1 / rows + 1 / model.rows) + float(moved @ model.covariance @ moved)
+    wider = (
+        max(1.0, value / model.mean) if model.mean > 0 else 1.0
+    )  # larger errors scatter more, in proportion
+    variance = model.spread**2 * (wider**2 / rows + 1 / model.rows) + wider * float(
+        moved @ model.covariance @ moved
+    )
     return around(value, sqrt(variance + model.shift_error**2), rows, alpha, bounds=(0.0, np.inf))
 
 
