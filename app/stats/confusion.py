@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
 from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.stats.intervals import Estimate, TooLittleData, proportion, require, within_unit
+from app.stats.intervals import Estimate, proportion, require, within_unit
 
 Label = str | int | float | bool
 Floats = NDArray[np.float64]
@@ -229,25 +229,23 @@ def weigh_scores(counts: Floats, score: Score, weights: Floats) -> tuple[float, 
     return float(weights @ scores), influence, scores
 
 
-def classification_scores(
-    confusion: Confusion, alpha: float
-) -> dict[str, Estimate | TooLittleData | ValueError]:
+def classification_scores(confusion: Confusion, alpha: float) -> dict[str, Estimate | ValueError]:
     """Accuracy, each class's scores and their averages by name; in place of what can't be told, why it can't.
 
     >>> told = classification_scores(Confusion(("no", "yes"), np.array([[500, 5], [5, 4]])), 0.05)
     >>> sorted(told)[:4], str(told["recall yes"])
     (['accuracy', 'f1 no', 'f1 yes', 'macro f1'], "20 rows of class 'yes' are needed, there are 9")
     """
-    asked: dict[str, Callable[[], Estimate]] = {"accuracy": lambda: accuracy(confusion, alpha)}
+    asked = {"accuracy": partial(accuracy, confusion, alpha)}
     for score in Score:
         for label in confusion.labels:
-            asked[f"{score} {label}"] = lambda s=score, k=label: score_of(confusion, s, k, alpha)  # type: ignore[misc]
+            asked[f"{score} {label}"] = partial(score_of, confusion, score, label, alpha)
         for average in Average:
-            asked[f"{average} {score}"] = lambda s=score, a=average: average_score(confusion, s, a, alpha)  # type: ignore[misc]
+            asked[f"{average} {score}"] = partial(average_score, confusion, score, average, alpha)
     return {name: _told(ask) for name, ask in asked.items()}
 
 
-def _told(ask: Callable[[], Estimate]) -> Estimate | TooLittleData | ValueError:
+def _told(ask: Callable[[], Estimate]) -> Estimate | ValueError:
     try:
         return ask()
     except ValueError as reason:
