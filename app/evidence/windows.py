@@ -12,7 +12,7 @@ from app.evidence.profiles import BUCKET
 from app.evidence.rules import ReferenceKind
 from app.evidence.tables import LiveProfile, ProfilePlan
 from app.runtimes.profiles import Plan
-from app.stats.profile import Profile, merge
+from app.stats.profile import Profile
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,17 @@ async def read_window(
     query = _select_live(reference.version_id, environment, arm).where(
         LiveProfile.bucket >= start_of_bucket(since), LiveProfile.bucket < until
     )
-    rows = (await session.scalars(query)).all()
-    profiles = [_profile_of(reference, row) for row in rows]
+    cells = (LiveProfile.counts, LiveProfile.sums, LiveProfile.extremes)
+    rows = (
+        await session.execute(query.with_only_columns(LiveProfile.bucket, LiveProfile.rows, *cells))
+    ).all()
     starts = {row.bucket for row in rows}
     return Window(
         min(starts, default=since),
         max(starts) + BUCKET if starts else until,
         sum(row.rows for row in rows),
         len(starts),
-        merge(profiles) if profiles else Profile.empty(reference.plan.layout),
+        Profile.merged_from_bytes(reference.plan.layout, [row[2:] for row in rows]),
     )
 
 
@@ -110,7 +112,3 @@ def _select_live(version_id: UUID, environment: str, arm: str | None) -> Select[
         LiveProfile.shadow.is_(False),
     )
     return query if arm is None else query.where(LiveProfile.arm == arm)
-
-
-def _profile_of(reference: Reference, row: LiveProfile) -> Profile:
-    return Profile.from_bytes(reference.plan.layout, row.counts, row.sums, row.extremes)

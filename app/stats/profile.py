@@ -146,6 +146,28 @@ class Profile:
             np.frombuffer(extremes, "<f8").reshape(columns, 2),
         )
 
+    @classmethod
+    def merged_from_bytes(cls, layout: Layout, stored: Sequence[Sequence[bytes]]) -> Self:
+        """Several stored profiles as one, added up where they lie.
+
+        Raises:
+            ValueError: the bytes are not those of profiles along this layout.
+        """
+        columns = len(layout.axes)
+        counts, sums, extremes = (
+            (b"".join(section) for section in zip(*stored, strict=True)) if stored else (b"",) * 3
+        )
+        limits = np.frombuffer(extremes, "<f8").reshape(-1, columns, 2)
+        return cls(
+            layout,
+            np.frombuffer(counts, "<i4").reshape(-1, columns, CELLS).sum(axis=0, dtype=np.int64),
+            np.frombuffer(sums, "<i8").reshape(-1, columns, 2).sum(axis=0),
+            np.stack(
+                [limits[:, :, 0].min(axis=0, initial=np.inf), limits[:, :, 1].max(axis=0, initial=-np.inf)],
+                axis=1,
+            ),
+        )
+
     def moments(self, column: int) -> tuple[float, float]:
         """Mean and variance (divided by n - 1) of a numeric column.
 

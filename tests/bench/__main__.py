@@ -10,13 +10,14 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 
-from tests.bench import liveness, promotes, registry, starting
+from tests.bench import liveness, profiles, promotes, registry, starting
 from tests.bench.figures import Figure
 
 MEASURED: dict[str, Callable[[float], Awaitable[list[Figure]]]] = {
     "starting": lambda _: starting.measure(),
     "registry": lambda scale: registry.measure(seconds=8 * scale),
     "promotes": lambda scale: promotes.measure(seconds=15 * scale),
+    "profiles": lambda _: profiles.measure(),
     "liveness": lambda scale: liveness.measure(seconds=8 * scale),
 }
 PRINTED = {"predict": 60.0, "log": None}
