@@ -3,7 +3,7 @@
 Two sources are combined, since either may be missing or mute. Rows of the reference in their order give a precise
 estimate at once, but a reference that was shuffled, or sampled, looks independent whatever its stream is like. Buckets of
 the live stream can't be shuffled, but come slowly. So the rows are believed where they show dependence (shuffling never
-adds any); where they show none they count for some thirty buckets at most, and for nothing once buckets contradict them.
+adds any); where they show none they count for some hundred buckets at most, and for nothing once buckets contradict them.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 
 LEAST_ROWS = 32  # below, an autocorrelation is noise
 BLOCK = 1000  # rows: what moves slower than this is drift or season, not dependence
-TRUSTED = 30.0  # degrees of freedom that rows without dependence count for at most
+TRUSTED = 60.0  # degrees of freedom that rows without dependence count for at most
 DOUBT = 0.001  # one-sided, of calling rows dependent
 CAUTION = 0.9  # of the upper bound that stands for the effect of rows known to be dependent
 _MEDIAN = 0.45493642311957283  # of chi-squared with one degree of freedom
@@ -73,7 +73,7 @@ def design_effects(rows: Dependence, buckets: Dependence | None = None) -> Float
     >>> few = Dependence(np.array([2.9]), np.array([3.0]))
     >>> many = Dependence(np.array([3.0]), np.array([600.0]))
     >>> [design_effects(independent, each).round(2).tolist() for each in (None, few, many)]
-    [[1.0], [1.17], [3.24]]
+    [[1.0], [1.09], [3.24]]
     """
     if buckets is None:
         buckets = Dependence(np.ones_like(rows.effects), np.zeros_like(rows.freedom))

@@ -75,9 +75,9 @@ class Sample:
 
     def since(self, place: int) -> "Sample":
         """What is left of the values from a place on; from now on every value is taken."""
-        first = int(np.searchsorted(self.places, place))
-        rest = [part[first:] for part in (self.values, self.before, self.places)]
-        return Sample(*rest, count=len(rest[0]))  # type: ignore[arg-type]
+        rest = slice(int(np.searchsorted(self.places, place)), None)
+        values = self.values[rest]
+        return Sample(values, self.before[rest], self.places[rest], count=len(values))
 
 
 @dataclass(frozen=True)
@@ -118,14 +118,15 @@ class Watch:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """The watch that was stored."""
-        plain = {name: tuple(each) if isinstance(each, list) else each for name, each in stored.items()}
-        return cls(**{**plain, "regime": _sample(stored["regime"]), "life": _sample(stored["life"])})
+        return cls(**{**_plain(stored), "regime": _sample(stored["regime"]), "life": _sample(stored["life"])})
 
 
 def _sample(stored: Mapping[str, Any]) -> Sample:
-    return Sample(
-        **{name: tuple(each) if isinstance(each, list | tuple) else each for name, each in stored.items()}
-    )
+    return Sample(**_plain(stored))
+
+
+def _plain(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(each) if isinstance(each, list) else each for name, each in stored.items()}
 
 
 def follow(watch: Watch, value: float) -> Watch:

@@ -60,16 +60,20 @@ class Seasons:
 
         It is the variance of rows over that between hours, from the analysis of variance of the shares of all cells
         and of two scores, whichever differs most between hours (Efron and Morris, J. Am. Stat. Assoc. 70, 1975,
-        section 2). An hour that is proven different is left alone (ibid. 67, 1972: limited translation).
+        section 2). An hour that is proven different is left alone (ibid. 67, 1972: limited translation), and doesn't count
+        where the others are compared; one that was never seen may be like any.
         """
-        least = np.full(self.rows.shape[1], np.inf)
+        of_all, of_alike = np.full((2, self.rows.shape[1]), np.inf)
         is_proven = np.zeros(self.rows.shape, np.bool_)
         for means, within in self._measures():
-            ratio, z = _between(means, within, self.rows)
-            least = np.minimum(least, ratio)
-            is_proven |= z > PROVEN
+            squares = _off(means, within, self.rows)
+            is_alike = squares <= PROVEN**2
+            of_all = np.minimum(of_all, _within_over_between(squares, self.rows))
+            of_alike = np.minimum(of_alike, _within_over_between(squares * is_alike, self.rows * is_alike))
+            is_proven |= ~is_alike
         total = self.rows.sum(axis=0).clip(LEAST_PRIOR)
-        return np.where(is_proven, LEAST_PRIOR, np.clip(least, LEAST_PRIOR, total))
+        prior = np.clip(np.where(self.rows > 0, of_alike, of_all), LEAST_PRIOR, total)
+        return np.where(is_proven, LEAST_PRIOR, prior)
 
     def _measures(self) -> Iterable[tuple[Floats, Floats]]:
         """What may differ between hours: its mean in each, shape (`HOURS`, columns), and its variance within, (columns,)."""
@@ -172,16 +176,19 @@ def _exclusive(layout: Layout, counts: NDArray[np.int64] | Floats) -> Floats:
     return cells
 
 
-def _between(means: Floats, within: Floats, rows: Floats) -> tuple[Floats, Floats]:
-    """The variance within over that between hours, by columns, and how many standard errors each hour is off."""
-    total = rows.sum(axis=0).clip(1)
-    spread = rows * (means - (rows * means).sum(axis=0) / total) ** 2
+def _off(means: Floats, within: Floats, rows: Floats) -> Floats:
+    """How many standard errors each hour's mean is from that of all, squared; 0 where nothing varies."""
+    spread = rows * (means - (rows * means).sum(axis=0) / rows.sum(axis=0).clip(1)) ** 2
     is_known = within > 1e-12
-    unit = np.where(is_known, within, 1.0)
+    return np.where(is_known, spread / np.where(is_known, within, 1.0), 0.0)
+
+
+def _within_over_between(squares: Floats, rows: Floats) -> Floats:
+    """The ratio of variances by the method of moments; infinity where hours differ no more than by chance."""
+    total = rows.sum(axis=0).clip(1)
     freedom = ((rows > 0).sum(axis=0) - 1).clip(0)
-    excess = (spread.sum(axis=0) / unit - freedom) / (total - (rows**2).sum(axis=0) / total).clip(1)
-    ratio = np.where(is_known & (excess > 0), 1 / np.where(excess > 0, excess, 1.0), np.inf)
-    return ratio, np.where(is_known, np.sqrt(spread / unit), 0.0)
+    excess = (squares.sum(axis=0) - freedom) / (total - (rows**2).sum(axis=0) / total).clip(1)
+    return np.where(excess > 0, 1 / np.where(excess > 0, excess, 1.0), np.inf)
 
 
 def _whole(cells: Floats) -> NDArray[np.int64]:

@@ -19,7 +19,7 @@ MEASURED: dict[str, Callable[[float], Awaitable[list[Figure]]]] = {
     "promotes": lambda scale: promotes.measure(seconds=15 * scale),
     "liveness": lambda scale: liveness.measure(seconds=8 * scale),
 }
-PRINTED = {"predict": 60.0, "log": None}
+PRINTED = {"predict": 60.0, "log": None, "seasons": None}
 """Parts that print what they find, as programs of their own, with the seconds that they are told."""
 
 
