@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.stats.axes import numeric_axis
+from app.stats.axes import category_axis, numeric_axis
 from app.stats.drift import Reference, compare
 from app.stats.profile import Layout, Profile, merge, observe
 from app.stats.seasons import HOURS, Seasons, by_hour
@@ -106,6 +106,22 @@ def test_constant_and_empty_columns_say_nothing():
     seasons = by_hour((hour, observe(layout, columns)) for hour in range(HOURS))
     answer = compare(seasons.reference(only(5)), observe(layout, columns))
     assert answer.p.tolist() == [1.0, 1.0]
+
+
+def test_what_the_axis_did_not_know_but_the_reference_does_is_no_surprise():
+    """Labels and extremes beyond a short first sample, in a reference of a hundred times as many rows."""
+    generator = np.random.default_rng(10)
+
+    def drawn(count):
+        return [list(map(str, generator.zipf(1.5, count))), generator.normal(size=count)]
+
+    labels, numbers = drawn(300)
+    layout = Layout((category_axis(labels), numeric_axis(numbers)))
+    reference = Reference(observe(layout, drawn(30_000)))
+    p = np.array([compare(reference, observe(layout, drawn(2000))).p for _ in range(60)])
+    assert is_nominal(p, 0.01)
+    strangers = [[f"new {label}" for label in drawn(200)[0]], generator.normal(9.0, size=200)]
+    assert (compare(reference, observe(layout, strangers)).p < 1e-12).all()
 
 
 def test_only_hours_of_the_week_and_windows_with_rows_are_taken(eight_weeks):
