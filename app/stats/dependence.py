@@ -4,6 +4,7 @@ Two sources are combined, since either may be missing or mute. Rows of the refer
 estimate at once, but a reference that was shuffled, or sampled, looks independent whatever its stream is like. Buckets of
 the live stream can't be shuffled, but come slowly. So the rows are believed where they show dependence (shuffling never
 adds any); where they show none they count for some hundred buckets at most, and for nothing once buckets contradict them.
+Where the order of the rows is unknown, only buckets speak.
 """
 
 from collections.abc import Sequence
@@ -59,15 +60,19 @@ class Dependence:
         return bound
 
 
-def design_effects(rows: Dependence, buckets: Dependence | None = None) -> Floats:
+def design_effects(rows: Dependence | None, buckets: Dependence | None = None) -> Floats:
     """What to pass to `drift.compare`, at least 1, shape (columns,).
 
     Estimates without a sign of dependence are averaged by their degrees of freedom; with one, the upper bound is used,
     which comes down to the estimate as buckets accumulate.
 
     Args:
-        rows: from the reference in row order.
+        rows: from the reference in row order; None where its order is not known to be that of time. Then the upper bound
+            of the buckets is used from the start: later alarms are the price of not believing what may be shuffled.
         buckets: from the live stream, once there are some.
+
+    Raises:
+        ValueError: neither is there.
 
     >>> independent = Dependence(np.array([1.0]), np.array([5000.0]))
     >>> few = Dependence(np.array([2.9]), np.array([3.0]))
@@ -75,6 +80,10 @@ def design_effects(rows: Dependence, buckets: Dependence | None = None) -> Float
     >>> [design_effects(independent, each).round(2).tolist() for each in (None, few, many)]
     [[1.0], [1.09], [3.24]]
     """
+    if rows is None:
+        if buckets is None:
+            raise ValueError("neither rows in order nor buckets: nothing is known of dependence")
+        return buckets.at_most().clip(1.0)
     if buckets is None:
         buckets = Dependence(np.ones_like(rows.effects), np.zeros_like(rows.freedom))
     is_dependent = rows.at_least() > 1

@@ -17,7 +17,7 @@ from scipy.signal import lfilter
 from scipy.special import betaincinv
 
 from app.stats.axes import category_axis, numeric_axis
-from app.stats.dependence import design_effects, of_buckets, of_rows
+from app.stats.dependence import Dependence, design_effects, of_buckets, of_rows
 from app.stats.drift import Question, Reference, compare
 from app.stats.looks import Look, allowance, looks_after
 from app.stats.profile import Layout, Profile, merge, observe
@@ -64,10 +64,14 @@ class Stream:
 
 @dataclass
 class Lives:
-    """Several streams side by side with their common layout."""
+    """Several streams side by side with their common layout.
+
+    Of a reference in unknown order nothing is learnt: until there are buckets a window counts for one row.
+    """
 
     streams: list[Stream]
     reference: Reference
+    learnt: Dependence | None
     effects: np.ndarray
 
     @classmethod
@@ -76,12 +80,10 @@ class Lives:
         columns = [column for stream in streams for column in stream.rows(rows)]
         axes = [category_axis(c) if isinstance(c, list) else numeric_axis(c) for c in columns]
         reference = Reference(observe(Layout(tuple(axes)), columns))
-        learnt = of_rows(reference, columns)
         if shuffled:
-            learnt.effects[:] = 1.0
-        lives = cls(streams, reference, design_effects(learnt))
-        lives.learnt = learnt
-        return lives
+            return cls(streams, reference, None, np.full(len(axes), float(ROWS)))
+        learnt = of_rows(reference, columns)
+        return cls(streams, reference, learnt, design_effects(learnt))
 
     def observe(self, change=lambda column, _: column) -> Profile:
         columns = [change(column, i) for stream in self.streams for i, column in enumerate(stream.rows(ROWS))]

@@ -74,6 +74,16 @@ def test_a_shuffled_reference_is_contradicted_by_buckets():
     assert 3.0 < np.median(design_effects(shuffled, of_buckets(reference, profiles))) < 4.5
 
 
+def test_where_the_order_is_unknown_only_buckets_speak():
+    generator = np.random.default_rng(10)
+    reference, _ = began(autoregressive, generator)
+    profiles = windows(reference, autoregressive, generator, 160)
+    effects = design_effects(None, of_buckets(reference, profiles[:10]))
+    assert rates(reference, profiles[10:], effects, 0.001) <= 0.004
+    with pytest.raises(ValueError, match="nothing is known"):
+        design_effects(None)
+
+
 def test_both_sources_find_the_effect_of_an_autoregression():
     """(1 + φ) / (1 - φ), for φ = .8: 9."""
     generator = np.random.default_rng(4)
