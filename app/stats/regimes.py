@@ -70,8 +70,7 @@ class Sample:
         return grown if len(values) <= KEPT else grown._thin()
 
     def _thin(self) -> "Sample":
-        kept = slice(None, None, 2)
-        return Sample(self.values[kept], self.before[kept], self.places[kept], 2 * self.stride, self.count)
+        return Sample(self.values[::2], self.before[::2], self.places[::2], 2 * self.stride, self.count)
 
     def since(self, place: int) -> "Sample":
         """What is left of the values from a place on; from now on every value is taken."""
@@ -118,11 +117,8 @@ class Watch:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """The watch that was stored."""
-        return cls(**{**_plain(stored), "regime": _sample(stored["regime"]), "life": _sample(stored["life"])})
-
-
-def _sample(stored: Mapping[str, Any]) -> Sample:
-    return Sample(**_plain(stored))
+        regime, life = (Sample(**_plain(stored[name])) for name in ("regime", "life"))
+        return cls(**{**_plain(stored), "regime": regime, "life": life})
 
 
 def _plain(stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,8 +188,7 @@ def _remember(watch: Watch, value: float, before: float) -> Watch:
 
 def _is_round(count: int) -> bool:
     """A power of two, or three times one: fitted then, an autoregression takes little of its own time."""
-    odd = count // (count & -count)
-    return odd in {1, 3}
+    return count // (count & -count) in {1, 3}
 
 
 def _persistence(sample: Sample) -> float:
@@ -208,8 +203,7 @@ def _persistence(sample: Sample) -> float:
 def _normal_scores(values: tuple[float, ...]) -> Floats:
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks = counts.cumsum() - (counts - 1) / 2
-    scores: Floats = special.ndtri(ranks / (len(values) + 1))[place]
-    return scores
+    return np.asarray(special.ndtri(ranks / (len(values) + 1))[place])
 
 
 def _turn(watch: Watch) -> Watch:
