@@ -329,15 +329,23 @@ def _tails(pair: _Pair) -> Floats:
 
 
 def _range(pair: _Pair) -> Floats:
-    """That the farthest values of both samples, so many of them, are all the window's."""
-    beyond = pair.counts[:, [BELOW, ABOVE]].max(axis=1)
-    return np.where(beyond > 0, np.minimum(1.0, 2 * pair.share**beyond), 1.0)
+    """That so many of the farthest values of both samples are the window's, on the worse side.
+
+    A reference that made its own axis holds nothing beyond it; one that was counted later may.
+    """
+    sides = [BELOW, ABOVE]
+    now, was = pair.counts[:, sides], pair.reference.profile.counts[:, sides] / pair.effects[:, np.newaxis]
+    p = special.betainc(np.maximum(now, 1e-12), was + 1, pair.share[:, np.newaxis])
+    return np.where((now > 0).any(axis=1), np.minimum(1.0, 2 * np.where(now > 0, p, 1.0).min(axis=1)), 1.0)
 
 
 def _new_labels(pair: _Pair) -> Floats:
-    """Labels never seen, beside those that the reference held once: as surprising, each, as a new one."""
-    now = pair.now[:, UNSEEN]
-    return _rare(now, now + pair.reference.singles / pair.effects, pair)
+    """Labels never seen, beside those that the axis held once: as surprising, each, as a new one.
+
+    Labels that are new to the axis but not to the reference, which was counted later, are no surprise either.
+    """
+    now, was = pair.now[:, UNSEEN], pair.was[:, UNSEEN]
+    return _rare(now, now + was + pair.reference.singles / pair.effects, pair)
 
 
 def _nulls(pair: _Pair) -> Floats:

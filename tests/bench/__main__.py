@@ -20,7 +20,7 @@ MEASURED: dict[str, Callable[[float], Awaitable[list[Figure]]]] = {
     "profiles": lambda _: profiles.measure(),
     "liveness": lambda scale: liveness.measure(seconds=8 * scale),
 }
-PRINTED = {"predict": 60.0, "log": None}
+PRINTED = {"predict": 60.0, "log": None, "seasons": None}
 """Parts that print what they find, as programs of their own, with the seconds that they are told."""
 
 

@@ -1,0 +1,229 @@
+"""By how much dependence between rows raises the variance of a mean: the design effects that `drift.compare` takes.
+
+Two sources are combined, since either may be missing or mute. Rows of the reference in their order give a precise
+estimate at once, but a reference that was shuffled, or sampled, looks independent whatever its stream is like. Buckets of
+the live stream can't be shuffled, but come slowly. So the rows are believed where they show dependence (shuffling never
+adds any); where they show none they count for some hundred buckets at most, and for nothing once buckets contradict them.
+Where the order of the rows is unknown, only buckets speak.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from app.stats.axes import BINS, GROUPS, OTHER, UNSEEN, CategoryAxis
+from app.stats.drift import Reference
+from app.stats.profile import Column, Profile
+
+Floats = NDArray[np.float64]
+
+LEAST_ROWS = 32  # below, an autocorrelation is noise
+BLOCK = 1000  # rows: what moves slower than this is drift or season, not dependence
+TRUSTED = 60.0  # degrees of freedom that rows without dependence count for at most
+DOUBT = 0.001  # one-sided, of calling rows dependent
+CAUTION = 0.9  # of the upper bound that stands for the effect of rows known to be dependent
+_MEDIAN = 0.45493642311957283  # of chi-squared with one degree of freedom
+_CAP = 3.841458820694124  # its 95 % quantile, where squared differences are cut off …
+_CAPPED_MEAN = 0.9130  # … and its mean so cut: P(χ²₃ < cap) + .05 cap
+_FREEDOM_PER_PAIR = (
+    0.57  # 2/3 for successive differences (von Neumann, Ann. Math. Stat. 12, 1941), .85 for the cut
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Dependence:
+    """What one source says of each column.
+
+    Attributes:
+        effects: estimated variance of a mean over that of as many independent rows, from 0; 1 where nothing is known.
+        freedom: degrees of freedom of the estimate, as if it were a variance; 0 where nothing is known.
+    """
+
+    effects: Floats
+    freedom: Floats
+
+    def at_least(self) -> Floats:
+        """The lower confidence bounds; 0 where nothing is known."""
+        return np.where(self.freedom > 0, self._bound(DOUBT), 0.0)
+
+    def at_most(self) -> Floats:
+        """The upper confidence bounds; the estimates themselves where nothing is known."""
+        return np.where(self.freedom > 0, self._bound(CAUTION), self.effects)
+
+    def _bound(self, level: float) -> Floats:
+        freedom = self.freedom.clip(1.0)
+        bound: Floats = self.effects * freedom / special.chdtri(freedom, level)
+        return bound
+
+
+def design_effects(rows: Dependence | None, buckets: Dependence | None = None) -> Floats:
+    """What to pass to `drift.compare`, at least 1, shape (columns,).
+
+    Estimates without a sign of dependence are averaged by their degrees of freedom; with one, the upper bound is used,
+    which comes down to the estimate as buckets accumulate.
+
+    Args:
+        rows: from the reference in row order; None where its order is not known to be that of time. Then the upper bound
+            of the buckets is used from the start: later alarms are the price of not believing what may be shuffled.
+        buckets: from the live stream, once there are some.
+
+    Raises:
+        ValueError: neither is there.
+
+    >>> independent = Dependence(np.array([1.0]), np.array([5000.0]))
+    >>> few = Dependence(np.array([2.9]), np.array([3.0]))
+    >>> many = Dependence(np.array([3.0]), np.array([600.0]))
+    >>> [design_effects(independent, each).round(2).tolist() for each in (None, few, many)]
+    [[1.0], [1.09], [3.24]]
+    """
+    if rows is None:
+        if buckets is None:
+            raise ValueError("neither rows in order nor buckets: nothing is known of dependence")
+        return buckets.at_most().clip(1.0)
+    if buckets is None:
+        buckets = Dependence(np.ones_like(rows.effects), np.zeros_like(rows.freedom))
+    is_dependent = rows.at_least() > 1
+    is_contradicted = buckets.at_least() > rows.effects.clip(1.0)
+    trust = np.where(is_dependent, rows.freedom, rows.freedom.clip(0.0, TRUSTED))
+    trust[is_contradicted] = 0.0
+    freedom = trust + buckets.freedom
+    effects = (trust * rows.effects + buckets.freedom * buckets.effects) / np.where(freedom > 0, freedom, 1.0)
+    pooled = Dependence(np.where(freedom > 0, effects, 1.0), freedom)
+    chosen = np.where(is_dependent | is_contradicted, pooled.at_most(), pooled.effects)
+    return chosen.clip(1.0)
+
+
+def of_buckets(reference: Reference, buckets: Sequence[Profile], *, lag: int = 1) -> Dependence:
+    """From how much more the means of buckets differ than their rows within explain; the worse of location and scale.
+
+    Differences to the bucket `lag` before are taken, so that slow drift cancels; large ones are cut off, so that jumps
+    don't count as dependence. For windows of many buckets pass buckets merged to that length, for seasonal data the
+    season's length as `lag`.
+
+    Args:
+        reference: whose scores the means are taken of.
+        buckets: in the order of time, equally long, of the reference's layout.
+        lag: how many buckets apart, from 1.
+
+    Raises:
+        ValueError: there are no two buckets so far apart.
+
+    >>> from app.stats.axes import numeric_axis
+    >>> from app.stats.profile import Layout, observe
+    >>> rows = np.random.default_rng(1).normal(size=(60, 200))
+    >>> layout = Layout((numeric_axis(rows.ravel()),))
+    >>> pairs = [observe(layout, [np.repeat(row, 2)]) for row in rows]
+    >>> bool(1.5 < of_buckets(Reference(observe(layout, [rows.ravel()])), pairs).effects[0] < 2.5)
+    True
+    """
+    if not 1 <= lag < len(buckets):
+        raise ValueError(f"{len(buckets)} buckets hold no two that are {lag} apart")
+    bins = np.stack([bucket.counts[:, :BINS] for bucket in buckets]).astype(np.float64)
+    bins[:, list(reference.layout.labelled), BINS - GROUPS :] = 0.0
+    parts = [_of_means(bins, powers, lag) for powers in (reference.normal_scores, reference.squared_scores)]
+    return _worst(parts)
+
+
+def _worst(parts: Sequence[Dependence]) -> Dependence:
+    effects, freedom = np.stack([p.effects for p in parts]), np.stack([p.freedom for p in parts])
+    worst = effects.argmax(axis=0)
+    columns = np.arange(effects.shape[1])
+    return Dependence(effects[worst, columns], freedom[worst, columns])
+
+
+def _of_means(bins: Floats, powers: Floats, lag: int) -> Dependence:
+    """Design effects of the mean of one score; `bins` of shape (buckets, columns, bins)."""
+    sizes = bins.sum(axis=2)
+    first, second = (np.einsum("bci,ci->bc", bins, power) / sizes.clip(1) for power in powers[:2])
+    within = (sizes * (second - first**2)).sum(axis=0) / (sizes - 1).clip(0).sum(axis=0).clip(1)
+    is_pair = (sizes[lag:] > 1) & (sizes[:-lag] > 1)
+    unit = np.where(is_pair, 1 / sizes[lag:].clip(1) + 1 / sizes[:-lag].clip(1), np.nan)
+    between = np.array(
+        [_cut_mean(column[~np.isnan(column)]) for column in ((first[lag:] - first[:-lag]) ** 2 / unit).T]
+    )
+    size = sizes.sum(axis=0) / (sizes > 0).sum(axis=0).clip(1)
+    return _effects(between, within, size, is_pair.sum(axis=0))
+
+
+def _cut_mean(squares: Floats) -> float:
+    """The scale of squares that follow chi-squared with one degree of freedom, but for some that are too large."""
+    if not len(squares):
+        return 0.0
+    middle = float(np.median(squares))
+    if middle == 0:
+        return float(squares.mean())
+    return float(np.minimum(squares, middle * _CAP / _MEDIAN).mean()) / _CAPPED_MEAN
+
+
+def _effects(between: Floats, within: Floats, size: Floats, pairs: NDArray[np.intp]) -> Dependence:
+    """Dependence lowers the variance within a bucket: its mean is σ² (n - D) / (n - 1), from which D follows."""
+    total = (size - 1) * within + between
+    is_known = (total > 1e-12) & (pairs > 1)
+    effects = np.where(is_known, size * between / np.where(is_known, total, 1.0), 1.0)
+    return Dependence(effects, np.where(is_known, pairs * _FREEDOM_PER_PAIR, 0.0))
+
+
+def of_rows(reference: Reference, columns: Sequence[Column]) -> Dependence:
+    """From the autocorrelation of scores in row order, by the initial monotone sequence; the worse of location and scale.
+
+    Geyer, Statistical Science 7 (1992), section 3.3, about the mean of each `BLOCK` rows.
+
+    Args:
+        reference: whose scores are taken.
+        columns: as for `profile.observe`, rows in the order of time; nulls are passed over.
+
+    Raises:
+        ValueError: there are more or fewer columns than axes.
+
+    >>> from app.stats.axes import numeric_axis
+    >>> from app.stats.profile import Layout, observe
+    >>> rows = np.repeat(np.random.default_rng(1).normal(size=2000), 2)
+    >>> reference = Reference(observe(Layout((numeric_axis(rows),)), [rows]))
+    >>> bool(1.8 < of_rows(reference, [rows]).effects[0] < 2.2)
+    True
+    """
+    if len(columns) != len(reference.layout.axes):
+        raise ValueError(f"{len(columns)} columns for {len(reference.layout.axes)} axes")
+    places = [_places(axis, column) for axis, column in zip(reference.layout.axes, columns, strict=True)]
+    parts = [
+        [_of_sequence(score[place]) for score, place in zip(scores[0], places, strict=True)]
+        for scores in (reference.normal_scores, reference.squared_scores)
+    ]
+    return _worst([Dependence(*np.array(part).T) for part in parts])
+
+
+def _places(axis: Any, column: Column) -> NDArray[np.intp]:
+    """The bin of each value that is neither null nor infinite, in order."""
+    if isinstance(axis, CategoryAxis):
+        tops = {label: i for i, label in enumerate(axis.top)} | dict.fromkeys(axis.rest, OTHER)
+        return np.array([tops.get(label, UNSEEN) for label in column if label is not None], np.intp)
+    values = np.asarray(column, np.float64)
+    places: NDArray[np.intp] = axis.bins_of(values[np.isfinite(values)])
+    return places
+
+
+def _of_sequence(scores: Floats) -> tuple[float, float]:
+    """The design effect of one sequence and its degrees of freedom."""
+    length = min(BLOCK, len(scores))
+    if length < LEAST_ROWS:
+        return 1.0, 0.0
+    blocks = scores[: len(scores) // length * length].reshape(-1, length)
+    covariances = _autocovariances(blocks - blocks.mean(axis=1, keepdims=True))
+    if covariances[0] < 1e-12:
+        return 1.0, 0.0
+    pairs = covariances[: length // 2 * 2].reshape(-1, 2).sum(axis=1)
+    stop = int(np.argmax(pairs <= 0)) if (pairs <= 0).any() else len(pairs)
+    effect = 2 * np.minimum.accumulate(pairs[:stop]).sum() / covariances[0] - 1
+    return float(effect), blocks.size / (4 * stop + 1)
+
+
+def _autocovariances(blocks: Floats) -> Floats:
+    """Their mean over the blocks, at each lag."""
+    length = blocks.shape[1]
+    spectrum = np.abs(np.fft.rfft(blocks, 2 * length, axis=1)) ** 2
+    covariances: Floats = np.fft.irfft(spectrum.mean(axis=0))[:length] / length
+    return covariances

@@ -1,0 +1,198 @@
+"""References for a week that goes round: what each hour of it looks like, mixed as a window covers them.
+
+A reference pooled over a daily cycle alarms at almost every hour. One of each hour's own rows doesn't, but is thin. So each
+hour is drawn towards all of them, the less the more they differ.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from app.stats.axes import BINS, GROUPS
+from app.stats.drift import Reference
+from app.stats.profile import ABOVE, BELOW, NOT_FINITE, Layout, Profile, merge
+
+Floats = NDArray[np.float64]
+
+HOURS = 168
+PROVEN = 4.5  # standard errors: an hour so far from all others in anything is known to be different
+EXPECTED = 5.0  # rows of a bin in an hour, for its share to be near normal
+LEAST_PRIOR = 1.0  # row that all hours together count for, where hours differ as much as can be
+
+
+@dataclass(frozen=True, eq=False)
+class Seasons:
+    """What was seen in each hour of the week.
+
+    Attributes:
+        pooled: all hours together.
+        counts: int64, shape (`HOURS`, columns, `CELLS`).
+        sums: int64, shape (`HOURS`, columns, 2).
+    """
+
+    pooled: Profile
+    counts: NDArray[np.int64]
+    sums: NDArray[np.int64]
+
+    @property
+    def layout(self) -> Layout:
+        """Of the profiles."""
+        return self.pooled.layout
+
+    @cached_property
+    def exclusive(self) -> Floats:
+        """The share of each cell that excludes the others in its hour's rows: bins, nulls, what is not finite."""
+        shares: Floats = _exclusive(self.layout, self.counts) / self.rows[:, :, np.newaxis].clip(1)
+        return shares
+
+    @cached_property
+    def rows(self) -> Floats:
+        """How many rows each hour had, shape (`HOURS`, columns)."""
+        rows: Floats = _exclusive(self.layout, self.counts).sum(axis=2)
+        return rows
+
+    @cached_property
+    def prior(self) -> Floats:
+        """How many rows all hours together count for beside each hour's own, shape (`HOURS`, columns).
+
+        It is the variance of rows over that between hours, from the analysis of variance of the shares of all cells
+        and of two scores, whichever differs most between hours (Efron and Morris, J. Am. Stat. Assoc. 70, 1975,
+        section 2). An hour that is proven different is left alone (ibid. 67, 1972: limited translation), and doesn't count
+        where the others are compared; one that was never seen may be like any.
+        """
+        of_all, of_alike = np.full((2, self.rows.shape[1]), np.inf)
+        is_proven = np.zeros(self.rows.shape, np.bool_)
+        for means, within in self._measures():
+            squares = _off(means, within, self.rows)
+            is_alike = squares <= PROVEN**2
+            of_all = np.minimum(of_all, _within_over_between(squares, self.rows))
+            of_alike = np.minimum(of_alike, _within_over_between(squares * is_alike, self.rows * is_alike))
+            is_proven |= ~is_alike
+        total = self.rows.sum(axis=0).clip(LEAST_PRIOR)
+        prior = np.clip(np.where(self.rows > 0, of_alike, of_all), LEAST_PRIOR, total)
+        return np.where(is_proven, LEAST_PRIOR, prior)
+
+    def _measures(self) -> Iterable[tuple[Floats, Floats]]:
+        """What may differ between hours: its mean in each, shape (`HOURS`, columns), and its variance within, (columns,)."""
+        reference = Reference(self.pooled)
+        bins = self.exclusive[:, :, :BINS]
+        for powers in (reference.normal_scores, reference.squared_scores):
+            first, second = (np.einsum("hci,ci->hc", bins, power) for power in powers[:2])
+            yield first, self._within(second - first**2)
+        for cell in range(NOT_FINITE + 1):
+            share = self.exclusive[:, :, cell]
+            within = self._within(share * (1 - share))
+            is_common = np.median(self.rows, axis=0) * within >= EXPECTED
+            yield share, np.where(is_common, within, 0.0)
+
+    def _within(self, variances: Floats) -> Floats:
+        within: Floats = (self.rows * variances).sum(axis=0) / self.rows.sum(axis=0).clip(1)
+        return within
+
+    def reference(self, rows: ArrayLike) -> Reference:
+        """The reference of a window that covers some hours: their mixture, in as many rows as it is as good as.
+
+        Given an hour's own n rows and a prior of k, its shrunk distribution errs with variance σ² / (n + k), beside what
+        all hours share.
+
+        Args:
+            rows: the window's rows in each hour of the week, shape (`HOURS`,).
+
+        Raises:
+            ValueError: another shape, negative numbers, or no rows.
+
+        >>> from app.stats.axes import numeric_axis
+        >>> from app.stats.profile import observe
+        >>> draw = np.random.default_rng(1).normal
+        >>> layout = Layout((numeric_axis(draw(size=9999)),))
+        >>> week = [(hour, observe(layout, [draw(hour % 2, size=900)])) for hour in range(HOURS)]
+        >>> odd = by_hour(week).reference(np.arange(HOURS) == 7)
+        >>> round(odd.profile.moments(0)[0], 1), bool(900 <= odd.sizes[0] < 1000)
+        (1.0, True)
+        """
+        window = np.asarray(rows, np.float64)
+        if window.shape != (HOURS,) or (window < 0).any() or not window.any():
+            raise ValueError(f"a window has rows in some of {HOURS} hours")
+        covered = np.flatnonzero(window)
+        parts = (window[covered] / window.sum())[:, np.newaxis]
+        own, prior, total = self.rows[covered], self.prior[covered], self.rows.sum(axis=0)
+        lent = (parts * prior / (own + prior)).sum(axis=0)
+        size = 1 / ((parts**2 / (own + prior)).sum(axis=0) + lent**2 / total.clip(1))
+        return Reference(self._mixture(covered, size * parts / (own + prior), size * lent / total.clip(1)))
+
+    def _mixture(self, covered: NDArray[np.intp], of_hours: Floats, of_all: Floats) -> Profile:
+        """Every row of a covered hour counted `of_hours` times, and every row at all `of_all` times."""
+        counts = (
+            np.einsum("hc,hci->ci", of_hours, self.counts[covered])
+            + of_all[:, np.newaxis] * self.pooled.counts
+        )
+        sums = (
+            np.einsum("hc,hci->ci", of_hours, self.sums[covered]) + of_all[:, np.newaxis] * self.pooled.sums
+        )
+        whole = _whole(_exclusive(self.layout, counts))
+        labelled = list(self.layout.labelled)
+        hashed = slice(BINS - GROUPS, BINS)
+        whole[labelled, hashed] = _whole(counts[labelled, hashed])
+        beyond = np.ceil(counts[:, [BELOW, ABOVE]] - 1e-9).astype(np.int64)
+        return Profile(
+            self.layout, np.hstack([whole, beyond]), np.rint(sums).astype(np.int64), self.pooled.extremes
+        )
+
+
+def by_hour(buckets: Iterable[tuple[int, Profile]]) -> Seasons:
+    """The profiles of some weeks, gathered by the hour of the week in which each starts.
+
+    Args:
+        buckets: hours 0 … 167 with profiles of one layout, in any order, an hour any number of times.
+
+    Raises:
+        ValueError: there are none, an hour is none of the week, or the layouts differ.
+
+    >>> by_hour([(168, None)])
+    Traceback (most recent call last):
+    ValueError: 168 is no hour of the week
+    """
+    gathered: dict[int, list[Profile]] = {}
+    for hour, profile in buckets:
+        if not 0 <= hour < HOURS:
+            raise ValueError(f"{hour} is no hour of the week")
+        gathered.setdefault(hour, []).append(profile)
+    merged = {hour: merge(profiles) for hour, profiles in gathered.items()}
+    pooled = merge(merged.values())
+    counts = np.zeros((HOURS, *pooled.counts.shape), np.int64)
+    sums = np.zeros((HOURS, *pooled.sums.shape), np.int64)
+    for hour, profile in merged.items():
+        counts[hour], sums[hour] = profile.counts, profile.sums
+    return Seasons(pooled, counts, sums)
+
+
+def _exclusive(layout: Layout, counts: NDArray[np.int64] | Floats) -> Floats:
+    """The cells of which each row is in exactly one: all but the groups by hash and what is beyond the extremes."""
+    cells = counts[..., : NOT_FINITE + 1].astype(np.float64)
+    cells[..., list(layout.labelled), BINS - GROUPS : BINS] = 0.0
+    return cells
+
+
+def _off(means: Floats, within: Floats, rows: Floats) -> Floats:
+    """How many standard errors each hour's mean is from that of all, squared; 0 where nothing varies."""
+    spread = rows * (means - (rows * means).sum(axis=0) / rows.sum(axis=0).clip(1)) ** 2
+    is_known = within > 1e-12
+    return np.where(is_known, spread / np.where(is_known, within, 1.0), 0.0)
+
+
+def _within_over_between(squares: Floats, rows: Floats) -> Floats:
+    """The ratio of variances by the method of moments; infinity where hours differ no more than by chance."""
+    total = rows.sum(axis=0).clip(1)
+    freedom = ((rows > 0).sum(axis=0) - 1).clip(0)
+    excess = (squares.sum(axis=0) - freedom) / (total - (rows**2).sum(axis=0) / total).clip(1)
+    return np.where(excess > 0, 1 / np.where(excess > 0, excess, 1.0), np.inf)
+
+
+def _whole(cells: Floats) -> NDArray[np.int64]:
+    """Whole numbers whose running sums are those of the cells, rounded."""
+    ends = np.rint(cells.cumsum(axis=-1)).astype(np.int64)
+    whole: NDArray[np.int64] = np.diff(ends, axis=-1, prepend=0)
+    return whole

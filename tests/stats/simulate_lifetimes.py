@@ -1,0 +1,185 @@
+"""False alarms over the whole life of a monitor, and how soon it finds what did change.
+
+python -m tests.stats.simulate_lifetimes null --streams 40 --seed 1
+python -m tests.stats.simulate_lifetimes detect --streams 20
+
+A stream is fifty mixed columns with a reference of their own; each look asks all of them, with one budget for all looks
+and columns. Streams are simulated side by side, as columns of one wide profile: nothing depends on the number.
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.signal import lfilter
+from scipy.special import betaincinv
+
+from app.stats.axes import category_axis, numeric_axis
+from app.stats.dependence import Dependence, design_effects, of_buckets, of_rows
+from app.stats.drift import Question, Reference, compare
+from app.stats.looks import Look, allowance, looks_after
+from app.stats.profile import Layout, Profile, merge, observe
+
+ROWS, LOOKS, BUDGET = 500, 512, 0.05
+KINDS = ("normal", "lognormal", "zero-inflated", "integer", "categorical", "ar1")
+COLUMNS = [KINDS[i % len(KINDS)] for i in range(50)]
+CARDINALITIES = (3, 20, 300, 10_000)
+PHI = 0.5
+LEARNT_AT = (8, 16, 32, 64, 128, 256)  # buckets after which dependence is estimated again
+
+
+class Stream:
+    """Rows of fifty columns, without end; AR(1) columns go on where they stopped."""
+
+    def __init__(self, generator: np.random.Generator) -> None:
+        self.generator = generator
+        self.last = generator.normal(size=len(COLUMNS))
+
+    def rows(self, count: int) -> list:
+        return [self._column(i, kind, count) for i, kind in enumerate(COLUMNS)]
+
+    def _column(self, i: int, kind: str, count: int):
+        draw = self.generator
+        match kind:
+            case "normal":
+                return draw.normal(size=count)
+            case "lognormal":
+                return draw.lognormal(size=count)
+            case "zero-inflated":
+                return draw.lognormal(size=count) * (draw.random(count) < 0.3)
+            case "integer":
+                return draw.poisson(3, count).astype(float)
+            case "categorical":
+                return list(map(str, draw.integers(0, CARDINALITIES[i % len(CARDINALITIES)], count)))
+        return self._autoregressive(i, count)
+
+    def _autoregressive(self, i: int, count: int):
+        noise = self.generator.normal(scale=np.sqrt(1 - PHI**2), size=count)
+        values, _ = lfilter([1.0], [1.0, -PHI], noise, zi=[PHI * self.last[i]])
+        self.last[i] = values[-1]
+        return values
+
+
+@dataclass
+class Lives:
+    """Several streams side by side with their common layout.
+
+    Of a reference in unknown order nothing is learnt: until there are buckets a window counts for one row.
+    """
+
+    streams: list[Stream]
+    reference: Reference
+    learnt: Dependence | None
+    effects: np.ndarray
+
+    @classmethod
+    def begin(cls, seed: int, count: int, rows: int, *, shuffled: bool = False) -> "Lives":
+        streams = [Stream(np.random.default_rng([seed, i])) for i in range(count)]
+        columns = [column for stream in streams for column in stream.rows(rows)]
+        axes = [category_axis(c) if isinstance(c, list) else numeric_axis(c) for c in columns]
+        reference = Reference(observe(Layout(tuple(axes)), columns))
+        if shuffled:
+            return cls(streams, reference, None, np.full(len(axes), float(ROWS)))
+        learnt = of_rows(reference, columns)
+        return cls(streams, reference, learnt, design_effects(learnt))
+
+    def observe(self, change=lambda column, _: column) -> Profile:
+        columns = [change(column, i) for stream in self.streams for i, column in enumerate(stream.rows(ROWS))]
+        return observe(self.reference.layout, columns)
+
+    def learn(self, buckets: list[Profile]) -> None:
+        self.effects = design_effects(self.learnt, of_buckets(self.reference, buckets))
+
+
+def dyadic(
+    lives: Lives, looks: int, change=lambda column, _: column
+) -> Iterator[tuple[Look, np.ndarray, np.ndarray]]:
+    """Each look with p-values of shape (streams, columns) and the places of the questions that they came from."""
+    newest: dict[int, Profile] = {}
+    seen: list[Profile] = []
+    for bucket in range(looks):
+        window = lives.observe(change)
+        seen.append(window)
+        if bucket + 1 in LEARNT_AT:
+            lives.learn(seen)
+        for look in looks_after(bucket):
+            if look.buckets > 1:
+                window = merge([newest.pop(look.buckets // 2), window])
+            answer = compare(lives.reference, window, design_effects=lives.effects)
+            shape = (len(lives.streams), len(COLUMNS))
+            yield look, answer.p.reshape(shape), answer.p_values.argmin(axis=1).reshape(shape)
+        newest[look.buckets] = window
+
+
+def false_alarms(
+    seed: int, streams: int, looks: int = LOOKS, *, shuffled: bool = False
+) -> tuple[np.ndarray, Counter]:
+    """Which streams ever raised an alarm, and which kinds of column asked which question then."""
+    lives = Lives.begin(seed, streams, 10_000, shuffled=shuffled)
+    alarmed, culprits = np.zeros(streams, bool), Counter()
+    for look, p, asked in dyadic(lives, looks):
+        is_alarm = p <= allowance(look, BUDGET) / len(COLUMNS)
+        alarmed |= is_alarm.any(axis=1)
+        for stream, i in np.argwhere(is_alarm):
+            culprits[COLUMNS[i], list(Question)[asked[stream, i]].value, look.scale] += 1
+    return alarmed, culprits
+
+
+def delays(
+    seed: int, streams: int, sds: float, looks: int, *, changed: int = 5, rows: int = 10_000
+) -> np.ndarray:
+    """After how many windows each stream alarms when its first `changed` normal columns move; infinity if never."""
+    places = [i for i, kind in enumerate(COLUMNS) if kind == "normal"][:changed]
+    lives = Lives.begin(seed, streams, rows)
+    found = np.full(streams, np.inf)
+    for look, p, _ in dyadic(lives, looks, lambda column, i: column + sds if i in places else column):
+        is_alarm = (p <= allowance(look, BUDGET) / len(COLUMNS)).any(axis=1)
+        found[is_alarm & np.isinf(found)] = look.first + look.buckets
+    return found
+
+
+def upper_limit(events: int, trials: int) -> float:
+    """One-sided 95 %, Clopper and Pearson."""
+    return float(betaincinv(events + 1, trials - events, 0.95)) if events < trials else 1.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["null", "detect"])
+    parser.add_argument("--streams", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--shuffled", action="store_true")
+    given = parser.parse_args()
+    if given.what == "null":
+        print_null(given.seed, given.streams, shuffled=given.shuffled)
+    else:
+        print_detection(given.seed, given.streams)
+
+
+def print_null(seed: int, streams: int, *, shuffled: bool) -> None:
+    alarmed, culprits = false_alarms(seed, streams, shuffled=shuffled)
+    limit = upper_limit(int(alarmed.sum()), streams)
+    print(
+        f"null seed={seed}: {alarmed.sum()} of {streams} streams alarmed, upper 95 % limit {limit:.3f}",
+        flush=True,
+    )
+    for culprit, count in culprits.most_common():
+        print("   ", *culprit, count)
+
+
+def print_detection(seed: int, streams: int) -> None:
+    for sds, changed, looks, rows in ((0.3, 5, 1, 10_000), (0.1, 5, 16, 10_000), (0.05, 5, 96, 100_000)):
+        found = delays(seed, streams, sds, looks, changed=changed, rows=rows)
+        print(
+            f"{sds} sd in {changed} of 50 columns, reference {rows:,}: median {np.median(found):g} windows,",
+            end=" ",
+        )
+        print(f"{np.mean(found <= 1):.0%} in the first, worst {found.max():g}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
