@@ -18,6 +18,7 @@ from app.monitoring.rules import MOST_NAMED, ColumnDrift, DriftVerdict, judge_dr
 from app.monitoring.tables import DriftVerdictRow, Monitor
 from app.stats import drift, effects
 from app.stats.effects import coarse
+from app.stats.reference import Reference as Prepared
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ async def look_at(reference: Reference, window: Window, subject: Subject, terms:
 
 
 def _look(reference: Reference, window: Window, subject: Subject, terms: Terms) -> Seen:
-    was = drift.Reference(reference.profile)
+    was = Prepared(reference.profile)
     verdict = judge_drift(
         reference.plan.columns,
         drift.compare(was, window.profile),

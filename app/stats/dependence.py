@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from app.stats.axes import BINS, GROUPS, OTHER, UNSEEN, CategoryAxis
-from app.stats.drift import Reference
 from app.stats.profile import Column, Profile
+from app.stats.reference import Reference
 
 Floats = NDArray[np.float64]
 
@@ -197,7 +197,9 @@ def of_rows(reference: Reference, columns: Sequence[Column]) -> Dependence:
 
 
 def _places(axis: Any, column: Column) -> NDArray[np.intp]:
-    """The bin of each value that is neither null nor infinite, in order."""
+    """The bin of each value that is neither null nor infinite, in order; none of a column that nobody looked at."""
+    if column is None:
+        return np.empty(0, np.intp)
     if isinstance(axis, CategoryAxis):
         tops = {label: i for i, label in enumerate(axis.top)} | dict.fromkeys(axis.rest, OTHER)
         return np.array([tops.get(label, UNSEEN) for label in column if label is not None], np.intp)

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from app.stats.axes import BINS, OTHER, NumericAxis
-from app.stats.drift import Reference
 from app.stats.profile import Profile
+from app.stats.reference import Reference
 
 Floats = NDArray[np.float64]
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from app.stats.axes import BINS, GROUPS
-from app.stats.drift import Reference
 from app.stats.profile import ABOVE, BELOW, NOT_FINITE, Layout, Profile, merge
+from app.stats.reference import Reference
 
 Floats = NDArray[np.float64]
 

@@ -27,6 +27,7 @@ from app.runtimes.profiles import Answered, Plan, make_plan
 from app.runtimes.schema import Signature, Task, tensor_columns
 from app.stats import drift, effects
 from app.stats.profile import Profile
+from app.stats.reference import Reference as Prepared
 from tests.bench.figures import Figure
 
 COLUMNS, REFERENCE, ROWS = 50, 10_000, 500
@@ -45,7 +46,7 @@ async def measure() -> list[Figure]:
     )
     plan = make_plan(signature, reference)
     was, window = plan.profile(reference), plan.profile(rows_of(generator, ROWS))
-    stored, prepared = window.to_bytes(), drift.Reference(was)
+    stored, prepared = window.to_bytes(), Prepared(was)
 
     def check() -> None:
         read = Profile.from_bytes(plan.layout, *stored)

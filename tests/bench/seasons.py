@@ -7,8 +7,9 @@ import sys
 
 import numpy as np
 
-from app.stats.drift import Reference, compare
+from app.stats.drift import compare
 from app.stats.profile import observe
+from app.stats.reference import Reference
 from app.stats.seasons import HOURS
 from tests.bench.figures import Figure
 from tests.stats import seasonal

@@ -14,8 +14,9 @@ from app.monitoring.rules import (
 )
 from app.runtimes.profiles import Answered, make_plan
 from app.runtimes.schema import Column, ColumnType, Signature, Task
-from app.stats.drift import Reference, compare
+from app.stats.drift import compare
 from app.stats.effects import measure
+from app.stats.reference import Reference
 
 SIGNATURE = Signature((Column("a", ColumnType.FLOAT), Column("b", ColumnType.FLOAT)), Task.REGRESSION)
 ROWS = 10_000

@@ -18,9 +18,10 @@ from scipy.special import betaincinv
 
 from app.stats.axes import category_axis, numeric_axis
 from app.stats.dependence import Dependence, design_effects, of_buckets, of_rows
-from app.stats.drift import Question, Reference, compare
+from app.stats.drift import Question, compare
 from app.stats.looks import Look, allowance, looks_after
 from app.stats.profile import Layout, Profile, merge, observe
+from app.stats.reference import Reference
 
 ROWS, LOOKS, BUDGET = 500, 512, 0.05
 KINDS = ("normal", "lognormal", "zero-inflated", "integer", "categorical", "ar1")

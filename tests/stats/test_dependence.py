@@ -6,8 +6,9 @@ from scipy.signal import lfilter
 
 from app.stats.axes import category_axis, numeric_axis
 from app.stats.dependence import Dependence, design_effects, of_buckets, of_rows
-from app.stats.drift import Reference, compare
+from app.stats.drift import compare
 from app.stats.profile import Layout, observe
+from app.stats.reference import Reference
 
 COLUMNS, ROWS, WINDOW = 20, 10_000, 500
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from app.stats.axes import category_axis, numeric_axis
-from app.stats.drift import Question, Reference, compare
+from app.stats.drift import Question, compare
 from app.stats.effects import measure
 from app.stats.looks import allowance, looks_after
 from app.stats.profile import Layout, Profile, observe
+from app.stats.reference import Reference
 
 ROWS, WINDOW = 10_000, 500
 COLUMNS = {

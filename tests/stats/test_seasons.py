@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from app.stats.axes import category_axis, numeric_axis
-from app.stats.drift import Reference, compare
+from app.stats.drift import compare
 from app.stats.profile import Layout, Profile, merge, observe
+from app.stats.reference import Reference
 from app.stats.seasons import HOURS, Seasons, by_hour
 from tests.stats import seasonal
 
