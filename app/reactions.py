@@ -6,4 +6,6 @@ is idempotent. Facts that nothing follows from are not listed.
 
 from collections.abc import Mapping
 
-REACTIONS: Mapping[str, tuple[str, ...]] = {}
+from app.alerts import jobs as alerts
+
+REACTIONS: Mapping[str, tuple[str, ...]] = {**alerts.REACTIONS}

@@ -15,6 +15,7 @@ ROOMS = (
     "app.traffic.tables",
     "app.evidence.tables",
     "app.deployments.tables",
+    "app.alerts.tables",
 )
 
 for room in ROOMS:
