@@ -1,6 +1,7 @@
 """The durable work of alerts: looks at signals, facts to be judged, messages to be sent."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
@@ -34,7 +35,7 @@ from app.alerts.tables import AlertRule, Delivery
 from app.artifacts.encryption import TamperedError, UnknownKeyError
 from app.core import clock
 from app.core.config import Settings
-from app.core.database import Database
+from app.core.database import Database, Reading
 from app.core.facts import get_fact, read_head
 from app.core.jobs import WORKER, Claim, Handler, TryAgain, enqueue
 
@@ -65,22 +66,25 @@ async def _look(readers: Mapping[Signal, Reader], claim: Claim) -> None:
     """Look at a rule's signal over its window, and judge what was seen of each subject."""
     name, until = claim.payload["rule"], clock.now()
     async with claim.database.reads() as reading:
-        rules = {rule.name: rule for rule in await list_due_rules(reading)}
-        reader = readers.get(Signal(rules[name].signal)) if name in rules else None
-        seen: Mapping[str, float] = {}
-        if reader is not None:
-            seen = await reader(reading, until - timedelta(seconds=rules[name].window_seconds), until)
-    if name not in rules:
-        return  # somebody looked, disabled or deleted it meanwhile
-    async with claim.database.writes(WORKER) as session:
-        try:
+        due = {rule.name: rule for rule in await list_due_rules(reading)}
+        if name not in due:
+            return  # somebody looked, disabled or deleted it meanwhile
+        seen = await _read(reading, readers, due[name], until)
+    with suppress(AlertRuleNotFound):
+        async with claim.database.writes(WORKER) as session:
             rule = await lock_rule(session, name, shared=True)
-        except AlertRuleNotFound:
-            return
-        await _judge_values(session, rule, seen, until)
-        await _read_on(session, rule)
-        await _tell_what_was_silenced(session, rule)
-        await note_look(session, name)
+            await _judge_values(session, rule, seen, until)
+            await _read_on(session, rule)
+            await _tell_what_was_silenced(session, rule)
+            await note_look(session, name)
+
+
+async def _read(
+    reading: Reading, readers: Mapping[Signal, Reader], rule: AlertRule, until: datetime
+) -> Mapping[str, float]:
+    """The values of a rule's signal by model; none of a signal that facts tell, or that nobody reads yet."""
+    reader = readers.get(Signal(rule.signal))
+    return await reader(reading, until - timedelta(seconds=rule.window_seconds), until) if reader else {}
 
 
 async def _judge_values(
@@ -129,13 +133,11 @@ async def _judge_fact(claim: Claim) -> None:
 
 
 async def _judge_under(database: Database, name: str, subject: str, told: Told, sequence: int) -> None:
-    async with database.writes(WORKER) as session:
-        try:
+    with suppress(AlertRuleNotFound):  # then there is nothing to judge it by
+        async with database.writes(WORKER) as session:
             rule = await lock_rule(session, name, shared=True)
-        except AlertRuleNotFound:
-            return
-        row = await lock_standing(session, name, subject, judged=sequence - 1)
-        await catch_up_with_facts(session, rule, row, told, sequence)
+            row = await lock_standing(session, name, subject, judged=sequence - 1)
+            await catch_up_with_facts(session, rule, row, told, sequence)
 
 
 async def _deliver(post: Post, vault: Vault, claim: Claim) -> None:

@@ -31,31 +31,6 @@ A_RULE: dict[str, JsonValue] = {
     "window_seconds": 300,
     "severity": "warning",
 }
-AN_INCIDENT: dict[str, JsonValue] = {
-    "id": "01a1fd46-3f9c-71d3-9878-5c15666f8e2d",
-    "fingerprint": "latency/model:breast-cancer",
-    "rule": "latency",
-    "signal": "latency_ms",
-    "severity": "warning",
-    "subject": "model:breast-cancer",
-    "model": "breast-cancer",
-    "state": "open",
-    "comparison": "above",
-    "threshold": 1000.0,
-    "value": 1310.4,
-    "worst": 1740.0,
-    "evidence": {"window_seconds": 300},
-    "looks": 3,
-    "opened_at": "2025-03-01T12:00:00Z",
-    "updated_at": "2025-03-01T12:02:00Z",
-    "told_at": "2025-03-01T12:00:00Z",
-    "acknowledged_at": None,
-    "acknowledged_by": None,
-    "acknowledge_note": None,
-    "resolved_at": None,
-    "resolved_by": None,
-    "resolve_note": None,
-}
 
 
 class Terms(Incoming):
@@ -121,23 +96,6 @@ class RuleChange(Incoming):
 class RuleOut(Outgoing):
     """A rule."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": A_RULE
-            | {
-                "comparison": "above",
-                "consecutive": 1,
-                "cooldown_seconds": 900,
-                "channels": None,
-                "enabled": True,
-                "has_default": False,
-                "changed_at": "2025-03-01T12:00:00Z",
-                "changed_by": "ada",
-                "looked_at": None,
-            }
-        }
-    )
-
     name: str
     signal: Signal
     model: str | None
@@ -171,8 +129,6 @@ class Note(Incoming):
 
 class IncidentOut(Outgoing):
     """Something that is or was unwell."""
-
-    model_config = ConfigDict(json_schema_extra={"example": AN_INCIDENT})
 
     id: UUID
     fingerprint: str = Field(description="At most one incident of a fingerprint is open.")
@@ -229,8 +185,6 @@ class DeliveryOut(Outgoing):
 
 class WholeIncidentOut(IncidentOut):
     """An incident and what was told of it."""
-
-    model_config = ConfigDict(json_schema_extra={"example": AN_INCIDENT | {"deliveries": []}})
 
     deliveries: list[DeliveryOut]
 
