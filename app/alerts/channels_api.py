@@ -8,12 +8,13 @@ from fastapi import Path, Query, Request, Response, status
 
 from app.alerts import channels, errors, queries
 from app.alerts.addresses import Network
-from app.alerts.channels import Draft, new_secret, shown_address
+from app.alerts.channels import FROM_ENVIRONMENT, Draft, new_secret, shown_address
 from app.alerts.egress import NotDeliveredError, read_target
 from app.alerts.kinds import ChannelKind, DeliveryState
 from app.alerts.schemas import ChannelOrder, ChannelOut, DeliveryOut, Name, NewChannelOut
 from app.alerts.senders import ask_apprise
 from app.core.access import Role, allows, caller_of
+from app.core.config import variable_of
 from app.core.edge import Begins, Reads, Writes, after_commit, room
 from app.core.errors import FieldProblem
 from app.core.paging import Page, Paged
@@ -121,6 +122,9 @@ async def draft_channel(order: ChannelOrder, allowed: Sequence[Network]) -> Draf
         FieldProblem: it lacks what its kind needs, or says what its kind can't use.
         TargetRefused: it leads to a machine that the service may not connect to.
     """
+    if order.name in FROM_ENVIRONMENT:
+        variable = variable_of(FROM_ENVIRONMENT[order.name])
+        raise FieldProblem("name", f"{order.name!r} is kept for the channel that {variable} brings")
     wanted, optional = _FIELDS[order.kind]
     for field in ("url", "routing_key", "to"):
         given = bool(getattr(order, field))
@@ -178,7 +182,12 @@ def _of_email(order: ChannelOrder) -> tuple[str, dict[str, Any]]:
 
 def _is_mailbox(address: str) -> bool:
     name, at, host = address.rpartition("@")
-    return bool(name and at and host) and address.isprintable() and not set(address) & set(' ,;<>"()[]:\\')
+    return (
+        bool(name and at and host)
+        and address.isascii()
+        and address.isprintable()
+        and not set(address) & set(' ,;<>"()[]:\\')
+    )
 
 
 def _of_apprise(order: ChannelOrder) -> tuple[str, dict[str, Any]]:

@@ -1,15 +1,18 @@
 """The durable work of alerts: looks at signals, facts to be judged, messages to be sent."""
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
+import structlog
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.alerts.actions import note_look
-from app.alerts.deliveries import DELIVER, QUEUE, begin_attempt, settle_attempt, tell_opening
+from app.alerts.deliveries import DELIVER, QUEUE, Failure, begin_attempt, settle_attempt, tell_opening
 from app.alerts.egress import NotDeliveredError
 from app.alerts.errors import AlertRuleNotFound, ChannelNotFound
 from app.alerts.judging import (
@@ -20,6 +23,7 @@ from app.alerts.judging import (
     take_observation,
 )
 from app.alerts.queries import (
+    find_open_incident,
     get_channel,
     list_due_rules,
     list_open_incidents,
@@ -39,6 +43,7 @@ from app.core.database import Database, Reading
 from app.core.facts import get_fact, read_head
 from app.core.jobs import WORKER, Claim, Handler, TryAgain, enqueue
 
+log = structlog.get_logger()
 LOOK, JUDGE = "look at signal", "judge fact"
 TICK_SECONDS = 15
 REACTIONS: Mapping[str, tuple[str, ...]] = dict.fromkeys(sorted(FAILURES), (JUDGE,))
@@ -82,9 +87,15 @@ async def _look(readers: Mapping[Signal, Reader], claim: Claim) -> None:
 async def _read(
     reading: Reading, readers: Mapping[Signal, Reader], rule: AlertRule, until: datetime
 ) -> Mapping[str, float]:
-    """The values of a rule's signal by model; none of a signal that facts tell, or that nobody reads yet."""
+    """The values of a rule's signal by model; none of a signal that facts tell, or that nobody reads yet.
+
+    What is no finite number is no evidence: it is left out, and the other models are judged all the same.
+    """
     reader = readers.get(Signal(rule.signal))
-    return await reader(reading, until - timedelta(seconds=rule.window_seconds), until) if reader else {}
+    if reader is None:
+        return {}
+    values = await reader(reading, until - timedelta(seconds=rule.window_seconds), until)
+    return {model: value for model, value in values.items() if math.isfinite(value)}
 
 
 async def _judge_values(
@@ -114,8 +125,10 @@ async def _read_on(session: AsyncSession, rule: AlertRule) -> None:
 
 
 async def _tell_what_was_silenced(session: AsyncSession, rule: AlertRule) -> None:
-    for incident in await list_open_incidents(session, rule.name):
-        await tell_opening(session, incident, rule)
+    for found in await list_open_incidents(session, rule.name):
+        incident = None if found.told_at else await find_open_incident(session, found.fingerprint)
+        if incident is not None:
+            await tell_opening(session, incident, rule)
 
 
 async def _judge_fact(claim: Claim) -> None:
@@ -147,15 +160,26 @@ async def _deliver(post: Post, vault: Vault, claim: Claim) -> None:
         delivery = await begin_attempt(session, delivery_id)
     if delivery is None:
         return
-    failure = None
-    try:
-        await post.send(await _address(claim.database, vault, delivery))
-    except NotDeliveredError as error:
-        failure = error.failure
+    failure = await _try_to_send(post, vault, claim.database, delivery)
     async with claim.database.writes(WORKER) as session:
         pause = await settle_attempt(session, delivery_id, failure)
     if pause is not None:
         raise TryAgain(pause)
+
+
+async def _try_to_send(post: Post, vault: Vault, database: Database, delivery: Delivery) -> Failure | None:
+    """Why an attempt failed, or None; a defect of ours counts as a failure too, so that it shows and has an end."""
+    try:
+        await post.send(await _address(database, vault, delivery))
+    except NotDeliveredError as error:
+        return error.failure
+    except DBAPIError:
+        raise  # the job's own affair: it is tried again when the database is back
+    except Exception as error:  # noqa: BLE001 - whatever a message makes the libraries raise
+        defect = type(error).__name__  # its words may hold secrets
+        log.warning("delivery_defect", delivery_id=str(delivery.id), channel=delivery.channel, error=defect)
+        return Failure(f"a defect of this service: {defect}")
+    return None
 
 
 async def _address(database: Database, vault: Vault, delivery: Delivery) -> Letter:

@@ -242,6 +242,7 @@ def text_of(table):
         ({"kind": "email", "to": ["no address"]}, "field-problem"),
         ({"kind": "email", "to": ["a@b.c\r\nBcc: d@e.f"]}, "field-problem"),
         ({"kind": "apprise", "url": "nonsense://"}, "field-problem"),
+        ({"kind": "webhook", "url": "https://hooks.example.org", "name": "slack"}, "field-problem"),
         ({"kind": "pigeon"}, "invalid-request"),
     ],
 )
@@ -259,6 +260,19 @@ async def test_a_channel_is_tested_by_a_message_that_is_seen_to_arrive(client, w
     assert (went["state"], went["event"], went["incident_id"]) == ("delivered", "test", None)
     assert len(receiver.received) == 1
     assert kind(await client.post(f"{CHANNELS}/other/test")) == (404, "channel-not-found")
+
+
+async def test_channels_of_every_kind_are_made_and_show_no_secret(client):
+    for order in (
+        {"kind": "pagerduty", "routing_key": "R0UT1NG"},
+        {"kind": "email", "to": ["a@example.org"]},
+        {"kind": "apprise", "url": "json://hooks.example.org/t0ken"},
+    ):
+        made = await client.post(CHANNELS, json={"name": f"a-{order['kind']}"} | order)
+        assert made.status_code == 201, made.text
+        assert made.json()["secret"] is None
+    shown = [each["shown"] for each in (await client.get(CHANNELS)).json()["items"]]
+    assert shown == ["json://…", "a@example.org", "PagerDuty"]
 
 
 async def test_a_channel_that_rules_name_stays(client, receiver):

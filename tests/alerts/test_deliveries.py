@@ -112,6 +112,14 @@ async def test_a_channel_that_was_deleted_meanwhile_ends_its_deliveries(
     assert (delivery["state"], delivery["last_error"]) == ("given_up", "the channel was deleted")
 
 
+async def test_a_defect_counts_as_a_failure_and_is_shown_without_its_words(worker, signals, add_channel):
+    await add_channel("mail", ChannelKind.EMAIL, to=["a\r\nBcc: hidden@example.org"])
+    signals |= SLOW
+    await worker.look()
+    [delivery] = await deliveries(worker)
+    assert (delivery["state"], delivery["last_error"]) == ("queued", "a defect of this service: ValueError")
+
+
 async def test_a_secret_that_was_sealed_under_another_key_is_said_so(
     worker, signals, add_channel, receiver, settings
 ):

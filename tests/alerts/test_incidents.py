@@ -1,6 +1,7 @@
 """M12: incidents open once, last, are silenced, and resolve by themselves: from values on the clock and from facts."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -133,6 +134,22 @@ async def test_a_model_without_a_value_changes_nothing(worker, signals):
     await worker.look()
     [incident] = await incidents(worker)
     assert (incident["looks"], incident["resolved_at"]) == (1, None)
+
+
+async def test_a_value_that_is_no_number_does_not_keep_the_others_from_being_judged(worker, signals):
+    signals["latency_ms"] = {"a": float("nan"), "b": float("inf"), "m": 1500.0}
+    await worker.look()
+    assert [row["model"] for row in await incidents(worker)] == ["m"]
+
+
+async def test_a_rule_that_is_disabled_ends_its_incidents_and_looks_no_more(worker, signals, database):
+    signals["latency_ms"] = SLOW
+    await worker.look()
+    async with database.writes(TESTER) as session:
+        await actions.change_rule(session, "latency", replace(DEFAULTS["latency"], enabled=False))
+    await worker.look()
+    [incident] = await incidents(worker)
+    assert incident["resolve_note"] == "the rule was disabled"
 
 
 async def test_a_rule_is_looked_at_when_its_time_has_come_and_not_before(worker, database):
