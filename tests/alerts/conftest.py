@@ -4,17 +4,26 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
+import httpx
 import pytest
 from aiosmtpd.smtp import SMTP
+from fastapi import FastAPI
 from sqlalchemy import text
 
+from app.alerts import api, channels_api
 from app.alerts import jobs as alerts
 from app.alerts.channels import Draft, make_channel, new_secret
 from app.alerts.kinds import ChannelKind
 from app.alerts.sealing import open_vault
+from app.core.authenticate import Authenticator
 from app.core.config import Settings
 from app.core.facts import seal_facts
+from app.core.ids import new_id
 from app.core.jobs import DEFAULT, claim_job, run_claim
+from app.core.keys import make_key
+from app.core.notify import Notifications
+from app.core.problems import answer_errors_with_problems
+from app.core.secrets import load_secrets
 from app.reactions import REACTIONS
 from tests.conftest import TESTER
 
@@ -193,3 +202,38 @@ async def add_channel(database, settings):
 async def exits():
     async with AsyncExitStack() as stack:
         yield stack
+
+
+@pytest.fixture
+async def room(database, settings, exits):
+    """A client of a replica that serves nothing but this room."""
+    service = FastAPI()
+    answer_errors_with_problems(service)
+    for router in (api.router, channels_api.router):
+        service.include_router(router, prefix="/api")
+    state, notifications = service.state, Notifications(database.url)
+    state.settings, state.database = settings, database
+    state.secrets, state.vault = await load_secrets(database), open_vault(settings)
+    state.authenticate = await exits.enter_async_context(Authenticator(settings, database, notifications))
+    transport = httpx.ASGITransport(service, raise_app_exceptions=False)
+    client = await exits.enter_async_context(
+        httpx.AsyncClient(transport=transport, base_url="http://localhost")
+    )
+    client.state = state
+    return client
+
+
+@pytest.fixture
+async def key_of(room, database):
+    async def make(role, models=("*",)):
+        async with database.writes(TESTER) as session:
+            made = await make_key(session, name=f"key-{new_id().hex[:12]}", role=role, models=models)
+        await room.state.authenticate.refresh()
+        return {"Authorization": f"Bearer {made.text}"}
+
+    return make
+
+
+def kind(answer):
+    """The status and the kind of problem of a refusal."""
+    return answer.status_code, answer.json()["type"].removeprefix("/problems/")

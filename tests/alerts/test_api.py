@@ -2,23 +2,12 @@
 
 from datetime import timedelta
 
-import httpx
 import pytest
-from fastapi import FastAPI
 
-from app.alerts import api, channels_api
-from app.alerts.channels import adopt_channels
 from app.alerts.rules import DEFAULTS
-from app.alerts.sealing import open_vault
 from app.core import clock
 from app.core.access import Role
-from app.core.authenticate import Authenticator
-from app.core.ids import new_id
-from app.core.keys import make_key
-from app.core.notify import Notifications
-from app.core.problems import answer_errors_with_problems
-from app.core.secrets import load_secrets
-from tests.conftest import TESTER
+from tests.alerts.conftest import kind
 
 RULES, INCIDENTS, SILENCES = "/api/system/alert-rules", "/api/system/incidents", "/api/system/silences"
 CHANNELS, DELIVERIES = "/api/system/channels", "/api/system/deliveries"
@@ -32,32 +21,8 @@ A_RULE = {
 
 
 @pytest.fixture
-async def client(database, settings, exits):
-    service = FastAPI()
-    answer_errors_with_problems(service)
-    for router in (api.router, channels_api.router):
-        service.include_router(router, prefix="/api")
-    state, notifications = service.state, Notifications(database.url)
-    state.settings, state.database = settings, database
-    state.secrets, state.vault = await load_secrets(database), open_vault(settings)
-    state.authenticate = await exits.enter_async_context(Authenticator(settings, database, notifications))
-    transport = httpx.ASGITransport(service, raise_app_exceptions=False)
-    client = await exits.enter_async_context(
-        httpx.AsyncClient(transport=transport, base_url="http://localhost")
-    )
-    client.state = state
-    return client
-
-
-@pytest.fixture
-async def key_of(client, database):
-    async def make(role, models=("*",)):
-        async with database.writes(TESTER) as session:
-            made = await make_key(session, name=f"key-{new_id().hex[:12]}", role=role, models=models)
-        await client.state.authenticate.refresh()
-        return {"Authorization": f"Bearer {made.text}"}
-
-    return make
+def client(room):
+    return room
 
 
 @pytest.fixture
@@ -66,10 +31,6 @@ async def incident(worker, signals):
     await worker.look()
     [row] = await worker.rows("SELECT id FROM incident")
     return f"{INCIDENTS}/{row['id']}"
-
-
-def kind(answer):
-    return answer.status_code, answer.json()["type"].removeprefix("/problems/")
 
 
 async def test_the_rules_from_the_start_are_listed_by_name_page_by_page(client):
@@ -202,108 +163,6 @@ async def test_a_silence_names_something_and_a_time_to_come_and_is_ended(client)
     assert kind(await client.post(SILENCES, json=past)) == (422, "field-problem")
     unknown = {"rule": "other", "until": tomorrow}
     assert kind(await client.post(SILENCES, json=unknown)) == (404, "alert-rule-not-found")
-
-
-async def test_a_webhooks_secret_is_shown_once_and_its_address_never(client, receiver, database):
-    order = {"name": "hook", "kind": "webhook", "url": f"http://u:p@127.0.0.1:{receiver.port}/x?token=hidden"}
-    headers = {"Idempotency-Key": "c-1"}
-    made = await client.post(CHANNELS, json=order, headers=headers)
-    assert made.status_code == 201, made.text
-    assert made.json()["secret"].startswith("whsec_")
-    again = await client.post(CHANNELS, json=order, headers=headers)
-    assert again.json()["secret"] is None
-    listed = await client.get(CHANNELS)
-    for shown in (listed.text, again.text, made.text):
-        assert "hidden" not in shown
-        assert "u:p" not in shown
-    assert "secret" not in listed.json()["items"][0]
-    async with database.reads() as session:
-        for table in ("alert_channel", "fact", "receipt", "job"):
-            stored = await session.scalar(text_of(table))
-            assert "hidden" not in (stored or "")
-            assert made.json()["secret"] not in (stored or "")
-
-
-def text_of(table):
-    from sqlalchemy import text
-
-    return text(f"SELECT string_agg(t::text, ' ') FROM {table} t")
-
-
-@pytest.mark.parametrize(
-    ("order", "problem"),
-    [
-        ({"kind": "webhook"}, "field-problem"),
-        ({"kind": "webhook", "url": "ftp://example.org"}, "field-problem"),
-        ({"kind": "webhook", "url": "http://10.0.0.1/"}, "target-refused"),
-        ({"kind": "webhook", "url": "http://169.254.169.254/latest"}, "target-refused"),
-        ({"kind": "slack", "url": "https://hooks.slack.com/x", "to": ["a@b.c"]}, "field-problem"),
-        ({"kind": "pagerduty"}, "field-problem"),
-        ({"kind": "email", "to": ["no address"]}, "field-problem"),
-        ({"kind": "email", "to": ["a@b.c\r\nBcc: d@e.f"]}, "field-problem"),
-        ({"kind": "apprise", "url": "nonsense://"}, "field-problem"),
-        ({"kind": "webhook", "url": "https://hooks.example.org", "name": "slack"}, "field-problem"),
-        ({"kind": "pigeon"}, "invalid-request"),
-    ],
-)
-async def test_a_channel_that_can_not_work_is_refused(client, order, problem):
-    assert kind(await client.post(CHANNELS, json={"name": "c"} | order)) == (422, problem)
-    assert (await client.get(CHANNELS)).json()["items"] == []
-
-
-async def test_a_channel_is_tested_by_a_message_that_is_seen_to_arrive(client, worker, receiver):
-    await client.post(CHANNELS, json={"name": "hook", "kind": "webhook", "url": receiver.url})
-    asked = await client.post(f"{CHANNELS}/hook/test")
-    assert asked.status_code == 202
-    await worker.work_off()
-    went = (await client.get(asked.headers["Location"])).json()
-    assert (went["state"], went["event"], went["incident_id"]) == ("delivered", "test", None)
-    assert len(receiver.received) == 1
-    assert kind(await client.post(f"{CHANNELS}/other/test")) == (404, "channel-not-found")
-
-
-async def test_channels_of_every_kind_are_made_and_show_no_secret(client):
-    for order in (
-        {"kind": "pagerduty", "routing_key": "R0UT1NG"},
-        {"kind": "email", "to": ["a@example.org"]},
-        {"kind": "apprise", "url": "json://hooks.example.org/t0ken"},
-    ):
-        made = await client.post(CHANNELS, json={"name": f"a-{order['kind']}"} | order)
-        assert made.status_code == 201, made.text
-        assert made.json()["secret"] is None
-    shown = [each["shown"] for each in (await client.get(CHANNELS)).json()["items"]]
-    assert shown == ["json://…", "a@example.org", "PagerDuty"]
-
-
-async def test_a_channel_that_rules_name_stays(client, receiver):
-    await client.post(CHANNELS, json={"name": "hook", "kind": "webhook", "url": receiver.url})
-    assert kind(
-        await client.post(CHANNELS, json={"name": "hook", "kind": "webhook", "url": receiver.url})
-    ) == (409, "channel-exists")
-    await client.patch(f"{RULES}/latency", json={"channels": ["hook"]})
-    assert kind(await client.delete(f"{CHANNELS}/hook")) == (409, "channel-in-use")
-    await client.patch(f"{RULES}/latency", json={"channels": None})
-    assert (await client.delete(f"{CHANNELS}/hook")).status_code == 204
-
-
-async def test_the_environment_brings_channels_and_takes_them_away(client, database, settings):
-    from pydantic import SecretStr
-
-    vault = client.state.vault
-    said = {
-        "slack_webhook_url": SecretStr("https://hooks.slack.com/services/T/B/X"),
-        "email_notifications": ("a@b.c",),
-    }
-    await adopt_channels(settings.model_copy(update=said), database, vault)
-    await adopt_channels(settings.model_copy(update=said), database, vault)
-    listed = (await client.get(CHANNELS)).json()["items"]
-    assert [(each["name"], each["shown"]) for each in listed] == [
-        ("email", "a@b.c"),
-        ("slack", "https://hooks.slack.com/…"),
-    ]
-    assert kind(await client.delete(f"{CHANNELS}/slack")) == (409, "channel-configured")
-    await adopt_channels(settings, database, vault)
-    assert (await client.get(CHANNELS)).json()["items"] == []
 
 
 async def test_each_role_may_do_what_is_its_own(client, key_of, incident):
