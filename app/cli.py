@@ -1,17 +1,16 @@
 """The `switchyard` command."""
 
 import asyncio
-import json
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
-from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
 import app
+from app.cli_models import leave, models
 from app.core.config import Settings
 
 cli = typer.Typer(
@@ -25,19 +24,8 @@ cli = typer.Typer(
 keys = typer.Typer(
     no_args_is_help=True, help="Make, list and revoke API keys; needs the database, not the service."
 )
-models = typer.Typer(
-    no_args_is_help=True,
-    help="Register models, promote versions, roll back.\n\nThe main loop:\n\n"
-    "\b\n"
-    "switchyard models register churn model.skops --reference sample.csv\n"
-    "switchyard models validate churn:1\n"
-    "switchyard models promote churn:1 --reason 'better on May labels'\n"
-    "switchyard models rollback churn --reason 'errors since the release'",
-)
 cli.add_typer(keys, name="keys")
 cli.add_typer(models, name="models")
-
-Reference = Annotated[str, typer.Argument(help="name, name:3, name:2.1.0 or name@alias")]
 
 
 @contextmanager
@@ -55,14 +43,9 @@ def _plain_errors() -> Iterator[None]:
         typer.echo("can't start:\n  " + "\n  ".join(faults_of(error)), err=True)
         raise typer.Exit(2) from None
     except DBAPIError as error:
-        _leave(f"the database refuses: {error.orig}")
+        leave(f"the database refuses: {error.orig}")
     except (Refusal, RuntimeError, OSError) as error:
-        _leave(str(error))
-
-
-def _leave(reason: str) -> NoReturn:
-    typer.echo(reason, err=True)
-    raise typer.Exit(1) from None
+        leave(str(error))
 
 
 @cli.command()
@@ -226,108 +209,6 @@ def revoke(key_id: UUID) -> None:
 
     with _plain_errors():
         asyncio.run(write())
-
-
-def _call(method: str, path: str, **options: Any) -> Any:
-    """Ask the service; print its problem and leave when it refuses."""
-    import httpx
-
-    base = os.environ.get("SWITCHYARD_URL", "http://127.0.0.1:8000")
-    key = os.environ.get("SWITCHYARD_API_KEY")
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    try:
-        answer = httpx.request(method, f"{base}/api{path}", headers=headers, timeout=300, **options)
-    except (httpx.TransportError, httpx.InvalidURL) as error:
-        _leave(
-            f"no service at {base}: {str(error).rstrip('.')}. Start one with `switchyard serve`, or set SWITCHYARD_URL."
-        )
-    try:
-        document = answer.json() if answer.content else {}
-    except ValueError:
-        _leave(f"{base} is no Switchyard: {answer.status_code}, {answer.headers.get('content-type')}")
-    if answer.is_error:
-        _leave(f"{document['title']}: {document['detail']}")
-    return document
-
-
-def _address(reference: str) -> str:
-    """A reference as one step of a path, whatever is typed: `..` and `?` must not lead elsewhere."""
-    from urllib.parse import quote
-
-    return f"/models/{quote(reference, safe=':@').replace('.', '%2E')}"
-
-
-def _print(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2))
-
-
-@models.command("list")
-def list_models(search: Annotated[str, typer.Option(help="Part of a name.")] = "") -> None:
-    """List models with what serves them."""
-    page = _call("GET", "/models", params={"search": search, "limit": 200} if search else {"limit": 200})
-    for model in page["items"]:
-        serving = ", ".join(f"{version} in {where}" for where, version in model["production"].items())
-        typer.echo(f"{model['name']}  {serving or 'nothing in production'}")
-
-
-@models.command("show")
-def show_model(reference: Reference) -> None:
-    """Show a model, or one version of it whole."""
-    _print(_call("GET", _address(reference)))
-
-
-@models.command("register")
-def register_model(
-    name: str,
-    files: Annotated[
-        list[Path], typer.Argument(exists=True, dir_okay=False, help="The model's files: skops, ONNX, …")
-    ],
-    reference: Annotated[
-        Path | None, typer.Option(exists=True, help="A sample of the training rows, CSV or Parquet.")
-    ] = None,
-    metadata: Annotated[str, typer.Option(help="More of what is known, as JSON.")] = "{}",
-) -> None:
-    """Register a version from files."""
-    details = json.dumps(_json_object(metadata) | {"name": name})
-    named = [("artifact", path) for path in files] + ([("reference", reference)] if reference else [])
-    with ExitStack() as opened:
-        parts = [(part, (path.name, opened.enter_context(path.open("rb")))) for part, path in named]
-        _print(_call("POST", "/models", data={"metadata": details}, files=parts))
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"not JSON: {error}", param_hint="--metadata") from None
-    if not isinstance(value, dict):
-        raise typer.BadParameter('not an object such as {"target": "churned"}', param_hint="--metadata")
-    return value
-
-
-def _verb(verb: str, reference: str, reason: str, **more: Any) -> None:
-    _print(_call("POST", f"{_address(reference)}/{verb}", json={"reason": reason} | more))
-
-
-Reason = Annotated[str, typer.Option(help="Why; kept in the audit trail.")]
-
-
-@models.command("validate")
-def validate(reference: Reference, reason: Reason = "") -> None:
-    """Try a version at the gate before staging."""
-    _verb("validate", reference, reason)
-
-
-@models.command("promote")
-def promote(reference: Reference, reason: Reason = "") -> None:
-    """Let a version answer production traffic."""
-    _verb("promote", reference, reason)
-
-
-@models.command("rollback")
-def rollback(reference: Reference, reason: Reason = "") -> None:
-    """Return to the previous production version."""
-    _verb("rollback", reference, reason)
 
 
 def main() -> None:

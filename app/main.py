@@ -42,6 +42,7 @@ from app.evidence.spool import Spool
 from app.inference.api import InferenceApp
 from app.inference.openapi import describe_doors
 from app.inference.wording import Reworded
+from app.monitoring import api as monitoring
 from app.registry import api as registry
 from app.registry.conversion import Converter
 from app.registry.gates import Gatekeeper
@@ -71,6 +72,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     deployments.router,
     traffic.router,
     evidence.router,
+    monitoring.router,
     alerts.router,
     channels_api.router,
 )

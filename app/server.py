@@ -19,6 +19,7 @@ import uvicorn
 
 from app.connection import KEEP_ALIVE_SECONDS, EdgeProtocol, EdgeState
 from app.core.config import Settings
+from app.core.processes import raise_open_files
 
 APPLICATION = "app.main:create_app"
 
@@ -137,6 +138,7 @@ def main() -> None:
     make_application = getattr(import_module(module), name)
     if options.gate_fd is not None and not os.read(options.gate_fd, 1):
         return  # whoever was to open the gate has given up
+    raise_open_files()
     server = edge_server(make_application(settings := Settings()), settings, ready_fd=options.ready_fd)
     server.run(sockets=[socket.socket(fileno=options.fd)])
 

@@ -15,6 +15,7 @@ ROOMS = (
     "app.traffic.tables",
     "app.evidence.tables",
     "app.deployments.tables",
+    "app.monitoring.tables",
     "app.alerts.tables",
 )
 

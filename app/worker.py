@@ -31,7 +31,11 @@ from app.core.telemetry import configure_logging
 from app.deployments import jobs as deployments
 from app.evidence import jobs as evidence
 from app.evidence.jobs import KEEP_LOG_DAYS
+from app.evidence.planning import PlanMaking
+from app.evidence.profiles import PLAN_PROFILE
 from app.evidence.shipper import ship_forever
+from app.monitoring import jobs as monitoring
+from app.monitoring.jobs import WATCH_ALL, WATCH_SECONDS
 from app.reactions import REACTIONS
 from app.registry.actions import CONVERT
 from app.registry.conversion import BackgroundConversion, Converter
@@ -96,8 +100,10 @@ async def open_handlers(settings: Settings) -> AsyncIterator[Mapping[str, Handle
         yield {
             SWEEP: sweep,
             CONVERT: BackgroundConversion(converter, ArtifactCache(store, signer, settings.base_path)),
+            PLAN_PROFILE: PlanMaking(store, ArtifactCache(store, signer, settings.base_path), prober),
             **deployments.HANDLERS,
             **evidence.job_handlers(settings),
+            **monitoring.job_handlers(settings),
             **alerts.job_handlers(settings),
         }
 
@@ -126,20 +132,21 @@ async def keep_time(database: Database) -> None:
     async with leadership(database.engine, "clock") as lost:
         log.info("leading")
         scheduler = AsyncIOScheduler(timezone=UTC)
-        scheduler.add_job(queue_upkeep, IntervalTrigger(seconds=HOURLY), [database])
+        scheduler.add_job(queue, IntervalTrigger(seconds=HOURLY), [database, *UPKEEP])
+        scheduler.add_job(queue, IntervalTrigger(seconds=WATCH_SECONDS), [database, WATCH_ALL])
         scheduler.add_job(alerts.queue_looks, IntervalTrigger(seconds=alerts.TICK_SECONDS), [database])
         scheduler.start()
         try:
-            await queue_upkeep(database)
+            await queue(database, *UPKEEP)
             await lost.wait()
         finally:
             scheduler.shutdown(wait=False)
 
 
-async def queue_upkeep(database: Database) -> None:
-    """Queue the hourly upkeep; what is still open from the hour before is not queued twice."""
+async def queue(database: Database, *kinds: str) -> None:
+    """Queue what is due by the clock; what is still open from the time before is not queued twice."""
     async with database.writes(WORKER) as session:
-        for kind in UPKEEP:
+        for kind in kinds:
             await enqueue(session, kind, {}, dedupe_key=kind)
 
 

@@ -42,6 +42,11 @@ def test_no_function_is_longer_than_fifty_lines():
     assert [name for name, lines in functions() if lines > 50] == []
 
 
+def test_no_file_is_longer_than_three_hundred_lines():
+    long = [path for path in APP if len(path.read_text().splitlines()) > 300]
+    assert [str(path.relative_to(ROOT)) for path in long] == []
+
+
 def test_every_pinned_package_is_pinned_without_an_address():
     assert "://" not in (ROOT / "constraints.txt").read_text()
 

@@ -1,7 +1,6 @@
 """D10 and bad input at the door: deadlines, malformed HTTP, and an end that fails no request."""
 
 import asyncio
-import socket
 
 import pytest
 
@@ -9,8 +8,7 @@ from app import connection
 from app import server as edge
 from app.core.config import Settings
 from app.core.limits import BodyLimits
-from app.server import edge_server
-from tests.faults.harness import Client, create_app, eventually
+from tests.faults.harness import Client, create_app, eventually, served
 
 
 @pytest.fixture
@@ -26,14 +24,8 @@ def hurry(monkeypatch):
 async def running():
     """The harness's application behind its limits, served in this process."""
     settings = Settings(drain_seconds=3, max_json_bytes=64 * 1024, max_json_depth=8)
-    server = edge_server(BodyLimits(create_app(settings), settings=settings), settings)
-    listener = socket.create_server(("127.0.0.1", 0))
-    server.port = listener.getsockname()[1]
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    await eventually(lambda: server.started)
-    yield server
-    server.should_exit = True
-    await serving
+    async with served(BodyLimits(create_app(settings), settings=settings), settings) as server:
+        yield server
 
 
 @pytest.fixture

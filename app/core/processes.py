@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import fcntl
 import os
+import resource
 import signal
 import socket
 import struct
@@ -17,6 +18,7 @@ import psutil  # type: ignore[import-untyped,unused-ignore]
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _SO_ATTACH_FILTER = 26  # socket(7); the module socket does not name it
 _BACKLOG = 2048
+_OPEN_FILES = 65_536
 
 
 class StartFailed(RuntimeError):  # noqa: N818 - reads as what happened
@@ -90,6 +92,17 @@ def refuse_new_connections(listener: socket.socket) -> None:
     listener.setsockopt(
         socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(program), ctypes.addressof(code))
     )
+
+
+def raise_open_files() -> None:
+    """Let this process have as many files and sockets open as the system allows, up to `_OPEN_FILES`.
+
+    Most systems begin with 1,024, and each large file of an upload waits in one.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def leash(farewell: signal.Signals) -> Callable[[], None] | None:

@@ -14,15 +14,17 @@ from app.evidence.copying import COLUMNS
 from app.evidence.facts import LogDaysDropped, OutcomesCorrected
 from app.evidence.outcomes import Portion, Refused, Sorted, Tally
 from app.evidence.partitions import drop_old_partitions, ensure_partitions
+from app.evidence.profiles import Plans, count_into_profiles
 from app.evidence.tables import PredictionRow
 
 DAYS_AHEAD = 2
 
 
-async def absorb(session: AsyncSession, batch: Batch) -> None:
+async def absorb(session: AsyncSession, batch: Batch, plans: Plans, spool: str) -> None:
     """Bring a batch of answered requests into the evidence; all that is kept of them is written here, together."""
     await ensure_partitions(session, batch.days)
     await _copy_into_log(session, batch)
+    await count_into_profiles(session, plans, batch.requests, spool)
 
 
 async def _copy_into_log(session: AsyncSession, batch: Batch) -> None:
@@ -41,11 +43,10 @@ async def record_outcomes(session: AsyncSession, model: str, given: Sorted) -> T
 
     An outcome does not wait for its prediction: the two meet when they are read, so that their order can't matter.
     """
-    tally = Tally(corrected=given.overruled, unchanged=given.repeated, refused=list(given.refused))
+    tally = Tally(corrected=given.overruled, unchanged=given.repeated, refused=dict(given.refused))
     await ensure_partitions(session, given.days)
     for portion in given.portions:
         await _record(session, model, portion, tally)
-    tally.refused.sort(key=lambda item: item.index)
     if tally.corrected:
         announce(session, OutcomesCorrected(model, tally.corrected))
     return tally
@@ -91,10 +92,8 @@ async def _record(session: AsyncSession, model: str, portion: Portion, tally: Ta
     tally.pending += counted.pending
     tally.corrected += counted.corrected
     tally.unchanged += counted.unchanged
-    tally.refused += [
-        Refused(index, str(prediction_id), f"prediction_id: not a prediction of {model}")
-        for index, prediction_id in zip(counted.foreign_places or (), counted.foreign_ids or (), strict=True)
-    ]
+    for index, prediction_id in zip(counted.foreign_places or (), counted.foreign_ids or (), strict=True):
+        tally.refuse(Refused(index, str(prediction_id), f"prediction_id: not a prediction of {model}"))
 
 
 async def keep_log_days(session: AsyncSession, keep_days: int) -> list[date]:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import Depends, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from app.core import clock
 from app.core.access import Role, allows, caller_of
@@ -52,7 +52,7 @@ FEEDBACK_BODY = {
     dependencies=[allows(Role.CALLER)],
     responses=problems(*REFUSED_REFERENCES, TooManyOutcomes, FeedbackReaderLost),
 )
-async def give_feedback(model_id: ModelId, request: Request, session: Writes, database: Db) -> Any:
+async def give_feedback(model_id: ModelId, request: Request, session: Writes, database: Db) -> Response:
     """Tell what turned out to be true of predictions: late, early, corrected, one or a hundred thousand of them."""
     state = request.app.state
     async with database.reads() as reading:
@@ -64,7 +64,8 @@ async def give_feedback(model_id: ModelId, request: Request, session: Writes, da
     except EnvelopeInvalidError as error:
         faults = [fault | {"loc": ("body", *fault["loc"])} for fault in error.faults]
         raise RequestValidationError(faults) from None
-    return await actions.record_outcomes(session, model.name, given)
+    tally = await actions.record_outcomes(session, model.name, given)
+    return Response(tally.as_json(), media_type="application/json")
 
 
 async def _filters(

@@ -56,7 +56,9 @@ def group_alike(requests: Iterable[LoggedRequest]) -> Iterable[list[LoggedReques
 def days_of(requests: Iterable[LoggedRequest]) -> set[date]:
     """The days on which the predictions were made, by their ids."""
     ids = b"".join(chain.from_iterable((request.id_bytes, *_refused_ids(request)) for request in requests))
-    return {datetime.fromtimestamp(day * 86_400, UTC).date() for day in {*(_times(ids) // _DAY_MS).tolist()}}
+    return {
+        datetime.fromtimestamp(day * 86_400, UTC).date() for day in {*(times_in(ids) // _DAY_MS).tolist()}
+    }
 
 
 def _copy_block(block: Sequence[LoggedRequest]) -> bytes:
@@ -115,7 +117,7 @@ def _origin_fields(origin: Origin) -> bytes:
     ))  # fmt: skip
 
 
-def _times(ids: bytes) -> NDArray[np.int64]:
+def times_in(ids: bytes) -> NDArray[np.int64]:
     """The milliseconds in version 7 UUIDs (RFC 9562, section 5.7)."""
     return (np.frombuffer(ids, ">u8")[::2] >> 16).astype(np.int64)
 
@@ -123,7 +125,7 @@ def _times(ids: bytes) -> NDArray[np.int64]:
 def _keys(ids: bytes) -> Fields:
     """The fields `at` and `id`."""
     keys = np.empty(len(ids) // ID_BYTES, _KEY)
-    keys["at_size"], keys["at"] = 8, (_times(ids) - _EPOCH_MS) * 1000
+    keys["at_size"], keys["at"] = 8, (times_in(ids) - _EPOCH_MS) * 1000
     keys["id_size"], keys["id"] = ID_BYTES, np.frombuffer(ids, "V16")
     return _slices(keys)
 

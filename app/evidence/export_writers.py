@@ -87,14 +87,14 @@ class ParquetWriter:
         self._schema = pa.schema([(column.name, types[column.type]) for column in columns])
         self._outbox = _Outbox()
         self._writer = pq.ParquetWriter(self._outbox, self._schema, compression="zstd")
-        self._to_table = pa.Table.from_pydict
-        self._values: dict[str, list[Any]] = {column.name: [] for column in columns}
+        self._to_batch, self._to_table = pa.RecordBatch.from_arrays, pa.Table.from_batches
+        self._to_array = pa.array
+        self._batches: list[Any] = []
         self._rows = 0
 
     def write(self, rows: Sequence[Row]) -> bytes:
         """A row group, once enough rows have come."""
-        for column in self._columns:
-            self._values[column.name] += [_to_parquet(column.value_in(row), column.type) for row in rows]
+        self._batches.append(self._batch(rows))
         self._rows += len(rows)
         if self._rows >= ROWS_PER_GROUP:
             self._write_group()
@@ -106,10 +106,17 @@ class ParquetWriter:
         self._writer.close()
         return self._outbox.taken()
 
+    def _batch(self, rows: Sequence[Row]) -> Any:
+        """A few rows at a time turn into Arrow's columns, since that keeps every other thread waiting."""
+        arrays = [
+            self._to_array([_to_parquet(column.value_in(row), column.type) for row in rows], field.type)
+            for column, field in zip(self._columns, self._schema, strict=True)
+        ]
+        return self._to_batch(arrays, schema=self._schema)
+
     def _write_group(self) -> None:
-        self._writer.write_table(self._to_table(self._values, self._schema))
-        self._values = {name: [] for name in self._values}
-        self._rows = 0
+        self._writer.write_table(self._to_table(self._batches, self._schema))
+        self._batches, self._rows = [], 0
 
 
 def _to_parquet(value: Any, kind: str) -> Any:

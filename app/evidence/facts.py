@@ -19,6 +19,21 @@ class OutcomesCorrected(Fact):
 
 
 @dataclass(frozen=True)
+class ReferenceProfiled(Fact):
+    """What a version's rows are held against was measured and frozen."""
+
+    model: str
+    version: int
+    kind: str
+    rows: int
+
+    @property
+    def subject(self) -> str:
+        """`model:<name>:<number>`."""
+        return f"model:{self.model}:{self.version}"
+
+
+@dataclass(frozen=True)
 class LogDaysDropped(Fact):
     """Predictions and outcomes of these days were deleted, because they were older than the log keeps."""
 

@@ -1,12 +1,17 @@
-"""The upkeep of the prediction log."""
+"""The durable work on the evidence: the upkeep of the log, and what follows from a registration."""
 
 from collections.abc import Mapping
+from uuid import UUID
 
 from app.core.config import Settings
+from app.core.facts import get_fact
 from app.core.jobs import WORKER, Claim, Handler
 from app.evidence.actions import keep_log_days
+from app.evidence.profiles import ask_for_plan
+from app.registry.queries import find_version
 
 KEEP_LOG_DAYS = "keep_log_days"
+PLAN_REGISTERED = "plan_registered"
 
 
 def job_handlers(settings: Settings) -> Mapping[str, Handler]:
@@ -16,4 +21,13 @@ def job_handlers(settings: Settings) -> Mapping[str, Handler]:
         async with claim.database.writes(WORKER) as session:
             await keep_log_days(session, settings.prediction_retention_days)
 
-    return {KEEP_LOG_DAYS: keep_days}
+    return {KEEP_LOG_DAYS: keep_days, PLAN_REGISTERED: plan_registered}
+
+
+async def plan_registered(claim: Claim) -> None:
+    """Have a version that was registered with a sample profiled, long before anybody asks it anything."""
+    async with claim.database.writes(WORKER) as session:
+        fact = await get_fact(session, UUID(claim.payload["fact_id"]))
+        version = await find_version(session, fact.body["model"], fact.body["version"])
+        if version is not None and (version.probe.get("rows") or {}).get("reference"):
+            await ask_for_plan(session, version.id)

@@ -35,6 +35,10 @@ class Refused:
     prediction_id: str | None
     problem: str
 
+    def as_json(self) -> bytes:
+        """As the answer tells it."""
+        return to_json(self)
+
 
 @dataclass
 class Submission:
@@ -69,7 +73,7 @@ class Submission:
         return Sorted(
             [Portion.of(given[start : start + OUTCOMES_PER_PORTION]) for start in starts],
             {item.at.date() for item in given},
-            self.refused,
+            {item.index: item.as_json() for item in self.refused},
             self.overruled,
             self.repeated,
         )
@@ -95,21 +99,36 @@ class Portion:
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """What a feedback call brings, as `Submission.sort_out` leaves it; `days` are those of the predictions."""
+    """What a feedback call brings, as `Submission.sort_out` leaves it.
+
+    Attributes:
+        days: those of the predictions.
+        refused: each such item by its place, as the answer tells it, so that the event loop has nothing to make of it.
+    """
 
     portions: list[Portion]
     days: set[date]
-    refused: list[Refused]
+    refused: dict[int, bytes]
     overruled: int
     repeated: int
 
 
 @dataclass
 class Tally:
-    """What became of the items of a feedback call."""
+    """What became of the items of a feedback call; the refused ones by their places, as the answer tells them."""
 
     accepted: int = 0
     corrected: int = 0
     unchanged: int = 0
     pending: int = 0
-    refused: list[Refused] = field(default_factory=list)
+    refused: dict[int, bytes] = field(default_factory=dict)
+
+    def refuse(self, item: Refused) -> None:
+        """Count an item among those that are not taken."""
+        self.refused[item.index] = item.as_json()
+
+    def as_json(self) -> bytes:
+        """The whole answer, its refused items in the order of the call."""
+        counts = to_json({name: value for name, value in vars(self).items() if name != "refused"})
+        refused = b",".join(self.refused[place] for place in sorted(self.refused))
+        return b'%s,"refused":[%s]}' % (counts.removesuffix(b"}"), refused)

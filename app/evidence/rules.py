@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,13 @@ _LARGEST_FLOAT = 1.7976931348623157e308  # IEEE 754-2019, table 3.5
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # OWASP, "CSV Injection"
 
 Label = str | int | float | bool
+
+
+class ReferenceKind(StrEnum):
+    """What a version's rows are held against."""
+
+    SAMPLE = "sample"  # that it was registered with
+    FIRST_ROWS = "first_rows"  # that it was asked, where it was registered without
 
 
 @dataclass(frozen=True)

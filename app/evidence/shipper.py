@@ -23,6 +23,7 @@ from app.core.database import Actor, Database
 from app.core.problems import is_connection_trouble
 from app.evidence.actions import absorb
 from app.evidence.batches import Batch, collect
+from app.evidence.profiles import Plans
 from app.evidence.quarantine import set_aside
 from app.evidence.segments import SUFFIX, Damage, Piece, Segment, Stretch
 from app.evidence.tables import SpoolPosition
@@ -83,6 +84,7 @@ class Shipper:
         self._root = root
         self._settled_sizes: dict[Path, int] = {}
         self._frame_limits: dict[Path, int] = {}
+        self._plans = Plans()
 
     async def ship_round(self) -> bool:
         """Ship one batch of each spool; whether more waits than that.
@@ -145,10 +147,27 @@ class Shipper:
                 self._quarantine(segment, piece, reason)
             for damage in stretch.damages:
                 self._report(segment, damage)
-            await _absorb_or_blame(session, batch, stretch.start)
+            await self._absorb_or_blame(session, batch, stretch.start, segment.path.parent.name)
             _advance(position, stretch, batch)
         ROWS.inc(batch.rows)
         return stretch
+
+    async def _absorb_or_blame(self, session: AsyncSession, batch: Batch, offset: int, spool: str) -> None:
+        if not batch.requests:
+            return
+        try:
+            await absorb(session, batch, self._plans, spool)
+        except (
+            ValueError,
+            OverflowError,
+            struct.error,
+        ) as error:  # numbers that are none, texts that are no text
+            raise _PoisonError(offset, str(error)) from error
+        except (asyncpg.PostgresError, DBAPIError) as error:
+            state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+            if state.startswith(_POISON):
+                raise _PoisonError(offset, str(error)) from error
+            raise
 
     async def _narrow_down(self, segment: Segment, limit: int, poison: _PoisonError) -> None:
         """Halve the batch until the frame is alone that the database refuses; then go on without it."""
@@ -186,24 +205,6 @@ async def _lock_position(session: AsyncSession, segment: Segment) -> SpoolPositi
     )
     await session.execute(first.on_conflict_do_nothing())
     return await session.get_one(SpoolPosition, segment.id, with_for_update=True)
-
-
-async def _absorb_or_blame(session: AsyncSession, batch: Batch, offset: int) -> None:
-    if not batch.requests:
-        return
-    try:
-        await absorb(session, batch)
-    except (
-        ValueError,
-        OverflowError,
-        struct.error,
-    ) as error:  # numbers that are none, texts that are no text
-        raise _PoisonError(offset, str(error)) from error
-    except (asyncpg.PostgresError, DBAPIError) as error:
-        state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
-        if state.startswith(_POISON):
-            raise _PoisonError(offset, str(error)) from error
-        raise
 
 
 def _advance(position: SpoolPosition, stretch: Stretch, batch: Batch) -> None:

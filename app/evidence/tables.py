@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index
+from sqlalchemy import Index, LargeBinary
 from sqlalchemy.dialects.postgresql import JSON, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.database import Base
+from app.core.database import Base, choice
+from app.evidence.rules import ReferenceKind
 
 AsWritten = JSON(none_as_null=True)
 """JSON that is stored as the text that it came as: cheaper to take in than JSONB by a third of a row's whole cost."""
@@ -100,3 +101,42 @@ class SpoolPosition(Base):
     lost_bytes: Mapped[int] = mapped_column(server_default="0")
     """Bytes that held no readable frame: torn off by a crash, or damaged."""
     shipped_at: Mapped[datetime]
+
+
+class ProfilePlan(Base):
+    """Along which axes a version's rows are counted, and the profile of its reference; made once, never changed."""
+
+    __tablename__ = "profile_plan"
+
+    version_id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[ReferenceKind] = mapped_column(choice(ReferenceKind, "kind"))
+    rows: Mapped[int]
+    """Of the reference."""
+    columns: Mapped[list[Any]] = mapped_column(AsWritten)
+    counts: Mapped[bytes] = mapped_column(LargeBinary)
+    sums: Mapped[bytes] = mapped_column(LargeBinary)
+    extremes: Mapped[bytes] = mapped_column(LargeBinary)
+    made_at: Mapped[datetime]
+
+
+class LiveProfile(Base):
+    """What one spool's rows of a version and an arm looked like in one stretch of time, along the version's axes.
+
+    Counts are little-endian 32-bit integers, column by column; the view `live_profile_cell` shows them one by one. Each
+    spool has rows of its own, so that the shippers of replicas never wait for each other; who reads adds them up.
+    """
+
+    __tablename__ = "live_profile"
+    __table_args__ = (Index("ix_live_profile_bucket", "bucket"),)
+
+    version_id: Mapped[UUID] = mapped_column(primary_key=True)
+    bucket: Mapped[datetime] = mapped_column(primary_key=True)
+    environment: Mapped[str] = mapped_column(primary_key=True)
+    arm: Mapped[str] = mapped_column(primary_key=True)
+    """Empty where the caller named the version."""
+    shadow: Mapped[bool] = mapped_column(primary_key=True)
+    spool: Mapped[str] = mapped_column(primary_key=True)
+    rows: Mapped[int]
+    counts: Mapped[bytes] = mapped_column(LargeBinary)
+    sums: Mapped[bytes] = mapped_column(LargeBinary)
+    extremes: Mapped[bytes] = mapped_column(LargeBinary)

@@ -12,7 +12,7 @@ from app.core.access import Caller, Role
 from app.core.errors import FieldProblem
 from app.evidence.queries import LogFilters, column_names, outcomes_of
 from app.evidence.rules import mask_error, name_features
-from app.evidence.tables import OutcomeRow, PredictionRow
+from app.evidence.tables import PredictionRow
 from app.registry import queries as registry
 
 SHOWN_AS_STORED = (
@@ -75,7 +75,7 @@ class LogView:
         outcomes = await outcomes_of(self.session, predictions)
         return [self._show(row, outcomes.get(row.id)) for row in predictions]
 
-    def _show(self, row: PredictionRow | Row[Any], outcome: OutcomeRow | None) -> dict[str, Any]:
+    def _show(self, row: PredictionRow | Row[Any], outcome: Row[Any] | None) -> dict[str, Any]:
         shown = {name: getattr(row, name) for name in SHOWN_AS_STORED}
         return shown | {
             "prediction_id": row.id,

@@ -98,7 +98,7 @@ Guards = Annotated[Gatekeeper, Depends(_gatekeeper)]
 async def register_version(request: Request, session: Writes, intake: Takes) -> Any:
     """Register a version: its files, what they need, and what its maker says of it."""
     caller, settings = caller_of(request), request.app.state.settings
-    async with open_registration(request, settings.import_roots) as registration:
+    async with open_registration(request, settings) as registration:
         require_sight(caller, registration.details.name)
         draft = await intake.draft(registration, creator=caller.name)
     await claim_receipt(request, session, registration.identity + draft.artifact_digest.encode())

@@ -20,7 +20,8 @@ from app.registry.queries import PRODUCTION, files_of, get_model_by_id, get_name
 from app.registry.rules import Stage, may_move
 from app.registry.succession import Standing, get_standing
 from app.registry.tables import GateReport, Model, Version, VersionFile
-from app.runtimes.probe import Answers, Prober
+from app.runtimes.probe import Prober
+from app.runtimes.reports import Answers
 
 
 @dataclass(frozen=True)

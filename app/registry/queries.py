@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, select
+from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.registry.errors import (
@@ -89,14 +89,22 @@ async def get_named_version(session: AsyncSession, reference: str, environment: 
 
 
 def _select_meant(wanted: Reference, environment: str) -> Select[Version]:
-    query = select(Version).where(Version.model_name == wanted.name, Version.deleted_at.is_(None))
+    model_id = id_under(wanted.name)
+    query = select(Version).where(Version.model_id == model_id, Version.deleted_at.is_(None))
     if wanted.number is not None:
         return query.where(Version.number == wanted.number)
     if wanted.semantic is not None:
         return query.where(_has_semantic(wanted.semantic))
     if wanted.alias is not None:
-        return query.join(Alias, Alias.version_id == Version.id).where(Alias.alias == wanted.alias)
-    return query.join(Tenure, Tenure.version_id == Version.id).where(_reigns(environment))
+        of_alias = Alias.model_id == model_id, Alias.alias == wanted.alias
+        return query.join(Alias, Alias.version_id == Version.id).where(*of_alias)
+    of_tenure = Tenure.model_id == model_id, _reigns(environment)
+    return query.join(Tenure, Tenure.version_id == Version.id).where(*of_tenure)
+
+
+def id_under(name: str | ColumnElement[str]) -> ScalarSelect[UUID]:
+    """The id of the model that has or had this name: rows of a model are indexed by it, not by the name they show."""
+    return select(Model.id).where(Model.name == name).scalar_subquery()
 
 
 def _has_semantic(semantic: Semantic) -> ColumnElement[bool]:
@@ -130,6 +138,22 @@ async def find_champion(
 async def get_version_by_id(session: AsyncSession, version_id: UUID) -> Version:
     """The version that another room's row names."""
     return await session.get_one(Version, version_id)
+
+
+async def find_version_by_id(session: AsyncSession, version_id: UUID) -> Version | None:
+    """The same, unless it was deleted."""
+    query = select(Version).where(Version.id == version_id, Version.deleted_at.is_(None))
+    version: Version | None = await session.scalar(query)
+    return version
+
+
+async def find_version(session: AsyncSession, model: str, number: int) -> Version | None:
+    """The version of a model, unless it was deleted."""
+    query = select(Version).where(
+        Version.model_name == model, Version.number == number, Version.deleted_at.is_(None)
+    )
+    version: Version | None = await session.scalar(query)
+    return version
 
 
 async def references_of(session: AsyncSession, version_ids: Collection[UUID]) -> dict[UUID, str]:

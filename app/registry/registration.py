@@ -13,29 +13,16 @@ from obstore.store import from_url
 from pydantic import ConfigDict, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
-from app.core.errors import FieldProblem, Malformed
+from app.core.config import Settings
+from app.core.errors import FieldProblem
 from app.core.wire import Line
+from app.registry.forms import PARTS, BadForm, open_form
 from app.registry.schemas import VersionDetails
 
 UPLOAD_BLOCK = 1024 * 1024
 HELD_BYTES = (
     256 * 1024
 )  # of one artifact: to hash so many on the event loop takes less than a hop to a thread
-MOST_FILES = 10_000
-PARTS = {"metadata", "artifact", "reference", "evaluation"}
-
-
-@dataclass(eq=False)
-class BadForm(Malformed):
-    """The registration can't be read."""
-
-    problem: str
-
-    def detail(self) -> str:
-        return (
-            f"{self.problem}. Send multipart/form-data with `metadata` (JSON) and `artifact` (one or more files), or JSON "
-            "with `artifact_uri`."
-        )
 
 
 class RemoteRegistration(VersionDetails):
@@ -81,20 +68,21 @@ class Registration:
 
 
 @asynccontextmanager
-async def open_registration(request: Request, roots: tuple[str, ...]) -> AsyncIterator[Registration]:
+async def open_registration(request: Request, settings: Settings) -> AsyncIterator[Registration]:
     """A registration in either of its forms, whose files can be read for as long as the block lasts.
 
     Raises:
         BadForm: the body is neither.
+        UploadTooLarge: its files are too large together.
         RequestValidationError: the metadata is wrong.
         FieldProblem: the files lie where nobody may import from.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        async with request.form(max_files=MOST_FILES, max_fields=len(PARTS)) as form:
+        async with open_form(request, settings.max_upload_bytes) as form:
             yield await _read_form(form)
     elif kind == "application/json":
-        yield await _read_remote(await request.body(), roots)
+        yield await _read_remote(await request.body(), settings.import_roots)
     else:
         raise BadForm(f"the content type {kind!r} is neither that of a form nor of JSON")
 

@@ -32,6 +32,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.database import Database
 from app.core.prepared import PreparedRead
+from app.registry.queries import id_under
 from app.registry.rules import STATUS, Reference
 from app.registry.schemas import FileOut, GateReportOut, ModelOut, MoveOut, VersionOut, VersionWhole
 from app.registry.tables import Alias, GateReport, Model, Part, StageMove, Tenure, Version, VersionFile
@@ -109,6 +110,9 @@ def _details(
     return _listed(_object(shape, table, **others), order, table.c.version_id == _VERSION.c.id)
 
 
+_MODEL_ID = id_under(bindparam("name", type_=Text))
+
+
 def _select_whole(*conditions: ColumnElement[bool]) -> Select[Any]:
     artifact = _FILE.c.version_id == _VERSION.c.id, _FILE.c.part == _word(Part.ARTIFACT)
     whole = _object(
@@ -120,7 +124,7 @@ def _select_whole(*conditions: ColumnElement[bool]) -> Select[Any]:
         gate_reports=_details(GateReportOut, _REPORT, _REPORT.c.id.desc()),
     )
     return select(cast(whole, Text)).where(
-        _VERSION.c.model_name == bindparam("name"), _VERSION.c.deleted_at.is_(None), *conditions
+        _VERSION.c.model_id == _MODEL_ID, _VERSION.c.deleted_at.is_(None), *conditions
     )
 
 
@@ -132,8 +136,7 @@ _BY_ALIAS = PreparedRead(
     _select_whole(
         _VERSION.c.id
         == select(_ALIAS.c.version_id)
-        .where(_ALIAS.c.alias == bindparam("alias"), _ALIAS.c.model_id == _VERSION.c.model_id)
-        .correlate(_VERSION)
+        .where(_ALIAS.c.alias == bindparam("alias"), _ALIAS.c.model_id == _MODEL_ID)
         .scalar_subquery()
     )
 )

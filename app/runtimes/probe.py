@@ -6,8 +6,9 @@ import os
 import signal
 import socket
 import sys
+from base64 import b64decode
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from app.core.errors import Refusal, Unavailable
 from app.runtimes import errors
 from app.runtimes.errors import BrokenArtifact, ProbeOutOfMemory, ProbeTimedOut
 from app.runtimes.onnx import Conversion
+from app.runtimes.reports import Answers, ProbeReport, ReferenceProfile
 
 IMPORT_SECONDS = (
     120.0  # the first probe waits for the libraries; on a loaded machine that takes tens of seconds
@@ -27,62 +29,6 @@ _FEW_THREADS = {
     "MKL_NUM_THREADS": "1",
     "ARROW_DEFAULT_MEMORY_POOL": "system",  # the other pools start threads, which do not survive a fork
 }
-
-
-@dataclass(frozen=True)
-class ProbeReport:
-    """What the first load of a model found; every field is JSON.
-
-    Attributes:
-        format: which reader it needs.
-        file: the model file, relative to its directory.
-        framework: the library that made it.
-        algorithm: its final estimator, objective or operator.
-        signature: see `Signature.from_json`.
-        classes: the labels that it can answer.
-        requirements: libraries and versions that the file names.
-        parameters: its hyper-parameters.
-        labels_from_probabilities: to hand to `load_model`.
-        sample_input: at most 100 rows of the reference sample, in signature order.
-        sample_output: the predictions and probabilities for them.
-        latency_ms_per_row: median time to score one row alone.
-        memory_bytes: how much memory loading took.
-        feature_importances: by column, where the model keeps them.
-        warnings: what whoever registers it should know.
-    """
-
-    format: str
-    file: str
-    framework: str
-    algorithm: str
-    signature: dict[str, Any]
-    classes: list[Any] | None
-    requirements: dict[str, str]
-    parameters: dict[str, Any]
-    labels_from_probabilities: bool
-    sample_input: list[list[Any]]
-    sample_output: dict[str, Any]
-    latency_ms_per_row: float
-    memory_bytes: int
-    feature_importances: dict[str, float] | None
-    warnings: list[str]
-
-
-@dataclass(frozen=True)
-class Answers:
-    """A model's answers to rows whose truth is known.
-
-    Attributes:
-        truth: the target of each row.
-        prediction: the model's answer to each.
-        inputs: the model's columns.
-        groups: every column with few enough values to name groups by, used by the model or not.
-    """
-
-    truth: list[Any]
-    prediction: list[Any]
-    inputs: dict[str, list[Any]]
-    groups: dict[str, list[Any]]
 
 
 class Prober:
@@ -194,6 +140,19 @@ class Prober:
         """
         options = {"signature": signature, "sample_input": sample_input}
         return Conversion.from_json(await self._ask("convert", directory, options))
+
+    async def profile_reference(
+        self, directory: Path, *, signature: dict[str, Any], sample: bytes
+    ) -> ReferenceProfile:
+        """The axes and the profile of a reference sample in CSV or Parquet.
+
+        Raises:
+            BadSample: no row of it fits the model.
+            Refusal: the model can't be loaded, as in `probe`.
+        """
+        result = await self._ask("profile reference", directory, {"signature": signature}, sample)
+        sections = [b64decode(section) for section in result["profile"]]
+        return ReferenceProfile(result["plan"], result["rows"], *sections)
 
     async def _ask(self, work: str, directory: Path, options: dict[str, Any], payload: bytes = b"") -> Any:
         request = {"work": work, "directory": str(directory.absolute()), "seconds": self._seconds}

@@ -81,6 +81,11 @@ class Signature:
         return tuple(column.name for column in self.inputs)
 
     @cached_property
+    def types(self) -> tuple[ColumnType, ...]:
+        """The types of the input columns."""
+        return tuple(column.type for column in self.inputs)
+
+    @cached_property
     def pick(self) -> Callable[[Any], tuple[Any, ...]]:
         """Takes the model's columns, in order, out of one row that names them."""
         return itemgetter(*self.names) if len(self.names) > 1 else partial(_pick_one, self.names[0])

@@ -7,11 +7,13 @@ from typing import Any
 from app.runtimes.evaluate import answer_instances, answer_table
 from app.runtimes.examine import check_outputs, examine
 from app.runtimes.onnx import convert
+from app.runtimes.reference import profile_reference
 
 WORK: dict[str, Callable[[Path, bytes, dict[str, Any]], dict[str, Any]]] = {
     "examine": examine,
     "check": check_outputs,
     "convert": convert,
     "answer table": answer_table,
+    "profile reference": profile_reference,
     "answer instances": answer_instances,
 }

@@ -57,19 +57,27 @@ class Seat:
     table: Table | None = None
     encode: Encode | None = None
     rows: Rows | None = None
-    outcome: Outcome = field(init=False)
+    outcome: Outcome | None = field(init=False, default=None)
 
     def settle(self) -> None:
-        if not self.outcome.done():
-            self.outcome.set_result(None)
+        """Tell that the answer is finished and recorded."""
+        if outcome := self._take_outcome():
+            outcome.set_result(None)
 
     def leave(self) -> None:
-        if not self.outcome.done():
-            self.outcome.set_result(self.rows)
+        """Hand the rows back, for somebody else to score and record."""
+        if outcome := self._take_outcome():
+            outcome.set_result(self.rows)
 
     def fail(self, error: Exception) -> None:
-        if not self.outcome.done():
-            self.outcome.set_exception(error)
+        """Tell that there will be no answer."""
+        if outcome := self._take_outcome():
+            outcome.set_exception(error)
+
+    def _take_outcome(self) -> Outcome | None:
+        """Whom to tell, once: an outcome knows its seat, and one that stayed here would leave both to the collector."""
+        outcome, self.outcome = self.outcome, None
+        return None if outcome is None or outcome.done() else outcome
 
 
 class Company:

@@ -16,7 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 BINS = 128
 QUANTILES = 120  # a multiple of ten, so that the deciles are among the edges
 TAIL = 0.001
-SPANS_BEYOND = (0.25, 1.0, 4.0)  # of the central span, on both sides: where a column goes when it leaves its range
+SPANS_BEYOND = (
+    0.25,
+    1.0,
+    4.0,
+)  # of the central span, on both sides: where a column goes when it leaves its range
 GROUPS = 16
 TOP = BINS - GROUPS - 2
 OTHER, UNSEEN = TOP, TOP + 1

@@ -66,7 +66,8 @@ class Reference:
         ends = self.bins.cumsum(axis=1)
         middle = (ends - self.bins / 2) / self.sizes[:, np.newaxis].clip(1)
         least = 0.5 / self.sizes[:, np.newaxis].clip(1)
-        return np.clip(middle, least, 1 - least)
+        ranks: Floats = np.clip(middle, least, 1 - least)
+        return ranks
 
     @cached_property
     def normal_scores(self) -> Floats:
@@ -81,7 +82,8 @@ class Reference:
     @cached_property
     def distribution(self) -> Floats:
         """The share of rows up to the end of each bin."""
-        return self.bins.cumsum(axis=1) / self.sizes[:, np.newaxis].clip(1)
+        distribution: Floats = self.bins.cumsum(axis=1) / self.sizes[:, np.newaxis].clip(1)
+        return distribution
 
     @cached_property
     def groups(self) -> NDArray[np.intp]:
@@ -90,7 +92,7 @@ class Reference:
         Bins lie where the reference's own rows lie; only groups of some twenty of them are as random as they look.
         """
         number = np.clip(self.sizes // ROWS_PER_GROUP, 1, GROUPS)[:, np.newaxis]
-        groups = np.minimum((self.ranks * number).astype(np.intp), GROUPS - 1)
+        groups: NDArray[np.intp] = np.minimum((self.ranks * number).astype(np.intp), GROUPS - 1)
         for i in self.layout.labelled:
             groups[i] = self._label_groups(i, float(number[i, 0]))
         return groups
@@ -130,12 +132,16 @@ class Reference:
     @cached_property
     def singles(self) -> Floats:
         """How many labels of each column occur once in the reference."""
-        return np.array([axis.singles if isinstance(axis, CategoryAxis) else 0 for axis in self.layout.axes], float)
+        return np.array(
+            [axis.singles if isinstance(axis, CategoryAxis) else 0 for axis in self.layout.axes], float
+        )
 
     @cached_property
     def is_asked(self) -> NDArray[np.bool_]:
         """Which tests make sense for which column, shape (columns, tests)."""
-        return np.array([[test in (NUMERIC if numeric else LABELLED) for test in Question] for numeric in self.is_numeric])
+        return np.array(
+            [[test in (NUMERIC if numeric else LABELLED) for test in Question] for numeric in self.is_numeric]
+        )
 
 
 def _powers(scores: Floats) -> Floats:
@@ -171,7 +177,9 @@ class Comparison:
     p: Floats
 
 
-def compare(reference: Reference, window: Profile, *, design_effects: Sequence[float] | Floats = (1.0,)) -> Comparison:
+def compare(
+    reference: Reference, window: Profile, *, design_effects: Sequence[float] | Floats = (1.0,)
+) -> Comparison:
     """Test every column of a window against the reference.
 
     Args:
@@ -219,7 +227,9 @@ class _Pair:
         self.base = self.was.sum(axis=1)
         self.both = self.now + self.was
         self.total = self.size + self.base
-        self.is_empty = (window.counts[:, :BINS].sum(axis=1) + window.counts[:, NULL] + window.counts[:, NOT_FINITE]) == 0
+        self.is_empty = (
+            window.counts[:, :BINS].sum(axis=1) + window.counts[:, NULL] + window.counts[:, NOT_FINITE]
+        ) == 0
         self.share = self.size / self.total.clip(1e-300)
 
 
@@ -235,7 +245,14 @@ def _rank_test(pair: _Pair, powers: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = np.sqrt(second * pair.size * rest / (total - 1))
         z = (np.einsum("ij,ij->i", powers[0], pair.now) - pair.size * mean) / spread
-        skew = (rest - pair.size) / np.sqrt(pair.size * rest) * np.sqrt(total - 1) / (total - 2) * third / second**1.5
+        skew = (
+            (rest - pair.size)
+            / np.sqrt(pair.size * rest)
+            * np.sqrt(total - 1)
+            / (total - 2)
+            * third
+            / second**1.5
+        )
     is_known = np.isfinite(z) & np.isfinite(skew)
     z, skew = np.where(is_known, z, 0.0), np.where(is_known, skew, 0.0)
     upper, lower = _pearson_tail(z, skew), _pearson_tail(-z, -skew)
@@ -289,7 +306,8 @@ def _groups(pair: _Pair) -> Floats:
 def _grouped(pair: _Pair, counts: Floats) -> Floats:
     columns = len(counts)
     places = pair.reference.groups + np.arange(columns)[:, np.newaxis] * GROUPS
-    return np.bincount(places.ravel(), counts.ravel(), columns * GROUPS).reshape(columns, GROUPS)
+    grouped = np.bincount(places.ravel(), counts.ravel(), columns * GROUPS).astype(np.float64)
+    return grouped.reshape(columns, GROUPS)
 
 
 def _largest_bin(pair: _Pair) -> Floats:
@@ -297,7 +315,9 @@ def _largest_bin(pair: _Pair) -> Floats:
     now, both = pair.now, pair.both * pair.reference.is_bin
     share = pair.share[:, np.newaxis]
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.abs(now - both * share) / np.sqrt(both * share * (1 - share) * (1 - both / pair.total[:, np.newaxis]))
+        z = np.abs(now - both * share) / np.sqrt(
+            both * share * (1 - share) * (1 - both / pair.total[:, np.newaxis])
+        )
     largest = np.where(both > 0, np.nan_to_num(z, posinf=0.0), 0.0).argmax(axis=1)
     rows = np.arange(len(z))
     return np.minimum(1.0, _rare(now[rows, largest], both[rows, largest], pair) * pair.reference.labels)

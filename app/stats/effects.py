@@ -111,7 +111,8 @@ def _noncentrality(statistic: Floats, freedom: Floats, level: float) -> Floats:
 
 def _moments(reference: Reference, window: Profile) -> tuple[Floats, Floats]:
     shift, spread = np.full((2, len(window.counts)), np.nan)
-    for i in reference.layout.numeric[window.sizes[reference.layout.numeric] > 1]:
+    is_known = np.minimum(window.sizes, reference.profile.sizes) > 1
+    for i in reference.layout.numeric[is_known[reference.layout.numeric]]:
         (was, before), (now, after) = reference.profile.moments(i), window.moments(i)
         deviation = np.sqrt(before) or 1.0
         shift[i], spread[i] = (now - was) / deviation, np.sqrt(after) / deviation
@@ -121,7 +122,7 @@ def _moments(reference: Reference, window: Profile) -> tuple[Floats, Floats]:
 def _wasserstein(reference: Reference, window: Profile) -> Floats:
     distances = np.full(len(window.counts), np.nan)
     for i, axis in enumerate(reference.layout.axes):
-        if isinstance(axis, NumericAxis) and window.sizes[i]:
+        if isinstance(axis, NumericAxis) and window.sizes[i] and reference.profile.sizes[i]:
             was, now = reference.profile.counts[i, :BINS], window.counts[i, :BINS]
             gaps = (was.cumsum() / was.sum() - now.cumsum() / now.sum())[: len(axis.edges) - 1]
             distances[i] = float(np.abs(gaps) @ np.diff(axis.edges)) / axis.scale

@@ -7,6 +7,7 @@ of merging nor the number of parts can change a bit of the result.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from typing import Any, Self
 
 import numpy as np
@@ -17,9 +18,11 @@ from app.stats.axes import BINS, GROUPS, Axis, CategoryAxis, NumericAxis, numeri
 NULL, NOT_FINITE, BELOW, ABOVE = range(BINS, BINS + 4)
 CELLS = BINS + 4
 FRACTION = 1 << 20  # of the fixed-point sums
-FARTHEST = 1000.0  # standard deviations: a value beyond counts as that far in the sums, so that they can't overflow
+FARTHEST = (
+    1000.0  # standard deviations: a value beyond counts as that far in the sums, so that they can't overflow
+)
 
-Column = NDArray[np.float64] | Sequence[str | None]
+Column = NDArray[np.float64] | Sequence[str | None] | None
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,9 @@ class Profile:
     def sizes(self) -> NDArray[np.int64]:
         """How many values of each column are in a bin: neither null nor infinite."""
         sizes: NDArray[np.int64] = self.counts[:, :BINS].sum(axis=1)
-        sizes[list(self.layout.labelled)] -= self.counts[list(self.layout.labelled), BINS - GROUPS : BINS].sum(axis=1)
+        sizes[list(self.layout.labelled)] -= self.counts[
+            list(self.layout.labelled), BINS - GROUPS : BINS
+        ].sum(axis=1)
         return sizes
 
     def __add__(self, other: "Profile") -> "Profile":
@@ -106,6 +111,40 @@ class Profile:
             ValueError: their layouts differ.
         """
         return merge([self, other])
+
+    def to_bytes(self) -> tuple[bytes, bytes, bytes]:
+        """Counts as little-endian int32, sums as int64, extremes as float64, each column by column.
+
+        Raises:
+            ValueError: a count is beyond int32.
+        """
+        if self.counts.max(initial=0) > np.iinfo(np.int32).max:
+            raise ValueError("a count is beyond 32 bits")
+        return (
+            self.counts.astype("<i4").tobytes(),
+            self.sums.astype("<i8").tobytes(),
+            self.extremes.astype("<f8").tobytes(),
+        )
+
+    @classmethod
+    def from_bytes(cls, layout: Layout, counts: bytes, sums: bytes, extremes: bytes) -> Self:
+        """What `to_bytes` wrote.
+
+        Raises:
+            ValueError: the bytes are not those of a profile along this layout.
+
+        >>> layout = Layout((numeric_axis([1.0, 2.0]),))
+        >>> profile = observe(layout, [np.array([1.5, np.nan])])
+        >>> Profile.from_bytes(layout, *profile.to_bytes()).counts.sum() == profile.counts.sum()
+        np.True_
+        """
+        columns = len(layout.axes)
+        return cls(
+            layout,
+            np.frombuffer(counts, "<i4").reshape(columns, CELLS).astype(np.int64),
+            np.frombuffer(sums, "<i8").reshape(columns, 2),
+            np.frombuffer(extremes, "<f8").reshape(columns, 2),
+        )
 
     def moments(self, column: int) -> tuple[float, float]:
         """Mean and variance (divided by n - 1) of a numeric column.
@@ -119,7 +158,7 @@ class Profile:
         (5.0, 2.0)
         """
         axis, count = self.layout.axes[column], int(self.sizes[column])
-        if not isinstance(axis, NumericAxis) or count < 2:  # noqa: PLR2004 - a variance takes two
+        if not isinstance(axis, NumericAxis) or count < 2:
             raise ValueError("moments are those of at least two numbers")
         first, second = (self.sums[column] / FRACTION).tolist()
         mean = first / count
@@ -153,7 +192,7 @@ def observe(layout: Layout, columns: Sequence[Column]) -> Profile:
 
     Args:
         layout: of the reference.
-        columns: one for each axis: float64 with NaN for null, or labels with None for null.
+        columns: one for each axis: float64 with NaN for null, or labels with None for null; None where nobody looked.
 
     Raises:
         ValueError: there are more or fewer columns than axes.
@@ -162,9 +201,12 @@ def observe(layout: Layout, columns: Sequence[Column]) -> Profile:
         raise ValueError(f"{len(columns)} columns for {len(layout.axes)} axes")
     profile = Profile.empty(layout)
     for i in layout.labelled:
-        _count_labels(profile, i, columns[i])
-    if len(layout.numeric):
-        _count_numbers(profile, np.array([columns[i] for i in layout.numeric], np.float64))
+        if columns[i] is not None:
+            _count_labels(profile, i, columns[i])
+    seen = np.array([columns[i] is not None for i in layout.numeric], np.bool_)
+    if seen.any():
+        table = np.array([columns[i] for i in layout.numeric[seen]], np.float64)
+        _count_numbers(profile, table, seen)
     return profile
 
 
@@ -176,23 +218,24 @@ def _count_labels(profile: Profile, i: int, labels: Any) -> None:
     profile.counts[i, NULL] = len(labels) - len(present)
 
 
-def _count_numbers(profile: Profile, table: NDArray[np.float64]) -> None:
-    """Count all numeric columns; shape of `table` (columns, rows)."""
-    layout, places = profile.layout, profile.layout.numeric
+def _count_numbers(profile: Profile, table: NDArray[np.float64], seen: NDArray[np.bool_]) -> None:
+    """Count the numeric columns that were seen; shape of `table` (as many, rows)."""
+    layout, places = profile.layout, profile.layout.numeric[seen]
+    axes = compress(layout.numbers, seen)
     is_finite = np.isfinite(table)
     nulls = np.isnan(table).sum(axis=1)
-    cells = np.array([axis.bins_of(row) for axis, row in zip(layout.numbers, table, strict=True)])
+    cells = np.array([axis.bins_of(row) for axis, row in zip(axes, table, strict=True)])
     cells += (np.arange(len(table)) * BINS)[:, np.newaxis]
     counts = np.bincount(cells[is_finite], minlength=len(table) * BINS).reshape(-1, BINS)
     profile.counts[places, :BINS] = counts
     profile.counts[places, NULL] = nulls
     profile.counts[places, NOT_FINITE] = table.shape[1] - is_finite.sum(axis=1) - nulls
-    profile.counts[places, BELOW] = (is_finite & (table < layout.lows)).sum(axis=1)
-    profile.counts[places, ABOVE] = (is_finite & (table > layout.highs)).sum(axis=1)
+    profile.counts[places, BELOW] = (is_finite & (table < layout.lows[seen])).sum(axis=1)
+    profile.counts[places, ABOVE] = (is_finite & (table > layout.highs[seen])).sum(axis=1)
     profile.extremes[places, 0] = table.min(axis=1, where=is_finite, initial=np.inf)
     profile.extremes[places, 1] = table.max(axis=1, where=is_finite, initial=-np.inf)
     with np.errstate(over="ignore", invalid="ignore"):
-        standard = np.clip((table - layout.centres) / layout.scales, -FARTHEST, FARTHEST)
+        standard = np.clip((table - layout.centres[seen]) / layout.scales[seen], -FARTHEST, FARTHEST)
     standard[~is_finite] = 0.0
     profile.sums[places, 0] = _fixed(standard)
     profile.sums[places, 1] = _fixed(standard**2)

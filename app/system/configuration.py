@@ -34,7 +34,7 @@ MEANINGS: Mapping[str, str] = {
     "request_seconds": "How long a request body may take to arrive",
     "max_json_bytes": "Largest JSON body",
     "max_json_depth": "Deepest nesting of a JSON body",
-    "max_upload_bytes": "Largest upload",
+    "max_upload_bytes": "Largest upload, all files of its form together; a form may have 1,003",
     "max_rows": "Most rows in one predict call",
     "oidc_issuer": "Accept bearer tokens of this issuer",
     "oidc_audience": "The audience that tokens must name",

@@ -10,7 +10,7 @@ from app.alerts.rules import DEFAULTS
 from app.core import clock
 
 revision = "0006"
-down_revision = "0003"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 

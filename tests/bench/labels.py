@@ -17,12 +17,18 @@ from tests.bench.load import post
 from tests.bench.running import Connection, Running, database_of, running_service
 
 LABELS = 100_000
+PATIENCE_SECONDS = 10  # what impatient HTTP clients wait for an answer
 FEEDBACK = PREDICT.replace("/predict", "/feedback")
-KINDS = (("new labels", 0, "accepted"), ("the same again", 0, "unchanged"), ("corrections", 1, "corrected"))
+KINDS = (
+    ("new labels", 0, "accepted"),
+    ("the same again", 0, "unchanged"),
+    ("corrections", 1, "corrected"),
+    ("labels of no class", "none", "refused"),
+)
 
 
 async def measure() -> list[Figure]:
-    """The seconds of one call with new labels, with the same again, and with other ones; `/livez` beside each."""
+    """The seconds of one call with each kind of labels; `/livez` beside each."""
     with tempfile.TemporaryDirectory(prefix="switchyard-bench-") as name:
         async with running_service(Path(name)) as running:
             await register_forest(running)
@@ -34,10 +40,14 @@ async def predict(running: Running) -> list[str]:
     """The ids of a hundred thousand predictions, once the log has them all."""
     async with Connection(running.port) as connection:
         answer = await connection.ask_for(many_rows())
-    async with database_of(running) as database:
-        while await count_logged(database) < LABELS:  # noqa: ASYNC110 - what is waited for happens in Postgres
-            await asyncio.sleep(0.1)
+    await until_logged(running, LABELS)
     return [each["prediction_id"] for each in answer["predictions"]]
+
+
+async def until_logged(running: Running, rows: int) -> None:
+    async with database_of(running) as database:
+        while await count_logged(database) < rows:  # noqa: ASYNC110 - what is waited for happens in Postgres
+            await asyncio.sleep(0.1)
 
 
 async def count_logged(database) -> int:
@@ -45,7 +55,7 @@ async def count_logged(database) -> int:
         return await session.scalar(text("SELECT count(*) FROM prediction"))
 
 
-async def give(running: Running, ids: list[str], kind: str, label: int, outcome: str) -> list[Figure]:
+async def give(running: Running, ids: list[str], kind: str, label: int | str, outcome: str) -> list[Figure]:
     items = [{"prediction_id": identifier, "actual": label} for identifier in ids]
     request, seconds = post(FEEDBACK, json.dumps({"items": items}).encode()), []
 
@@ -54,12 +64,11 @@ async def give(running: Running, ids: list[str], kind: str, label: int, outcome:
         async with Connection(running.port) as connection:
             counted = await connection.ask_for(request)
         seconds.append(time.perf_counter() - began)
-        assert counted[outcome] == LABELS, counted
+        assert counted[outcome] == LABELS or len(counted[outcome]) == LABELS
 
     livez = await p99_ms(running, call, 0)
     return [
-        Figure(f"{LABELS:,} labels in one call, {kind}", seconds[0], 3, "s", at_most=True),
-        Figure(f"the same in labels/s, {kind}", LABELS / seconds[0], LABELS / 3, "/s"),
+        Figure(f"{LABELS:,} labels in one call, {kind}", seconds[0], PATIENCE_SECONDS, "s", at_most=True),
         Figure(f"/livez p99 meanwhile, {kind}", livez, 100, "ms", at_most=True),
     ]
 

@@ -1,4 +1,4 @@
-"""What the prediction log costs and carries: encoding, spooling, shipping and labels, each printed as a figure.
+"""What the prediction log costs and carries: encoding, spooling, shipping, labels and exports, each printed as a figure.
 
 python -m tests.bench.log
 """
@@ -18,7 +18,7 @@ from app.core.migrate import migrate
 from app.evidence.frames import Origin, ScoredRequest, encode_frame
 from app.evidence.shipper import Shipper
 from app.evidence.spool import Spool
-from tests.bench import labels
+from tests.bench import exports, labels
 
 FEATURES = 30
 ROWS = 60_000
@@ -103,7 +103,7 @@ async def main() -> None:
             await migrate(postgres.url)
             for rows_per_request in (1, 1000):
                 await print_shipping(root, postgres.url, rows_per_request)
-    print(*await labels.measure(), sep="\n")
+    print(*await labels.measure(), *await exports.measure(), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Being told at once, and again after the connection broke."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 
 from app.core.notify import Notifications, notify
 from tests.conftest import TESTER, run_sql
@@ -18,12 +18,19 @@ async def heard(queue):
     return await asyncio.wait_for(queue.get(), 10)
 
 
-async def test_who_lost_its_connection_looks_at_everything_and_is_told_again(database, database_url):
+@asynccontextmanager
+async def listening(database_url):
+    """The news that comes, once somebody listens for it."""
     told = asyncio.Queue()
     notifications = Notifications(database_url)
     notifications.on("news", told.put_nowait)
     async with notifications:
         assert await heard(told) == ""
+        yield told
+
+
+async def test_who_lost_its_connection_looks_at_everything_and_is_told_again(database, database_url):
+    async with listening(database_url) as told:
         await tell(database, "first")
         assert await heard(told) == "first"
         await run_sql(database_url, END_LISTENERS)
@@ -33,11 +40,7 @@ async def test_who_lost_its_connection_looks_at_everything_and_is_told_again(dat
 
 
 async def test_what_is_undone_is_told_nobody(database, database_url):
-    told = asyncio.Queue()
-    notifications = Notifications(database_url)
-    notifications.on("news", told.put_nowait)
-    async with notifications:
-        assert await heard(told) == ""
+    async with listening(database_url) as told:
         with suppress(LookupError):
             async with database.writes(TESTER) as session:
                 notify(session, "news", "undone")

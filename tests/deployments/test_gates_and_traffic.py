@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from tests.conftest import run_sql, with_database
+from tests.conftest import with_database
 from tests.faults.harness import eventually
-from tests.real_models import bring_to_production, instances, register
+from tests.real_models import bring_to_production, register
 
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = $1::regclass"
 HELD = """
@@ -136,32 +136,3 @@ async def test_a_split_that_another_change_overtook_is_refused(shared_client, by
         assert (await promote(shared_client, "raced:3")).status_code == 200
     refused = await slow
     assert (refused.status_code, refused.json()["type"]) == (409, "/problems/route-raced")
-
-
-MOVE = """
-    UPDATE alias SET version_id = version.id FROM version
-    WHERE alias = 'a' AND alias.model_id = version.model_id AND model_name = 'moving' AND number = 2
-"""
-
-
-async def test_an_alias_that_moves_while_it_is_read_is_not_remembered_as_it_was(
-    shared_client, bystander, postgres_url
-):
-    """The version is read first and the model, which is locked, second; between them the alias moves."""
-    await versions(shared_client, "moving", 2)
-    alias = await shared_client.put("/api/models/moving/aliases/a", json={"version": "1"})
-    assert alias.status_code == 200
-
-    async def predict():
-        body = {"instances": instances()}
-        return (await shared_client.post("/api/models/moving@a/predict", json=body)).json()["model_id"]
-
-    async def is_followed():
-        return await predict() == "moving:2"
-
-    async with locked(bystander, "model", "ACCESS EXCLUSIVE") as somebody_waits:
-        slow = asyncio.ensure_future(predict())
-        await somebody_waits()
-        await run_sql(with_database(postgres_url, "shared"), MOVE, "NOTIFY registry, 'moving'")
-    assert await slow == "moving:1"
-    await eventually(is_followed)

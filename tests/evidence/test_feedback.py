@@ -1,5 +1,6 @@
 """M5: ground truth by prediction id, late, early, in bulk, corrected; each counted once. D11."""
 
+import json
 import sys
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -9,6 +10,9 @@ import pytest
 from app.core import clock
 from app.core.ids import new_id, new_ids
 from app.evidence import readers
+from app.evidence.feedback import ItemReader
+from app.evidence.readers import FeedbackReaders
+from app.evidence.rules import Target
 from tests import make
 from tests.conftest import TESTER
 from tests.evidence.making import FEEDBACK, about, count, give, log_requests, scored_request
@@ -203,6 +207,17 @@ async def test_a_large_call_counts_every_item_once(caller, database, version, tm
     assert [each["index"] for each in refused] == [*range(13_000, 13_007), 13_009, 13_010]
     assert {each["prediction_id"] for each in refused[:7]} == set(map(str, foreign.ids))
     assert await count(database, "SELECT count(*) FROM outcome") == 13_000
+
+
+async def test_refused_items_come_from_the_child_as_they_are_told_and_keep_their_order(
+    caller, logged, in_a_child
+):
+    reader = ItemReader(Target((0, 1), "integer"), clock.now(), 90)
+    items = [about(logged[0], 2), about("nonsense"), about(logged[1], 1)]
+    given = await FeedbackReaders().read(json.dumps({"items": items}).encode(), reader)
+    told = (await give(caller, *items))["refused"]
+    assert [json.loads(given.refused[place]) for place in (0, 1)] == told
+    assert [each["index"] for each in told] == [0, 1]
 
 
 async def test_a_label_is_kept_to_the_last_digit(caller, viewer, database, tmp_path):

@@ -18,6 +18,7 @@ import asyncpg
 import psutil
 
 from app.core.config import Settings
+from app.server import edge_server
 from app.supervisor import Commands, supervise
 
 ROOT = Path(__file__).parents[2]
@@ -256,6 +257,19 @@ async def load(port, *, clients=20, path="/", keep_alive=True):
             yield tally
         finally:
             stop.set()
+
+
+@asynccontextmanager
+async def served(application, settings):
+    """A server of an application in this process, on a port of its own; `server.port` tells which."""
+    server = edge_server(application, settings)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server.port = listener.getsockname()[1]
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    await eventually(lambda: server.started)
+    yield server
+    server.should_exit = True
+    await serving
 
 
 async def eventually(claim, *, within=5.0):

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 from urllib.parse import parse_qsl
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.dialects import postgresql
 from starlette.requests import Request
 
 from app.core.access import Role
@@ -13,7 +15,8 @@ from app.core.ids import new_id
 from app.core.paging import Paging
 from app.registry.actions import set_alias
 from app.registry.lifecycle import enthrone, move_stage
-from app.registry.rules import Stage
+from app.registry.queries import _select_meant
+from app.registry.rules import Stage, parse_reference
 from app.registry.schemas import ModelOut, VersionWhole
 from tests import make
 from tests.conftest import TESTER
@@ -120,3 +123,18 @@ async def make_versions(service, *names):
     async with service.state.database.writes(TESTER) as session:
         for name in names:
             await make.version(session, name)
+
+
+@pytest.mark.parametrize("reference", ["m:1", "m:1.0.0", "m@best", "m"])
+async def test_a_version_is_found_by_keys_that_are_indexed(database, reference):
+    """Of 30,000 versions, not each is looked at."""
+    meant = _select_meant(parse_reference(reference), "production")
+    compiled = meant.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
+    async with database.writes(TESTER) as session:
+        await session.execute(text("SET LOCAL enable_seqscan = off"))
+        await session.execute(text("SET LOCAL enable_bitmapscan = off"))
+        lines = await session.scalars(text(f"EXPLAIN {compiled}".replace(":", r"\:")))
+        plan = "\n".join(lines)
+    assert "Index Cond: (name = 'm'" in plan, plan
+    assert "Seq Scan" not in plan, plan
+    assert "(model_name" not in plan, plan

@@ -53,7 +53,9 @@ class Gated(Doubling):
     def __init__(self) -> None:
         super().__init__()
         self.gate = threading.Event()
+        self.is_at_the_gate = threading.Event()
 
     def score(self, rows: Rows) -> Scores:
+        self.is_at_the_gate.set()
         assert self.gate.wait(5)
         return super().score(rows)

@@ -13,7 +13,8 @@ from app.runtimes.errors import NotConvertible
 from app.runtimes.formats import detect_format
 from app.runtimes.loading import load_model
 from app.runtimes.onnx import TOLERANCE, Conversion
-from app.runtimes.probe import Prober, ProbeReport
+from app.runtimes.probe import Prober
+from app.runtimes.reports import ProbeReport
 from app.runtimes.rows import parse_rows
 from app.runtimes.schema import Signature
 from tests.runtimes.fitted import fitted, parquet, wine

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -201,13 +200,12 @@ async def test_probing_does_not_hold_the_event_loop(tmp_path: Path, prober: Prob
     one = fitted("random forest")
     one.write(tmp_path)
     probe = asyncio.create_task(prober.probe(tmp_path, sample=one.sample))
-    longest = 0.0
+    turns = 0
     while not probe.done():
-        start = time.perf_counter()
         await asyncio.sleep(0.005)
-        longest = max(longest, time.perf_counter() - start)
+        turns += 1
     await probe
-    assert longest < 1.0
+    assert turns > 10, "a child takes a second or two to load and try a model"
 
 
 async def test_text_that_can_not_be_stored_is_refused_wherever_it_comes_from(

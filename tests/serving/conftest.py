@@ -1,7 +1,5 @@
 """The predict path with everything real but the database and the models: those are small enough to foresee."""
 
-import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,10 +10,10 @@ from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from app.core.problems import answer_errors_with_problems  # noqa: F401 - every kind of problem is known
-from app.server import EdgeServer, edge_server
+from app.server import EdgeServer
 from app.serving.api import PredictApp
 from app.serving.express import Express
-from tests.faults.harness import eventually
+from tests.faults.harness import served
 from tests.serving.stand_in_serving import House
 
 
@@ -53,14 +51,8 @@ async def serving(house: House) -> AsyncIterator[EdgeServer]:
             await receive()
             await send({"type": f"lifespan.{stage}.complete"})
 
-    server = edge_server(app, house.settings)
-    listener = socket.create_server(("127.0.0.1", 0))
-    server.port = listener.getsockname()[1]
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    await eventually(lambda: server.started)
-    yield server
-    server.should_exit = True
-    await task
+    async with served(app, house.settings) as server:
+        yield server
 
 
 @pytest.fixture(params=["application", "express"])

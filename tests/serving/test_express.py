@@ -1,6 +1,7 @@
 """D1, D10, D11: the express way is taken, keeps its place among other requests, and loses nobody's answer."""
 
 import asyncio
+import gc
 import json
 
 import pytest
@@ -206,3 +207,17 @@ async def test_a_sticky_caller_named_in_the_body_meets_the_arm_of_that_name(clie
     route = house.lines.known["sign"].route
     assert arm_of == {f"user-{key}": route.choose(f"user-{key}").arm for key in range(20)}
     assert taken == [True] * 20
+
+
+async def test_an_answered_request_leaves_nothing_for_the_collector(client, taken):
+    """Cycles would let thousands of requests pile up, and everybody wait while they are looked through."""
+    await ask(client, predict())
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(100):
+            await ask(client, predict())
+        assert gc.collect() < 100
+    finally:
+        gc.enable()
+    assert all(taken)

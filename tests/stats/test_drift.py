@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.stats.axes import category_axis, numeric_axis
-from app.stats.drift import Reference, Question, compare
+from app.stats.drift import Question, Reference, compare
 from app.stats.effects import measure
 from app.stats.looks import allowance, looks_after
 from app.stats.profile import Layout, Profile, observe
@@ -39,7 +39,10 @@ def reference() -> Reference:
 def p_values(reference, change=lambda columns: columns, count=WINDOW, times=200):
     generator = np.random.default_rng(2)
     return np.array(
-        [compare(reference, observe(reference.layout, change(drawn(generator, count)))).p for _ in range(times)]
+        [
+            compare(reference, observe(reference.layout, change(drawn(generator, count)))).p
+            for _ in range(times)
+        ]
     )
 
 
@@ -139,7 +142,9 @@ def test_the_distance_is_free_of_what_sampling_adds_and_its_interval_holds():
     null = [measure(reference, observe(layout, list(generator.normal(size=(500, 50)).T))) for _ in range(20)]
     assert np.mean([each.distance.max() for each in null]) < 0.1
     assert np.mean([each.distance_low > 0 for each in null]) < 0.05
-    moved = [measure(reference, observe(layout, list(generator.normal(0.5, size=(500, 50)).T))) for _ in range(20)]
+    moved = [
+        measure(reference, observe(layout, list(generator.normal(0.5, size=(500, 50)).T))) for _ in range(20)
+    ]
     covered = [(each.distance_low <= 0.206) & (each.distance_high >= 0.206) for each in moved]
     assert np.mean(covered) == pytest.approx(0.95, abs=0.03)
     assert np.mean([each.distance for each in moved]) == pytest.approx(0.206, abs=0.01)

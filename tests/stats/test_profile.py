@@ -1,5 +1,7 @@
 """M1: profiles in fixed bins: exact merging, exact deciles, a bounded error of the Kolmogorov–Smirnov statistic."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -33,7 +35,7 @@ def test_parts_in_any_order_make_the_profile_of_all_rows_bit_for_bit(rows, cuts,
         return observe(LAYOUT, [np.array([x for x, _ in part]), [label for _, label in part]])
 
     ends = sorted({min(cut, len(rows)) for cut in cuts} | {0, len(rows)})
-    parts = [profile(rows[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
+    parts = [profile(rows[a:b]) for a, b in pairwise(ends)]
     order.shuffle(parts)
     assert same(merge(parts), profile(rows))
 
@@ -58,7 +60,7 @@ def test_labels_are_top_other_or_new():
     axis = category_axis(labels)
     counts = axis.count(["l000", "l000", "l150", "never"])
     assert (counts[0], counts[OTHER], counts[UNSEEN]) == (2, 1, 1)
-    assert counts[:UNSEEN + 1].sum() == counts[UNSEEN + 1 :].sum() == 4
+    assert counts[: UNSEEN + 1].sum() == counts[UNSEEN + 1 :].sum() == 4
     assert axis.distinct == 200
     assert axis.singles == 1
 

@@ -1,0 +1,165 @@
+"""How a version gets the axes along which its rows are counted: from its reference sample, or from its first rows."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import numpy as np
+import structlog
+from sqlalchemy import Row, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.artifacts.cache import ArtifactCache
+from app.artifacts.store import ArtifactStore
+from app.core import clock
+from app.core.errors import Refusal
+from app.core.facts import announce
+from app.core.jobs import WORKER, Claim, TryAgain
+from app.core.locks import hold_until_commit
+from app.evidence.facts import ReferenceProfiled
+from app.evidence.profiles import Counted, Place, add_to_profile, plan_lock
+from app.evidence.rules import ReferenceKind
+from app.evidence.tables import PredictionRow, ProfilePlan
+from app.evidence.windows import start_of_bucket
+from app.registry.files import manifest_of
+from app.registry.queries import files_of, find_version_by_id
+from app.runtimes.probe import Prober
+from app.runtimes.profiles import Answered, Plan, columns_of, make_plan
+from app.runtimes.schema import Signature
+
+if TYPE_CHECKING:
+    from app.registry.tables import Version
+
+log = structlog.get_logger()
+
+FIRST_ROWS = 1000  # the fewest that make a reference; fewer hold too little of a distribution's tails
+MOST_FIRST_ROWS = 10_000
+MOST_COUNTED_AFTERWARDS = 50_000  # of the log's rows that came before the plan, the latest
+COLLECTING_SECONDS = 60.0
+_SPOOL = "before the plan"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A plan, and the profile of what it was made from."""
+
+    kind: ReferenceKind
+    rows: int
+    plan: Plan
+    sections: tuple[bytes, bytes, bytes]
+
+
+class PlanMaking:
+    """The job that makes one version's plan."""
+
+    def __init__(self, store: ArtifactStore, artifacts: ArtifactCache, prober: Prober) -> None:
+        self._store = store
+        self._artifacts = artifacts
+        self._prober = prober
+
+    async def __call__(self, claim: Claim) -> None:
+        """Make the plan, unless it is there, and count what was logged before it.
+
+        Raises:
+            TryAgain: there is no sample, and the log holds too few rows yet.
+        """
+        version_id = UUID(claim.payload["version_id"])
+        async with claim.database.reads() as session:
+            version = await find_version_by_id(session, version_id)
+        if version is None:
+            return
+        reference = await self._from_sample(claim, version)
+        async with claim.database.writes(WORKER) as session:
+            await hold_until_commit(session, plan_lock(version_id))
+            reference = reference or await _from_first_rows(session, version)
+            if reference is None:
+                raise TryAgain(COLLECTING_SECONDS)
+            await _keep(session, version, reference)
+
+    async def _from_sample(self, claim: Claim, version: "Version") -> Reference | None:
+        digest = (version.probe.get("rows") or {}).get("reference")
+        if digest is None:
+            return None
+        async with claim.database.reads() as session:
+            files = await files_of(session, version.id)
+        directory = await self._artifacts.materialise(manifest_of(files), version.artifact_signature)
+        sample = b"".join([block async for block in self._store.open_stream(digest)])
+        try:
+            made = await self._prober.profile_reference(directory, signature=version.signature, sample=sample)
+        except Refusal as refusal:
+            log.warning("reference_not_profiled", version=version.model_reference, reason=refusal.detail())
+            return None
+        sections = (made.counts, made.sums, made.extremes)
+        return Reference(ReferenceKind.SAMPLE, made.rows, Plan.from_json(made.plan), sections)
+
+
+async def _keep(session: AsyncSession, version: "Version", reference: Reference) -> None:
+    counts, sums, extremes = reference.sections
+    first = insert(ProfilePlan).values(
+        version_id=version.id, kind=reference.kind, rows=reference.rows, columns=reference.plan.to_json(),
+        counts=counts, sums=sums, extremes=extremes, made_at=clock.now(),
+    )  # fmt: skip
+    made = await session.scalar(first.on_conflict_do_nothing().returning(ProfilePlan.version_id))
+    if made is None:
+        return
+    await _count_afterwards(session, version, reference)
+    announce(session, ReferenceProfiled(version.model_name, version.number, reference.kind, reference.rows))
+
+
+async def _from_first_rows(session: AsyncSession, version: "Version") -> Reference | None:
+    rows = (await session.execute(_select_scored(version).order_by(*_IN_TIME).limit(MOST_FIRST_ROWS))).all()
+    if len(rows) < FIRST_ROWS:
+        return None
+    signature = Signature.from_json(version.signature)
+    answered = await asyncio.to_thread(_answered, rows, signature)
+    plan = await asyncio.to_thread(make_plan, signature, answered)
+    profile = await asyncio.to_thread(plan.profile, answered)
+    return Reference(ReferenceKind.FIRST_ROWS, len(rows), plan, profile.to_bytes())
+
+
+async def _count_afterwards(session: AsyncSession, version: "Version", reference: Reference) -> None:
+    """Count the rows that were logged before anybody could: all but those that the reference was made from."""
+    newest = [column.desc() for column in _IN_TIME]
+    rows = (
+        await session.execute(_select_scored(version).order_by(*newest).limit(MOST_COUNTED_AFTERWARDS))
+    ).all()
+    rows = rows[::-1]
+    if reference.kind == ReferenceKind.FIRST_ROWS:
+        rows = rows[min(reference.rows, len(rows)) :]
+    signature = Signature.from_json(version.signature)
+    for place, alike in groupby(sorted(rows, key=_place_of), _place_of):
+        some = list(alike)
+        profile = await asyncio.to_thread(reference.plan.profile, _answered(some, signature))
+        await add_to_profile(session, place, _SPOOL, Counted(len(some), profile))
+
+
+_IN_TIME = (PredictionRow.at, PredictionRow.id)
+
+
+def _select_scored(version: "Version") -> Any:
+    return select(PredictionRow).where(
+        PredictionRow.model == version.model_name,
+        PredictionRow.version_id == version.id,
+        PredictionRow.features.is_not(None),
+    ).with_only_columns(
+        PredictionRow.at, PredictionRow.id, PredictionRow.environment, PredictionRow.arm, PredictionRow.shadow,
+        PredictionRow.version_id, PredictionRow.features, PredictionRow.output, PredictionRow.confidence,
+        PredictionRow.latency_ms,
+    )  # fmt: skip
+
+
+def _place_of(row: Row[Any]) -> Place:
+    return Place(row.version_id, start_of_bucket(row.at), row.environment, row.arm or "", row.shadow)
+
+
+def _answered(rows: Sequence[Row[Any]], signature: Signature) -> Answered:
+    values = [row.features for row in rows]
+    confidences = np.array([np.nan if row.confidence is None else row.confidence for row in rows], np.float64)
+    latencies = np.array([row.latency_ms for row in rows], np.float64)
+    return Answered(
+        columns_of(None, values, signature.types), [row.output for row in rows], confidences, latencies
+    )

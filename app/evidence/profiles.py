@@ -1,0 +1,170 @@
+"""The batches of the log as profiles: counted in the transaction that brings the rows, so that neither is without the other."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.jobs import enqueue
+from app.core.locks import share_until_commit
+from app.evidence.copying import group_alike, times_in
+from app.evidence.frames import LoggedRequest, table_of
+from app.evidence.tables import LiveProfile, ProfilePlan
+from app.runtimes.profiles import Answered, Plan, columns_of
+from app.runtimes.schema import ColumnType
+from app.stats.profile import Profile
+
+BUCKET = timedelta(minutes=5)
+PLAN_PROFILE = "plan_profile"
+_BUCKET_MS = int(BUCKET.total_seconds() * 1000)
+_MOST_PLANS = 256
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Which live profile rows belong to."""
+
+    version_id: UUID
+    bucket: datetime
+    environment: str
+    arm: str
+    shadow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Some rows and their profile."""
+
+    rows: int
+    profile: Profile
+
+    def __add__(self, other: "Counted") -> "Counted":
+        return Counted(self.rows + other.rows, self.profile + other.profile)
+
+
+def plan_lock(version_id: UUID) -> str:
+    """Whoever makes the plan of a version holds it alone; whoever ships rows that nobody counts yet shares it."""
+    return f"profile plan {version_id}"
+
+
+class Plans:
+    """The plans in memory. Once made, a plan stays; until then every batch looks for it again."""
+
+    def __init__(self) -> None:
+        self._known: dict[UUID, Plan] = {}
+
+    async def of(self, session: AsyncSession, version_ids: Iterable[UUID]) -> dict[UUID, Plan]:
+        """The plans of some versions; for one without, a job is asked to make it.
+
+        The lock makes sure that rows of a version without a plan are in the log before its plan is: whoever makes it
+        counts them afterwards.
+        """
+        wanted = sorted(set(version_ids))
+        for version_id in wanted:
+            if version_id not in self._known:
+                await self._look_for(session, version_id)
+        return {version_id: self._known[version_id] for version_id in wanted if version_id in self._known}
+
+    async def _look_for(self, session: AsyncSession, version_id: UUID) -> None:
+        await share_until_commit(session, plan_lock(version_id))
+        columns = await session.scalar(
+            select(ProfilePlan.columns).where(ProfilePlan.version_id == version_id)
+        )
+        if columns is None:
+            await ask_for_plan(session, version_id)
+            return
+        if len(self._known) >= _MOST_PLANS:
+            self._known.clear()
+        self._known[version_id] = Plan.from_json(columns)
+
+
+async def ask_for_plan(session: AsyncSession, version_id: UUID, *, delay_seconds: float = 0) -> None:
+    """Have the plan of a version made, unless that is under way."""
+    await enqueue(
+        session,
+        PLAN_PROFILE,
+        {"version_id": str(version_id)},
+        dedupe_key=f"{PLAN_PROFILE} {version_id}",
+        delay_seconds=delay_seconds,
+    )
+
+
+async def count_into_profiles(
+    session: AsyncSession, plans: Plans, requests: Sequence[LoggedRequest], spool: str
+) -> None:
+    """Add the rows of some requests to the live profiles of their versions."""
+    known = await plans.of(session, {request.origin.version_id for request in requests})
+    counted: dict[Place, Counted] = {}
+    for block in group_alike(requests):
+        plan = known.get(block[0].origin.version_id)
+        if plan is None:
+            continue
+        for place, rows in _places(block):
+            more = Counted(len(rows.predictions or ()), plan.profile(rows))
+            counted[place] = counted[place] + more if place in counted else more
+    for place in sorted(counted):  # in one order, so that no two transactions wait for each other
+        await add_to_profile(session, place, spool, counted[place])
+
+
+def _places(block: Sequence[LoggedRequest]) -> Iterator[tuple[Place, Answered]]:
+    """The scored rows of a block, apart by bucket."""
+    times = times_in(b"".join([request.id_bytes for request in block]))
+    if not len(times):
+        return
+    buckets, rows, origin = times // _BUCKET_MS, _answered(block), block[0].origin
+    for number in np.unique(buckets).tolist():
+        bucket = datetime.fromtimestamp(number * _BUCKET_MS / 1000, UTC)
+        place = Place(origin.version_id, bucket, origin.environment, origin.arm or "", origin.shadow)
+        yield place, _picked(rows, buckets == number)
+
+
+def _answered(block: Sequence[LoggedRequest]) -> Answered:
+    first = block[0]
+    is_matrix = first.values is None
+    matrix = table_of(b"".join([request.cells for request in block]), first.columns) if is_matrix else None
+    values = [row for request in block for row in request.values or ()]
+    odds = table_of(b"".join([request.odds for request in block]), first.classes) if first.classes else None
+    return Answered(
+        columns_of(matrix, values, [*map(ColumnType, first.origin.column_types)]),
+        list(chain.from_iterable(request.predictions for request in block)),
+        None if odds is None else odds.max(axis=1),
+        np.repeat([request.latency_ms for request in block], [request.scored_rows for request in block]),
+    )
+
+
+def _picked(rows: Answered, chosen: NDArray[np.bool_]) -> Answered:
+    if chosen.all():
+        return rows
+    places = np.flatnonzero(chosen).tolist()
+    assert rows.inputs is not None
+    assert rows.predictions is not None
+    assert rows.latencies_ms is not None
+    return Answered(
+        [
+            column[chosen] if isinstance(column, np.ndarray) else [column[i] for i in places]
+            for column in rows.inputs
+        ],
+        [rows.predictions[i] for i in places],
+        None if rows.confidences is None else rows.confidences[chosen],
+        rows.latencies_ms[chosen],
+    )
+
+
+async def add_to_profile(session: AsyncSession, place: Place, spool: str, more: Counted) -> None:
+    """Add to what is stored for a place; nobody else adds to this spool's share of it meanwhile."""
+    layout = more.profile.layout
+    key = {name: getattr(place, name) for name in Place.__slots__} | {"spool": spool}
+    counts, sums, extremes = Profile.empty(layout).to_bytes()
+    first = insert(LiveProfile).values(**key, rows=0, counts=counts, sums=sums, extremes=extremes)
+    await session.execute(first.on_conflict_do_nothing())
+    stored = await session.get_one(LiveProfile, tuple(key.values()), with_for_update=True)
+    known = Profile.from_bytes(layout, stored.counts, stored.sums, stored.extremes)
+    stored.counts, stored.sums, stored.extremes = (known + more.profile).to_bytes()
+    stored.rows += more.rows

@@ -1,0 +1,144 @@
+"""Looking at windows, and keeping what was found."""
+
+import asyncio
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core import clock
+from app.core.database import Actor
+from app.core.facts import announce
+from app.evidence.windows import Reference, Window
+from app.monitoring.facts import MonitorSet
+from app.monitoring.rules import MOST_NAMED, ColumnDrift, DriftVerdict, judge_drift
+from app.monitoring.tables import DriftVerdictRow, Monitor
+from app.stats import drift, effects
+from app.stats.effects import coarse
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whose window it is."""
+
+    model_id: UUID
+    version_id: UUID
+    version: int
+    environment: str
+    importances: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How strictly a window is judged."""
+
+    threshold: float
+    false_alarms: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A window and what it shows."""
+
+    window: Window
+    verdict: DriftVerdict
+    columns: list[dict[str, Any]]
+
+
+async def look_at(reference: Reference, window: Window, subject: Subject, terms: Terms) -> Seen:
+    """Hold a window against its reference, in a thread: a thousand columns take a tenth of a second."""
+    return await asyncio.to_thread(_look, reference, window, subject, terms)
+
+
+def _look(reference: Reference, window: Window, subject: Subject, terms: Terms) -> Seen:
+    was = drift.Reference(reference.profile)
+    verdict = judge_drift(
+        reference.plan.columns,
+        drift.compare(was, window.profile),
+        effects.measure(was, window.profile),
+        importances=subject.importances,
+        false_alarms=terms.false_alarms,
+        threshold=terms.threshold,
+        rows=window.rows,
+        reference_rows=reference.rows,
+    )
+    shares = _Shares(reference, window)
+    return Seen(window, verdict, [_told(each, shares) for each in verdict.columns])
+
+
+class _Shares:
+    """The groups of each column, before and now, for plots."""
+
+    def __init__(self, reference: Reference, window: Window) -> None:
+        self._places = {column.name: i for i, column in enumerate(reference.plan.columns)}
+        self._was, self._now = coarse(reference.profile), coarse(window.profile)
+
+    def of(self, name: str) -> dict[str, list[float]]:
+        i = self._places[name]
+        return {"reference": _as_shares(self._was[i]), "window": _as_shares(self._now[i])}
+
+
+def _as_shares(counts: Any) -> list[float]:
+    total = counts.sum()
+    return [round(float(count / total), 6) if total else 0.0 for count in counts]
+
+
+def _told(each: ColumnDrift, shares: _Shares) -> dict[str, Any]:
+    told = asdict(each)
+    del told["column"]
+    column = each.column
+    return {"feature": column.name, "source": column.source.value, **told, "groups": shares.of(column.name)}
+
+
+def keep_verdict(
+    session: AsyncSession,
+    seen: Seen,
+    subject: Subject,
+    terms: Terms,
+    *,
+    since: datetime | None,
+    until: datetime | None,
+) -> DriftVerdictRow:
+    """Store what was found, with the profile that it was found in."""
+    row = keep_summary(session, seen, subject, terms, since=since, until=until)
+    row.columns = seen.columns
+    row.counts, row.sums, row.extremes = seen.window.profile.to_bytes()
+    return row
+
+
+def keep_summary(
+    session: AsyncSession,
+    seen: Seen,
+    subject: Subject,
+    terms: Terms,
+    *,
+    since: datetime | None,
+    until: datetime | None,
+) -> DriftVerdictRow:
+    """Store what was found, and of the columns those that moved the farthest."""
+    actor: Actor = session.info["actor"]
+    verdict = seen.verdict
+    row = DriftVerdictRow(
+        model_id=subject.model_id, version_id=subject.version_id, version=subject.version,
+        environment=subject.environment, at=clock.now(), since=since, until=until, rows=seen.window.rows,
+        asked_by=actor.name, finding=verdict.finding, recommendation=verdict.recommendation, score=verdict.score,
+        low=verdict.low, high=verdict.high, false_alarms=terms.false_alarms, threshold=terms.threshold,
+        columns=seen.columns[:MOST_NAMED],
+    )  # fmt: skip
+    session.add(row)
+    return row
+
+
+async def set_monitor(session: AsyncSession, model_id: UUID, model: str, **settings: Any) -> None:
+    """Say how a model is watched."""
+    actor: Actor = session.info["actor"]
+    values = settings | {"set_by": actor.name, "set_at": clock.now()}
+    await session.execute(
+        insert(Monitor)
+        .values(model_id=model_id, **values)
+        .on_conflict_do_update(index_elements=[Monitor.model_id], set_=values)
+    )
+    announce(session, MonitorSet(model, settings["enabled"]))

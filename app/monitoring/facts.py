@@ -1,0 +1,50 @@
+"""What monitors find."""
+
+from dataclasses import dataclass
+
+from app.core.facts import Fact
+
+
+@dataclass(frozen=True)
+class MonitoringFact(Fact):
+    """Something that a monitor found out about a version."""
+
+    model: str
+    version: int
+    environment: str
+
+    @property
+    def subject(self) -> str:
+        """`model:<name>:<number>`."""
+        return f"model:{self.model}:{self.version}"
+
+
+@dataclass(frozen=True)
+class DriftDetected(MonitoringFact):
+    """What a version is asked or answers is proven to be distributed otherwise than in its reference."""
+
+    verdict_id: str
+    score: float
+    recommendation: str
+    columns: list[str]
+
+
+@dataclass(frozen=True)
+class DriftEnded(MonitoringFact):
+    """The latest window is proven to be within the threshold again."""
+
+    verdict_id: str
+    score: float
+
+
+@dataclass(frozen=True)
+class MonitorSet(Fact):
+    """How a model is watched was changed."""
+
+    model: str
+    enabled: bool
+
+    @property
+    def subject(self) -> str:
+        """`model:<name>`."""
+        return f"model:{self.model}"

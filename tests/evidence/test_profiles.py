@@ -1,0 +1,99 @@
+"""M1: every logged row is counted once into its version's profile, in the transaction that logs it."""
+
+import json
+from uuid import UUID
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+
+from app.core import clock
+from app.runtimes.profiles import Answered, Plan, make_plan
+from app.runtimes.schema import Column, ColumnType, Signature, Task
+from app.stats.profile import Profile, merge
+from tests.conftest import TESTER
+from tests.evidence.making import log_requests, scored_request
+
+VERSION = UUID(int=7 << 76 | 1)
+SIGNATURE = Signature(
+    (Column("a", ColumnType.FLOAT), Column("b", ColumnType.FLOAT)),
+    Task.CLASSIFICATION,
+    ColumnType.INTEGER,
+    (0, 1),
+)
+
+
+def reference(rows: int = 2000) -> Answered:
+    generator = np.random.default_rng(1)
+    table = generator.normal(size=(2, rows))
+    return Answered(list(table), generator.integers(0, 2, rows).tolist(), generator.uniform(0.5, 1, rows))
+
+
+@pytest.fixture
+async def plan(database) -> Plan:
+    made = make_plan(SIGNATURE, reference())
+    counts, sums, extremes = made.profile(reference()).to_bytes()
+    async with database.writes(TESTER) as session:
+        await session.execute(
+            text("INSERT INTO profile_plan VALUES (:id, 'sample', 2000, :columns, :a, :b, :c, :at)"),
+            {
+                "id": VERSION,
+                "columns": json.dumps(made.to_json()),
+                "a": counts,
+                "b": sums,
+                "c": extremes,
+                "at": clock.now(),
+            },
+        )
+    return made
+
+
+async def stored(database, plan):
+    async with database.reads() as session:
+        rows = (await session.execute(text("SELECT * FROM live_profile ORDER BY bucket, arm"))).all()
+    return rows, [Profile.from_bytes(plan.layout, row.counts, row.sums, row.extremes) for row in rows]
+
+
+async def test_rows_are_counted_by_bucket_and_arm_as_one_pass_would(database, tmp_path, plan):
+    generator = np.random.default_rng(2)
+    requests = [
+        scored_request(3, features=generator.normal(size=(3, 2)), arm=arm)
+        for arm in ("champion", "challenger", "champion")
+    ]
+    for request in requests:  # three transactions
+        await log_requests(database, tmp_path, request)
+    rows, profiles = await stored(database, plan)
+    assert sum(row.rows for row in rows) == 9
+    assert {row.arm for row in rows} == {"champion", "challenger"}
+    table = np.concatenate([request.features for request in requests])
+    odds = np.concatenate([request.probabilities for request in requests])
+    whole = plan.profile(Answered(list(table.T), [1] * 9, odds.max(axis=1), np.full(9, 1.5)))
+    together = merge(profiles)
+    assert np.array_equal(together.counts, whole.counts)
+    assert np.array_equal(together.sums, whole.sums)
+    assert np.array_equal(together.extremes, whole.extremes)
+
+
+async def test_people_can_read_the_counts(database, tmp_path, plan):
+    await log_requests(database, tmp_path, scored_request(5))
+    async with database.reads() as session:
+        counted = await session.scalar(
+            text("SELECT sum(count) FROM live_profile_cell WHERE column_number = 0 AND cell < 128")
+        )
+    assert counted == 5
+
+
+async def test_a_version_without_a_plan_is_logged_and_has_one_asked_for(database, tmp_path):
+    await log_requests(database, tmp_path, scored_request(2))
+    async with database.reads() as session:
+        assert await session.scalar(text("SELECT count(*) FROM prediction")) == 2
+        assert await session.scalar(text("SELECT count(*) FROM live_profile")) == 0
+        jobs = (await session.execute(text("SELECT kind, payload FROM job"))).all()
+    assert [(job.kind, job.payload) for job in jobs] == [("plan_profile", {"version_id": str(VERSION)})]
+
+
+def test_a_plan_survives_being_stored():
+    made = make_plan(SIGNATURE, reference())
+    again = Plan.from_json(json.loads(json.dumps(made.to_json())))
+    assert np.array_equal(again.profile(reference()).counts, made.profile(reference()).counts)
+    assert [column.name for column in again.columns] == ["a", "b", "prediction", "confidence", "latency_ms"]

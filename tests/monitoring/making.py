@@ -1,0 +1,60 @@
+"""A registered model of four columns with its sample, and the plan of a made-up version."""
+
+import io
+import json
+
+import numpy as np
+import skops.io
+from sklearn.linear_model import LogisticRegression
+from sqlalchemy import text
+
+from app.core import clock
+from app.core.ids import new_id
+from app.runtimes.profiles import Answered, Plan, make_plan
+from app.runtimes.schema import Signature
+from tests.conftest import TESTER
+
+COLUMNS = 4
+
+
+async def register(client, *, with_sample: bool = True):
+    """The reference of a new model's version, once its sample is profiled, and rows distributed as the sample."""
+    generator = np.random.default_rng(3)
+    table = generator.normal(size=(6000, COLUMNS)).round(4)
+    model = LogisticRegression().fit(table, (table.sum(axis=1) > 0).astype(int))
+    artifact = io.BytesIO(skops.io.dumps(model))
+    files = [("artifact", ("model.skops", artifact.getvalue()))]
+    if with_sample:
+        lines = [
+            ",".join(f"x{i}" for i in range(COLUMNS)),
+            *(",".join(map(str, row)) for row in table[:4000]),
+        ]
+        files.append(("reference", ("sample.csv", "\n".join(lines).encode())))
+    metadata = json.dumps({"name": f"m-{new_id().hex}"})
+    answer = await client.post("/api/models", data={"metadata": metadata}, files=files)
+    assert answer.status_code == 201, answer.text
+    reference = answer.json()["model_id"]
+    if with_sample:
+        await profiled(client, reference)
+    return reference, table[4000:]
+
+
+async def profiled(client, reference: str) -> None:
+    """Return once the worker has made the version's plan: the check is refused with 409 until then."""
+    while (await client.post(f"/api/models/{reference}/drift-check", json={})).status_code == 409:
+        pass
+
+
+async def plan_of(database, version) -> Plan:
+    """The plan of a version with two columns, as its job would have made it."""
+    generator = np.random.default_rng(4)
+    answered = Answered(list(generator.normal(size=(2, 5000))))
+    plan = make_plan(Signature.from_json(version.signature), answered)
+    counts, sums, extremes = plan.profile(answered).to_bytes()
+    values = {"id": version.id, "columns": json.dumps(plan.to_json()), "a": counts, "b": sums, "c": extremes}
+    async with database.writes(TESTER) as session:
+        await session.execute(
+            text("INSERT INTO profile_plan VALUES (:id, 'sample', 5000, :columns, :a, :b, :c, :at)"),
+            values | {"at": clock.now()},
+        )
+    return plan

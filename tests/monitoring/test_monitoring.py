@@ -1,0 +1,174 @@
+"""M2, M3, M8, M9: drift on demand, on rows that come along, and as a monitor sees it come and go."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+
+from app.core import clock
+from app.core.config import Settings
+from app.evidence.profiles import Counted, Place, add_to_profile
+from app.evidence.windows import find_reference, read_window
+from app.monitoring import jobs
+from app.runtimes.profiles import Answered
+from app.stats.profile import Profile
+from tests import make
+from tests.conftest import TESTER, client_of, running
+from tests.monitoring.making import COLUMNS, plan_of, register
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+async def house(settings: Settings):
+    async with running(settings) as service, client_of(service) as client:
+        yield client, await register(client)
+
+
+async def test_rows_that_come_along_are_held_against_the_sample(house):
+    client, (reference, table) = house
+    same = await client.post(
+        f"/api/models/{reference}/drift-check", json={"instances": table[:2000].tolist()}
+    )
+    moved = table[:2000] + np.array([0.0, 2.0] + [0.0] * (COLUMNS - 2))
+    other = await client.post(f"/api/models/{reference}/drift-check", json={"instances": moved.tolist()})
+    assert (same.status_code, other.status_code) == (200, 200), (same.text, other.text)
+    quiet, loud = same.json(), other.json()
+    assert (quiet["drift_detected"], quiet["recommendation"]) == (False, "NO_ACTION_NEEDED")
+    assert (loud["drift_detected"], loud["recommendation"]) == (True, "RETRAIN_IMMEDIATELY")
+    assert loud["evidence"]["features_to_look_at"] == ["x1"]
+    assert loud["feature_drifts"][0]["feature"] == "x1"
+    assert loud["feature_drifts"][0]["shift"] == pytest.approx(2.0, abs=0.2)
+    assert loud["reference"]["kind"] == "sample"
+    assert sum(loud["feature_drifts"][0]["groups"]["window"]) == pytest.approx(1.0, abs=1e-4)
+
+
+async def test_the_log_is_looked_at_and_the_verdict_kept(house):
+    client, (reference, table) = house
+    for verb in ("validate", "promote"):
+        answer = await client.post(f"/api/models/{reference}/{verb}", json={"reason": "test"})
+        assert answer.status_code == 200, answer.text
+    name = reference.partition(":")[0]
+    answer = await client.post(
+        f"/api/models/{name}/predict", json={"instances": (table[:900] + 3.0).tolist()}
+    )
+    assert answer.status_code == 200, answer.text
+    checked = await drift_when_rows(client, name, 900)
+    assert checked["drift_detected"]
+    assert {each["feature"] for each in checked["feature_drifts"]} >= {
+        "x0",
+        "prediction",
+        "confidence",
+        "latency_ms",
+    }
+    history = (await client.get(f"/api/models/{name}/drift-history", params={"days": 2})).json()
+    assert [point["drift_detected"] for point in history["items"]] == [True]
+    assert history["items"][0]["score"] == checked["drift_score"]
+
+
+async def drift_when_rows(client, name: str, rows: int):
+    """The answer once the shipper has brought the rows."""
+    while True:
+        answer = await client.post(f"/api/models/{name}/drift-check", json={"window_hours": 1})
+        assert answer.status_code == 200, answer.text
+        if answer.json()["window"]["rows"] >= rows:
+            return answer.json()
+
+
+@pytest.mark.parametrize(
+    ("order", "problem"),
+    [
+        ({"instances": []}, "instances"),
+        ({"window_hours": 1, "instances": [[0] * COLUMNS]}, "one of"),
+        ({"until": "2026-01-01T00:00:00Z"}, "needs `since`"),
+        ({"since": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z"}, "before"),
+        ({"window_hours": -1}, "window_hours"),
+        ({"instances": [["text"] * COLUMNS, None]}, "None of the 2 rows"),
+        ({"instances": [[1.0] * (COLUMNS + 1)]}, "None of the 1 rows"),
+        ({"threshold": 2}, "threshold"),
+    ],
+)
+async def test_what_cannot_be_looked_at_is_refused_with_the_reason(shared_client, order, problem):
+    reference, _ = await register(shared_client)
+    answer = await shared_client.post(f"/api/models/{reference}/drift-check", json=order)
+    assert answer.status_code == 422, answer.text
+    assert problem in answer.text
+
+
+async def test_a_version_without_a_reference_says_what_it_waits_for(shared_client):
+    reference, _ = await register(shared_client, with_sample=False)
+    answer = await shared_client.post(f"/api/models/{reference}/drift-check", json={"window_hours": 1})
+    assert answer.status_code == 409
+    assert "1000 rows" in answer.json()["detail"]
+
+
+async def test_how_a_model_is_watched_can_be_said(shared_client):
+    reference, _ = await register(shared_client)
+    name = reference.partition(":")[0]
+    assert (await shared_client.get(f"/api/models/{name}/monitor")).json()["set_by"] is None
+    order = {
+        "interval_minutes": 30,
+        "window_hours": 6,
+        "drift_threshold": 0.2,
+        "false_alarms": 0.01,
+        "enabled": False,
+    }
+    assert (await shared_client.put(f"/api/models/{name}/monitor", json=order)).status_code == 200
+    told = (await shared_client.get(f"/api/models/{name}/monitor")).json()
+    assert {name: told[name] for name in order} == order
+
+
+async def watch_days(database, monkeypatch, settings, version, plan, days):
+    """Let a monitor look at buckets of rows; `days` gives the mean of each bucket's first column."""
+    generator = np.random.default_rng(5)
+    found = []
+    for number, mean in enumerate(days):
+        start = NOON + number * timedelta(minutes=5)
+        rows = generator.normal(size=(2, 500)) + np.array([[mean], [0.0]])
+        place = Place(version.id, start, "production", "champion", shadow=False)
+        async with database.writes(TESTER) as session:
+            await add_to_profile(session, place, "spool", Counted(500, plan.profile(Answered(list(rows)))))
+        monkeypatch.setattr(clock, "now", lambda at=start: at + timedelta(minutes=6))
+        async with database.writes(TESTER) as session:
+            await jobs.watch_version(session, version.id, "production", settings)
+        async with database.reads() as session:
+            facts = await session.scalars(text("SELECT kind FROM fact WHERE kind LIKE 'Drift%' ORDER BY at"))
+            found.append(list(facts))
+    return found
+
+
+async def test_a_monitor_tells_once_when_drift_begins_and_once_when_it_has_ended(database, monkeypatch):
+    async with database.writes(TESTER) as session:
+        version = await make.version(session)
+    plan = await plan_of(database, version)
+    means = [0.0] * 6 + [0.6] * 4 + [0.0] * 12
+    found = await watch_days(database, monkeypatch, Settings(), version, plan, means)
+    assert found[5] == []
+    assert found[6] == found[9] == ["DriftDetected"]
+    assert found[-1] == ["DriftDetected", "DriftEnded"]
+    async with database.reads() as session:
+        rows = (await session.execute(text("SELECT * FROM drift_verdict ORDER BY at"))).all()
+        assert len(rows) == len(means)
+        kept = next(row for row in rows if row.finding == "drift")
+        reference = await find_reference(session, version.id)
+        window = await read_window(
+            session, reference, environment="production", since=kept.since, until=kept.until
+        )
+    stored = Profile.from_bytes(plan.layout, kept.counts, kept.sums, kept.extremes)
+    assert np.array_equal(stored.counts, window.profile.counts)
+
+
+async def test_a_monitor_that_is_off_does_not_look(database, monkeypatch):
+    async with database.writes(TESTER) as session:
+        version = await make.version(session)
+        await jobs_off(session, version)
+    plan = await plan_of(database, version)
+    assert await watch_days(database, monkeypatch, Settings(), version, plan, [3.0, 3.0]) == [[], []]
+
+
+async def jobs_off(session, version):
+    await session.execute(
+        text("INSERT INTO monitor VALUES (:id, false, 5, 24, 0.1, 0.05, 'tester', now())"),
+        {"id": version.model_id},
+    )
