@@ -13,6 +13,10 @@ from starlette.datastructures import State
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import app as switchyard
+from app.alerts import api as alerts
+from app.alerts import channels_api
+from app.alerts.channels import adopt_channels
+from app.alerts.sealing import open_vault
 from app.artifacts.cache import ArtifactCache
 from app.artifacts.signing import open_signer
 from app.artifacts.store import open_artifact_store
@@ -69,6 +73,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     traffic.router,
     evidence.router,
     monitoring.router,
+    alerts.router,
+    channels_api.router,
 )
 FORMS = re.compile(r"/api(/v1)?/models(/register)?")
 
@@ -142,6 +148,8 @@ async def run(service: FastAPI) -> AsyncIterator[dict[str, Any]]:
         stack.push_async_callback(state.database.close)
         await require_a_way_in(settings, state.database)
         state.secrets = await load_secrets(state.database)
+        state.vault = open_vault(settings)
+        await adopt_channels(settings, state.database, state.vault)
         notifications = Notifications(url)
         state.authenticate = await stack.enter_async_context(
             Authenticator(settings, state.database, notifications)

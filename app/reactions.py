@@ -6,7 +6,11 @@ is idempotent. Facts that nothing follows from are not listed.
 
 from collections.abc import Mapping
 
+from app.alerts import jobs as alerts
 from app.evidence.jobs import PLAN_REGISTERED
 from app.registry.facts import VersionRegistered
 
-REACTIONS: Mapping[str, tuple[str, ...]] = {VersionRegistered.__name__: (PLAN_REGISTERED,)}
+REACTIONS: Mapping[str, tuple[str, ...]] = {
+    VersionRegistered.__name__: (PLAN_REGISTERED,),
+    **alerts.REACTIONS,
+}

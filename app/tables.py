@@ -16,6 +16,7 @@ ROOMS = (
     "app.evidence.tables",
     "app.deployments.tables",
     "app.monitoring.tables",
+    "app.alerts.tables",
 )
 
 for room in ROOMS:

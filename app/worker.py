@@ -13,6 +13,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy.exc import DBAPIError
 
+from app.alerts import jobs as alerts
 from app.artifacts.cache import ArtifactCache
 from app.artifacts.signing import open_signer
 from app.artifacts.store import open_artifact_store
@@ -46,6 +47,7 @@ POLITENESS = 10  # of nice(2): where this process and one that answers want the 
 SEAL_SECONDS = 0.25
 AWAY_SECONDS = 1.0
 JOBS_AT_ONCE = 4
+MESSAGES_AT_ONCE = 2
 HOURLY = 3600
 SWEEP = "sweep"
 UPKEEP = (SWEEP, KEEP_LOG_DAYS)
@@ -56,7 +58,7 @@ async def run_worker(settings: Settings) -> None:
     assert settings.sqlalchemy_url is not None, "the worker is told its database"
     database = Database(settings.sqlalchemy_url)
     notifications = Notifications(settings.sqlalchemy_url)
-    woken = {queue: asyncio.Event() for queue in (DEFAULT, UNHURRIED)}
+    woken = {queue: asyncio.Event() for queue in (DEFAULT, UNHURRIED, alerts.QUEUE)}
 
     def wake(_queue: str) -> None:
         for event in woken.values():
@@ -68,7 +70,7 @@ async def run_worker(settings: Settings) -> None:
             tasks.create_task(ship_forever(database, settings.base_path / "spool"))
             tasks.create_task(persist("seal", lambda: seal_for_ever(database)))
             tasks.create_task(persist("clock", lambda: keep_time(database)))
-            for queue in (*[DEFAULT] * JOBS_AT_ONCE, UNHURRIED):
+            for queue in (*[DEFAULT] * JOBS_AT_ONCE, *[alerts.QUEUE] * MESSAGES_AT_ONCE, UNHURRIED):
                 work = partial(work_on, database, handlers, woken=woken[queue], queues=(queue,))
                 tasks.create_task(persist("jobs", work))
     finally:
@@ -102,6 +104,7 @@ async def open_handlers(settings: Settings) -> AsyncIterator[Mapping[str, Handle
             **deployments.HANDLERS,
             **evidence.job_handlers(settings),
             **monitoring.job_handlers(settings),
+            **alerts.job_handlers(settings),
         }
 
 
@@ -131,6 +134,7 @@ async def keep_time(database: Database) -> None:
         scheduler = AsyncIOScheduler(timezone=UTC)
         scheduler.add_job(queue, IntervalTrigger(seconds=HOURLY), [database, *UPKEEP])
         scheduler.add_job(queue, IntervalTrigger(seconds=WATCH_SECONDS), [database, WATCH_ALL])
+        scheduler.add_job(alerts.queue_looks, IntervalTrigger(seconds=alerts.TICK_SECONDS), [database])
         scheduler.start()
         try:
             await queue(database, *UPKEEP)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from app.artifacts.errors import StorageFull
+from app.core.ids import new_id
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -50,6 +51,31 @@ def sync_to_disk(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def create_whole(path: Path, content: bytes) -> None:
+    """Create a file that nobody can see half-written: linking fails for all but the first, as O_EXCL would."""
+    draft = _draft(path, content)
+    try:
+        path.hardlink_to(draft)
+        sync_to_disk(path)
+    except FileExistsError:
+        return
+    finally:
+        draft.unlink()
+
+
+def replace_whole(path: Path, content: bytes) -> None:
+    """Have a file hold this and nothing else; whoever reads it sees the old or the new."""
+    if not path.exists() or path.read_bytes() != content:
+        _draft(path, content).replace(path)
+
+
+def _draft(path: Path, content: bytes) -> Path:
+    draft = path.with_name(f".{path.name}.{new_id()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+    return draft
 
 
 async def run_to_end(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -6,7 +6,6 @@ sigstore), so it is imported at the first signature.
 
 import base64
 import json
-import os
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
@@ -21,10 +20,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from app.artifacts.disk import full_disk_refused, sync_to_disk
+from app.artifacts.disk import create_whole, full_disk_refused, replace_whole
 from app.artifacts.errors import SignatureMismatch
 from app.core.config import Settings
-from app.core.ids import new_id
 
 if TYPE_CHECKING:
     from model_signing.hashing import Config as HashingConfig
@@ -98,9 +96,9 @@ def open_signer(settings: Settings) -> ArtifactSigner:
     for directory in (keys, private_key.parent):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not private_key.exists():
-        _create_whole(private_key, _new_key())
+        create_whole(private_key, _new_key())
     public_key = keys / "artifact-signing.pub"
-    _replace_whole(public_key, _public_half(private_key))
+    replace_whole(public_key, _public_half(private_key))
     return ArtifactSigner(private_key, public_key)
 
 
@@ -117,30 +115,6 @@ def _public_half(private_key: Path) -> bytes:
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ValueError(f"{private_key} is not an elliptic-curve key on P-256")  # noqa: TRY004 - a wrong value
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-
-
-def _create_whole(path: Path, content: bytes) -> None:
-    """Create a file that nobody can see half-written: linking fails for all but the first, as O_EXCL would."""
-    draft = _draft(path, content)
-    try:
-        path.hardlink_to(draft)
-        sync_to_disk(path)
-    except FileExistsError:
-        return
-    finally:
-        draft.unlink()
-
-
-def _replace_whole(path: Path, content: bytes) -> None:
-    if not path.exists() or path.read_bytes() != content:
-        _draft(path, content).replace(path)
-
-
-def _draft(path: Path, content: bytes) -> Path:
-    draft = path.with_name(f".{path.name}.{new_id()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-    return draft
 
 
 def _hashing() -> "HashingConfig":

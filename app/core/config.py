@@ -3,11 +3,13 @@
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AliasChoices,
     AnyHttpUrl,
     Field,
+    IPvAnyNetwork,
     SecretStr,
     ValidationError,
     field_validator,
@@ -104,6 +106,10 @@ class Settings(BaseSettings):
     email_notifications: Annotated[tuple[str, ...], NoDecode] = Field(
         (), validation_alias=_named("EMAIL_NOTIFICATIONS")
     )
+    smtp_url: SecretStr = Field(SecretStr("smtp://localhost"), validation_alias=_named("SMTP_URL"))
+    email_sender: str = Field("switchyard@localhost", pattern=r"^[^@\s<>,]+@[^@\s<>,]+$")
+    allowed_targets: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
+    channel_key_file: Path | None = None
     kubernetes_namespace: str | None = Field(None, validation_alias=_named("KUBERNETES_NAMESPACE"))
     prometheus_url: AnyHttpUrl | None = Field(None, validation_alias=_named("PROMETHEUS_URL"))
     docker_registry: str | None = Field(None, validation_alias=_named("DOCKER_REGISTRY"))
@@ -114,7 +120,12 @@ class Settings(BaseSettings):
     telemetry: bool = False
 
     @field_validator(
-        "allowed_hosts", "allowed_unsafe_formats", "import_roots", "email_notifications", mode="before"
+        "allowed_hosts",
+        "allowed_unsafe_formats",
+        "allowed_targets",
+        "import_roots",
+        "email_notifications",
+        mode="before",
     )
     @classmethod
     def _split_at_commas(cls, value: Any) -> Any:
@@ -137,6 +148,20 @@ class Settings(BaseSettings):
             raise ValueError(
                 "ML_DATABASE_URL must be a postgresql:// address (Postgres 14 or newer); "
                 "leave it out to use the embedded Postgres"
+            )
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _mail_server(cls, value: SecretStr) -> SecretStr:
+        try:
+            url = urlsplit(value.get_secret_value())
+            fits = url.scheme in {"smtp", "smtps"} and bool(url.hostname) and (url.port or 25) > 0
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                "SMTP_URL must be smtp://user:password@host:port, or smtps:// for TLS from the start"
             )
         return value
 

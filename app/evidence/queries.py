@@ -111,6 +111,26 @@ _OUTCOMES_OF = (
 to collect what three hundred of them left would stop everybody for 90 ms."""
 
 
+@dataclass(frozen=True)
+class Answered:
+    """How a model answered for a while; rows that a sample stands for are counted with it."""
+
+    rows: int
+    error_share: float
+    latency_ms_p95: float
+
+
+async def summarise_answers(session: AsyncSession, since: datetime, until: datetime) -> dict[str, Answered]:
+    """How each model that was asked from one time to another answered its callers; shadows are left out."""
+    weight = 1 / PredictionRow.log_probability
+    failed = func.coalesce(func.sum(weight).filter(PredictionRow.error.is_not(None)), 0.0)
+    slow = func.percentile_cont(0.95).within_group(PredictionRow.latency_ms)
+    query = select(PredictionRow.model, func.count(), failed / func.sum(weight), slow)
+    asked = query.where(PredictionRow.at >= since, PredictionRow.at < until, ~PredictionRow.shadow)
+    rows = await session.execute(asked.group_by(PredictionRow.model))
+    return {model: Answered(count, share, latency_ms) for model, count, share, latency_ms in rows}
+
+
 async def target_of(session: AsyncSession, model_id: UUID) -> Target:
     """What the true answers of a model look like, after all of its versions."""
     versions = search.select_versions(model_id, search.Filters(), None, MOST_VERSIONS).subquery()

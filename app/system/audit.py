@@ -18,9 +18,9 @@ from app.core.errors import FieldProblem
 from app.core.facts import FactRow
 from app.core.paging import Page, Paged
 from app.core.problems import problems
+from app.core.scope import KeyTooNarrow, for_every_model
 from app.core.wire import Line, Outgoing
 from app.evidence.schemas import Moment
-from app.system.scope import KeyTooNarrow, for_every_model
 
 router = room("/system/audit", "system")
 NDJSON = "application/x-ndjson"

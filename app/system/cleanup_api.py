@@ -10,10 +10,10 @@ from app.artifacts.errors import StorageUnavailable
 from app.core.access import Role, allows, caller_of
 from app.core.edge import Db, room
 from app.core.problems import problems
+from app.core.scope import KeyTooNarrow, for_every_model
 from app.core.wire import Incoming, Outgoing
 from app.registry.rules import Stage
 from app.system.cleanup import Order, clean_up
-from app.system.scope import KeyTooNarrow, for_every_model
 
 router = room("/system", "system")
 

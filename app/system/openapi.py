@@ -40,6 +40,7 @@ TAGS = [
     ("traffic", "Routes: who answers, with which share, revision by revision."),
     ("predictions", "Asking models, the log of what they answered, and what turned out to be true."),
     ("monitoring", "Whether what models are asked and answer still looks as it did when they were made."),
+    ("alerts", "Rules over signals, incidents, silences, and the channels that they are told by."),
     ("system", "The service itself: health, configuration, keys, audit trail, clean-up."),
     ("probes", "What orchestrators and Prometheus ask."),
 ]

@@ -24,6 +24,9 @@ GIVEN = {
     "PERFORMANCE_THRESHOLD": "0.3",
     "AB_TEST_CONFIDENCE_LEVEL": "0.9",
     "AB_TEST_SIGNIFICANCE_THRESHOLD": "0.1",
+    "SMTP_URL": "smtps://me:secret@mail.example:465",
+    "SWITCHYARD_EMAIL_SENDER": "alerts@example.org",
+    "SWITCHYARD_ALLOWED_TARGETS": "10.0.0.0/8,fd00::/8",
     "PROMETHEUS_URL": "https://prometheus.example/",
 }
 """What is no plain number or name."""
@@ -59,7 +62,7 @@ def as_given(value):
         return value.get_secret_value()
     if isinstance(value, dict | bool):
         return json.dumps(value)
-    return ",".join(value) if isinstance(value, tuple) else str(value).removesuffix(".0")
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value).removesuffix(".0")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import Depends, Request
 
-from app.core.access import caller_of
+from app.core.access import Caller, caller_of
 from app.core.errors import Forbidden
 from app.core.keys import EVERY_MODEL
 
@@ -20,10 +20,18 @@ class KeyTooNarrow(Forbidden):
         return f"This needs a key for every model; the key that was used is for {', '.join(self.models)}."
 
 
-async def _require_every_model(request: Request) -> None:
-    caller = caller_of(request)
+def require_every_model(caller: Caller) -> None:
+    """Refuse a caller who may see only some models.
+
+    Raises:
+        KeyTooNarrow: the key is limited.
+    """
     if not set(EVERY_MODEL) <= set(caller.models):
         raise KeyTooNarrow(list(caller.models))
+
+
+async def _require_every_model(request: Request) -> None:
+    require_every_model(caller_of(request))
 
 
 def for_every_model() -> Any:

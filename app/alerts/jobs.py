@@ -1,0 +1,201 @@
+"""The durable work of alerts: looks at signals, facts to be judged, messages to be sent."""
+
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import partial
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.alerts.actions import note_look
+from app.alerts.deliveries import DELIVER, QUEUE, Failure, begin_attempt, settle_attempt, tell_opening
+from app.alerts.egress import NotDeliveredError
+from app.alerts.errors import AlertRuleNotFound, ChannelNotFound
+from app.alerts.judging import (
+    Observation,
+    catch_up_with_facts,
+    is_idle,
+    lock_standing,
+    take_observation,
+)
+from app.alerts.queries import (
+    find_open_incident,
+    get_channel,
+    list_due_rules,
+    list_open_incidents,
+    list_rules_over,
+    lock_rule,
+    standings_of,
+)
+from app.alerts.rules import FAILURES, TOLD_BY_FACTS, Signal, Told, subject_of
+from app.alerts.sealing import Vault, open_vault
+from app.alerts.senders import Letter, Post
+from app.alerts.signals import FROM_THE_LOG, Reader
+from app.alerts.tables import AlertRule, Delivery
+from app.artifacts.encryption import TamperedError, UnknownKeyError
+from app.core import clock
+from app.core.config import Settings
+from app.core.database import Database, Reading
+from app.core.facts import get_fact, read_head
+from app.core.jobs import WORKER, Claim, Handler, TryAgain, enqueue
+
+log = structlog.get_logger()
+LOOK, JUDGE = "look at signal", "judge fact"
+TICK_SECONDS = 15
+REACTIONS: Mapping[str, tuple[str, ...]] = dict.fromkeys(sorted(FAILURES), (JUDGE,))
+"""What follows from facts in this room."""
+
+__all__ = ["QUEUE", "REACTIONS", "TICK_SECONDS", "job_handlers", "queue_looks"]
+
+
+def job_handlers(
+    settings: Settings, readers: Mapping[Signal, Reader] = FROM_THE_LOG
+) -> Mapping[str, Handler]:
+    """The kinds of job that this room does; `readers` are those of every signal that is read on the clock."""
+    post, vault = Post.configured(settings), open_vault(settings)
+    return {LOOK: partial(_look, readers), JUDGE: _judge_fact, DELIVER: partial(_deliver, post, vault)}
+
+
+async def queue_looks(database: Database) -> None:
+    """Queue a look for every rule that is due one; one that is still open is not queued twice."""
+    async with database.writes(WORKER) as session:
+        for rule in await list_due_rules(session):
+            await enqueue(session, LOOK, {"rule": rule.name}, dedupe_key=f"{LOOK}:{rule.name}", queue=QUEUE)
+
+
+async def _look(readers: Mapping[Signal, Reader], claim: Claim) -> None:
+    """Look at a rule's signal over its window, and judge what was seen of each subject."""
+    name, until = claim.payload["rule"], clock.now()
+    async with claim.database.reads() as reading:
+        due = {rule.name: rule for rule in await list_due_rules(reading)}
+        if name not in due:
+            return  # somebody looked, disabled or deleted it meanwhile
+        seen = await _read(reading, readers, due[name], until)
+    with suppress(AlertRuleNotFound):
+        async with claim.database.writes(WORKER) as session:
+            rule = await lock_rule(session, name, shared=True)
+            await _judge_values(session, rule, seen, until)
+            await _read_on(session, rule)
+            await _tell_what_was_silenced(session, rule)
+            await note_look(session, name)
+
+
+async def _read(
+    reading: Reading, readers: Mapping[Signal, Reader], rule: AlertRule, until: datetime
+) -> Mapping[str, float]:
+    """The values of a rule's signal by model; none of a signal that facts tell, or that nobody reads yet.
+
+    What is no finite number is no evidence: it is left out, and the other models are judged all the same.
+    """
+    reader = readers.get(Signal(rule.signal))
+    if reader is None:
+        return {}
+    values = await reader(reading, until - timedelta(seconds=rule.window_seconds), until)
+    return {model: value for model, value in values.items() if math.isfinite(value)}
+
+
+async def _judge_values(
+    session: AsyncSession, rule: AlertRule, seen: Mapping[str, float], at: datetime
+) -> None:
+    """Judge each model's value; those that are well and always were cost nothing."""
+    standings = await standings_of(session, rule.name)
+    for model, value in sorted(seen.items()):
+        known = standings.get(f"model:{model}")
+        matters = rule.terms.policy.is_breached_by(value) or (known and not is_idle(known.standing))
+        if rule.terms.concerns(model) and matters:
+            row = await lock_standing(session, rule.name, f"model:{model}")
+            evidence = {"window_seconds": rule.window_seconds}
+            await take_observation(session, rule, row, Observation(row.subject, model, value, at, evidence))
+
+
+async def _read_on(session: AsyncSession, rule: AlertRule) -> None:
+    """Judge the facts since the last, of subjects that are unwell: that is how they are seen to be well again."""
+    told = TOLD_BY_FACTS.get(Signal(rule.signal))
+    if told is None:
+        return
+    upto, _ = await read_head(session)
+    for subject, known in sorted((await standings_of(session, rule.name)).items()):
+        if not is_idle(known.standing):
+            row = await lock_standing(session, rule.name, subject)
+            await catch_up_with_facts(session, rule, row, told, upto)
+
+
+async def _tell_what_was_silenced(session: AsyncSession, rule: AlertRule) -> None:
+    for found in await list_open_incidents(session, rule.name):
+        incident = None if found.told_at else await find_open_incident(session, found.fingerprint)
+        if incident is not None:
+            await tell_opening(session, incident, rule)
+
+
+async def _judge_fact(claim: Claim) -> None:
+    """Judge a fact of failure under every rule that it concerns, each in a transaction of its own."""
+    async with claim.database.reads() as reading:
+        fact = await get_fact(reading, UUID(claim.payload["fact_id"]))
+        subject, model = subject_of(fact.subject, fact.body)
+        signals = [signal for signal, told in TOLD_BY_FACTS.items() if fact.kind in told.failures]
+        rules = await list_rules_over(reading, signals)
+    assert fact.sequence is not None, "reactions follow sealed facts"
+    for rule in rules:
+        if rule.terms.concerns(model):
+            told = TOLD_BY_FACTS[Signal(rule.signal)]
+            await _judge_under(claim.database, rule.name, subject, told, fact.sequence)
+
+
+async def _judge_under(database: Database, name: str, subject: str, told: Told, sequence: int) -> None:
+    with suppress(AlertRuleNotFound):  # then there is nothing to judge it by
+        async with database.writes(WORKER) as session:
+            rule = await lock_rule(session, name, shared=True)
+            row = await lock_standing(session, name, subject, judged=sequence - 1)
+            await catch_up_with_facts(session, rule, row, told, sequence)
+
+
+async def _deliver(post: Post, vault: Vault, claim: Claim) -> None:
+    """Make one attempt at a delivery, and come back for the next when it failed."""
+    delivery_id = UUID(claim.payload["delivery_id"])
+    async with claim.database.writes(WORKER) as session:
+        delivery = await begin_attempt(session, delivery_id)
+    if delivery is None:
+        return
+    failure = await _try_to_send(post, vault, claim.database, delivery)
+    async with claim.database.writes(WORKER) as session:
+        pause = await settle_attempt(session, delivery_id, failure)
+    if pause is not None:
+        raise TryAgain(pause)
+
+
+async def _try_to_send(post: Post, vault: Vault, database: Database, delivery: Delivery) -> Failure | None:
+    """Why an attempt failed, or None; a defect of ours counts as a failure too, so that it shows and has an end."""
+    try:
+        await post.send(await _address(database, vault, delivery))
+    except NotDeliveredError as error:
+        return error.failure
+    except DBAPIError:
+        raise  # the job's own affair: it is tried again when the database is back
+    except Exception as error:  # noqa: BLE001 - whatever a message makes the libraries raise
+        defect = type(error).__name__  # its words may hold secrets
+        log.warning("delivery_defect", delivery_id=str(delivery.id), channel=delivery.channel, error=defect)
+        return Failure(f"a defect of this service: {defect}")
+    return None
+
+
+async def _address(database: Database, vault: Vault, delivery: Delivery) -> Letter:
+    """A delivery with what its channel needs to know.
+
+    Raises:
+        NotDeliveredError: the channel is gone, or what it needs to know can't be opened.
+    """
+    try:
+        async with database.reads() as reading:
+            channel = await get_channel(reading, delivery.channel)
+        particulars = vault.unseal(channel.sealed)
+    except ChannelNotFound:
+        raise NotDeliveredError("the channel was deleted", is_final=True) from None
+    except (UnknownKeyError, TamperedError):
+        raise NotDeliveredError(
+            "the channel's secret can't be opened: it was sealed under another key"
+        ) from None
+    return Letter(str(delivery.id), channel.kind, particulars, delivery.body)

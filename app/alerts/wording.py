@@ -1,0 +1,40 @@
+"""Incidents in words, for channels that people read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_SIDES = {"above": "more than", "below": "less than"}
+
+
+def headline(body: Mapping[str, Any]) -> str:
+    """What a message says in a line.
+
+    >>> headline({"type": "incident.opened", "data": {"severity": "critical", "rule": "latency", "subject": "model:churn"}})
+    'CRITICAL latency: model:churn'
+    """
+    data = body["data"]
+    if body["type"] == "incident.test":
+        return "Test of an alert channel"
+    word = "RESOLVED" if body["type"] == "incident.resolved" else str(data["severity"]).upper()
+    return f"{word} {data['rule']}: {data['subject']}"
+
+
+def explanation(body: Mapping[str, Any]) -> str:
+    """What a message says below its headline."""
+    data = body["data"]
+    if body["type"] == "incident.test":
+        return f"{data['asked_by']} asked whether the channel {data['channel']} works. It does."
+    lines = [f"{data['signal']} is {data['value']:g}" + _limit(data), f"since {data['opened_at']}"]
+    if body["type"] == "incident.resolved":
+        who = f"by {data['resolved_by']}" if data["resolved_by"] else "by itself"
+        lines.append(f"resolved at {data['resolved_at']} {who}" + _noted(data["resolve_note"]))
+    lines += [f"{name}: {value}" for name, value in data["evidence"].items()]
+    return "\n".join([*lines, f"incident {data['incident_id']}"])
+
+
+def _limit(data: Mapping[str, Any]) -> str:
+    return f" (the rule minds {_SIDES[data['comparison']]} {data['threshold']:g})"
+
+
+def _noted(note: str | None) -> str:
+    return f": {note}" if note else ""
