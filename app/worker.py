@@ -14,6 +14,8 @@ from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy.exc import DBAPIError
 
 from app.alerts import jobs as alerts
+from app.alerts.rules import Signal
+from app.alerts.signals import FROM_THE_LOG
 from app.artifacts.cache import ArtifactCache
 from app.artifacts.signing import open_signer
 from app.artifacts.store import open_artifact_store
@@ -36,6 +38,7 @@ from app.evidence.profiles import PLAN_PROFILE
 from app.evidence.shipper import ship_forever
 from app.monitoring import jobs as monitoring
 from app.monitoring.jobs import WATCH_ALL, WATCH_SECONDS
+from app.monitoring.signals import drift_scores
 from app.reactions import REACTIONS
 from app.registry.actions import CONVERT
 from app.registry.conversion import BackgroundConversion, Converter
@@ -104,7 +107,7 @@ async def open_handlers(settings: Settings) -> AsyncIterator[Mapping[str, Handle
             **deployments.HANDLERS,
             **evidence.job_handlers(settings),
             **monitoring.job_handlers(settings),
-            **alerts.job_handlers(settings),
+            **alerts.job_handlers(settings, {**FROM_THE_LOG, Signal.DRIFT: drift_scores}),
         }
 
 

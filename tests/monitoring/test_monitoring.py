@@ -11,6 +11,7 @@ from app.core.config import Settings
 from app.evidence.profiles import Counted, Place, add_to_profile
 from app.evidence.windows import find_reference, read_window
 from app.monitoring import jobs
+from app.monitoring.signals import drift_scores
 from app.runtimes.profiles import Answered
 from app.stats.profile import Profile
 from tests import make
@@ -148,6 +149,9 @@ async def test_a_monitor_tells_once_when_drift_begins_and_once_when_it_has_ended
     assert found[6] == found[9] == ["DriftDetected"]
     assert found[-1] == ["DriftDetected", "DriftEnded"]
     async with database.reads() as session:
+        assert await drift_scores(session, NOON, NOON + timedelta(hours=3)) == {"m": 0.0}
+        (at_worst,) = (await drift_scores(session, NOON, NOON + timedelta(minutes=50))).values()
+        assert at_worst > 0.1
         rows = (await session.execute(text("SELECT * FROM drift_verdict ORDER BY at"))).all()
         assert len(rows) == len(means)
         kept = next(row for row in rows if row.finding == "drift")

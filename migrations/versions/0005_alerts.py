@@ -1,18 +1,36 @@
 """Alerts: rules, the first of them from the start; standings, incidents, silences, channels, deliveries"""
 
-from dataclasses import asdict
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from app.alerts.rules import DEFAULTS
-from app.core import clock
-
-revision = "0006"
+revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
+
+NAMES = (
+    "name",
+    "signal",
+    "comparison",
+    "threshold",
+    "severity",
+    "window_seconds",
+    "consecutive",
+    "cooldown_seconds",
+)
+RULES = (
+    ("accuracy-drop", "accuracy_drop", "above", 0.05, "critical", 3600, 1, 900),
+    ("latency", "latency_ms", "above", 1000.0, "warning", 300, 1, 900),
+    ("drift", "drift", "above", 0.1, "warning", 86400, 1, 21600),
+    ("error-rate", "error_rate", "above", 0.05, "critical", 300, 2, 900),
+    ("pipeline-failures", "pipeline_failures", "above", 0.0, "critical", 604800, 2, 900),
+    ("training-failure", "training_failure", "above", 0.0, "warning", 86400, 1, 900),
+    ("deployment-failure", "deployment_failure", "above", 0.0, "critical", 86400, 1, 900),
+    ("quality-score", "quality_score", "below", 0.8, "warning", 3600, 1, 900),
+)
 
 
 def upgrade() -> None:
@@ -204,9 +222,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("rule", "subject", name=op.f("pk_alert_standing")),
     )
-    signed = {"changed_at": clock.now(), "changed_by": "bootstrap"}
-    rules = sa.table("alert_rule", *map(sa.column, ["name", *asdict(DEFAULTS["drift"]), *signed]))
-    op.bulk_insert(rules, [{"name": name, **asdict(terms), **signed} for name, terms in DEFAULTS.items()])
+    alike = {"enabled": True, "changed_at": datetime.now(UTC), "changed_by": "bootstrap"}
+    rules = sa.table("alert_rule", *map(sa.column, [*NAMES, *alike]))
+    op.bulk_insert(rules, [dict(zip(NAMES, rule, strict=True)) | alike for rule in RULES])
 
 
 def downgrade() -> None:
