@@ -177,6 +177,7 @@ async def open_registry(state: State, stack: AsyncExitStack) -> None:
             allowed_unsafe=settings.allowed_unsafe_formats,
         )
     )
+    state.prober = prober
     converter = Converter(settings.base_path, state.store, state.signer, prober)
     state.intake = Intake(settings, state.database, state.store, state.signer, prober, converter)
     state.gatekeeper = Gatekeeper(state.database, state.store, state.artifacts, prober)

@@ -1,5 +1,6 @@
 """Monitoring over HTTP."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -8,8 +9,8 @@ from pydantic import AfterValidator
 
 from app.core import clock
 from app.core.access import Role, allows
-from app.core.config import Settings
-from app.core.edge import Begins, Db, Reads, Writes, room
+from app.core.database import Reading
+from app.core.edge import Begin, Begins, Db, Reads, Writes, room
 from app.core.problems import problems
 from app.core.wire import storable
 from app.evidence.planning import FIRST_ROWS
@@ -17,19 +18,32 @@ from app.evidence.windows import Reference, find_reference, read_window
 from app.monitoring import actions, queries
 from app.monitoring.actions import Seen, Subject, Terms
 from app.monitoring.errors import NoGoodRow, NoReferenceYet
-from app.monitoring.incoming import Sent, profile_instances
+from app.monitoring.incoming import Sent, profile_instances, profile_table
 from app.monitoring.queries import Granularity, Watching
 from app.monitoring.rules import Finding, advise
 from app.monitoring.schemas import DriftCheck, DriftHistory, DriftOut, MonitorOrder, MonitorOut
 from app.monitoring.tables import DriftVerdictRow
 from app.registry import errors as registry_errors
 from app.registry import queries as registry
+from app.runtimes.errors import BadSample
 
 router = room("/models", "monitoring")
 ModelId = Annotated[
     str, Path(description="`name`, `name:3`, `name:2.1.0` or `name@alias`", examples=["breast-cancer"])
 ]
 Environment = Annotated[str, AfterValidator(storable), Query(max_length=128)]
+TABLE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "text/csv": {"schema": {"type": "string"}, "example": "mean radius,mean texture\n14.1,19.3\n"},
+            "application/vnd.apache.parquet": {
+                "schema": {"type": "string", "format": "binary"},
+                "example": "PAR1…",
+            },
+        },
+    }
+}
 REFUSED_REFERENCES = (
     registry_errors.BadReference,
     registry_errors.ModelNotFound,
@@ -53,37 +67,80 @@ async def check_drift(
     environment: Environment = "production",
 ) -> Any:
     """Hold a window of the log, or rows that come along, against the version's reference; the verdict is kept."""
-    settings: Settings = request.app.state.settings
     async with database.reads() as reading:
-        version = await registry.get_version(reading, model_id, environment)
-        watching = await queries.watching_of(reading, version.model_id, settings)
-        reference = await find_reference(reading, version.id)
-        if reference is None:
-            raise NoReferenceYet(version.model_reference, FIRST_ROWS)
-        since, until = _ends(order, watching)
+        case = await _open_case(reading, request, model_id, environment)
+        since, until = _ends(order, case.watching)
         if order.instances is None:
             window = await read_window(
-                reading, reference, environment=environment, since=since, until=until, arm=order.arm
+                reading, case.reference, environment=environment, since=since, until=until, arm=order.arm
             )
-            sent = Sent(window)
-    if order.instances is not None:
-        sent = await profile_instances(reference, version.signature, order.instances)
-    subject = Subject(
-        version.model_id,
-        version.id,
-        version.number,
-        environment,
-        version.probe.get("feature_importances") or {},
-    )
-    terms = Terms(order.threshold or watching.drift_threshold, order.false_alarm_rate)
-    seen = await actions.look_at(reference, sent.window, subject, terms)
+            return await _judge(case, Sent(window), begin, order, since=since, until=until)
+    sent = await profile_instances(case.reference, case.version.signature, order.instances)
+    return await _judge(case, sent, begin, order)
+
+
+@router.post(
+    "/{model_id}/drift-check/table",
+    response_model=DriftOut,
+    openapi_extra=TABLE_BODY,
+    dependencies=[allows(Role.OPERATOR)],
+    responses=problems(*REFUSED_REFERENCES, NoReferenceYet, BadSample),
+)
+async def check_table(
+    model_id: ModelId,
+    request: Request,
+    database: Db,
+    begin: Begins,
+    environment: Environment = "production",
+) -> Any:
+    """The same for the rows of a CSV or Parquet file, whose columns are found by their names."""
+    async with database.reads() as reading:
+        case = await _open_case(reading, request, model_id, environment)
+    prober = request.app.state.prober
+    sent = await profile_table(case.reference, case.version.signature, await request.body(), prober)
+    return await _judge(case, sent, begin, DriftCheck())
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A version, what it is held against, and how it is watched."""
+
+    version: Any
+    reference: Reference
+    watching: Watching
+    environment: str
+
+    @property
+    def subject(self) -> Subject:
+        version = self.version
+        importances = version.probe.get("feature_importances") or {}
+        return Subject(version.model_id, version.id, version.number, self.environment, importances)
+
+
+async def _open_case(reading: Reading, request: Request, model_id: str, environment: str) -> _Case:
+    version = await registry.get_version(reading, model_id, environment)
+    watching = await queries.watching_of(reading, version.model_id, request.app.state.settings)
+    reference = await find_reference(reading, version.id)
+    if reference is None:
+        raise NoReferenceYet(version.model_reference, FIRST_ROWS)
+    return _Case(version, reference, watching, environment)
+
+
+async def _judge(
+    case: _Case,
+    sent: Sent,
+    begin: Begin,
+    order: DriftCheck,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> dict[str, Any]:
+    terms = Terms(order.threshold or case.watching.drift_threshold, order.false_alarm_rate)
+    seen = await actions.look_at(case.reference, sent.window, case.subject, terms)
     session = await begin()
-    is_log = order.instances is None
-    row = actions.keep_verdict(
-        session, seen, subject, terms, since=since if is_log else None, until=until if is_log else None
-    )
+    row = actions.keep_verdict(session, seen, case.subject, terms, since=since, until=until)
     await session.flush()
-    return _answer(row, seen, reference, version.model_reference, refused=sent.refused)
+    return _answer(row, seen, case.reference, case.version.model_reference, refused=sent.refused)
 
 
 def _ends(order: DriftCheck, watching: Watching) -> tuple[datetime, datetime]:

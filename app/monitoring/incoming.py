@@ -8,10 +8,11 @@ from typing import Any
 from app.core import clock
 from app.evidence.windows import Reference, Window
 from app.monitoring.errors import NoGoodRow
+from app.runtimes.probe import Prober
 from app.runtimes.profiles import Answered, columns_of
 from app.runtimes.rows import Rows, parse_rows
 from app.runtimes.schema import Signature
-from app.stats.profile import merge
+from app.stats.profile import Profile, merge
 
 PART_ROWS = 1000
 
@@ -47,6 +48,19 @@ async def profile_instances(
         raise NoGoodRow(len(instances), first)
     now = clock.now()
     return Sent(Window(now, now, good, 0, merge(profiles)), len(instances) - good)
+
+
+async def profile_table(
+    reference: Reference, signature: dict[str, Any], table: bytes, prober: Prober
+) -> Sent:
+    """The rows of a CSV or Parquet file, read by a child process.
+
+    Raises:
+        BadSample: it can't be read, or no row of it fits the model.
+    """
+    counted = await prober.profile_table(signature=signature, plan=reference.plan.to_json(), table=table)
+    profile, now = Profile.from_bytes(reference.plan.layout, *counted.sections), clock.now()
+    return Sent(Window(now, now, counted.rows, 0, profile), counted.refused)
 
 
 def _first_problem(rows: Rows) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import case, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.monitoring.rules import Finding
@@ -16,7 +17,7 @@ async def drift_scores(session: AsyncSession, since: datetime, until: datetime) 
     proven = case((DriftVerdictRow.finding == Finding.DRIFT, DriftVerdictRow.low), else_=0.0)
     query = (
         select(DriftVerdictRow.version_id, proven.label("score"))
-        .distinct(DriftVerdictRow.model_id)
+        .ext(distinct_on(DriftVerdictRow.model_id))
         .where(DriftVerdictRow.at.between(since, until), DriftVerdictRow.since.is_not(None))
         .order_by(DriftVerdictRow.model_id, DriftVerdictRow.at.desc())
     )

@@ -16,7 +16,7 @@ from app.core.errors import Refusal, Unavailable
 from app.runtimes import errors
 from app.runtimes.errors import BrokenArtifact, ProbeOutOfMemory, ProbeTimedOut
 from app.runtimes.onnx import Conversion
-from app.runtimes.reports import Answers, ProbeReport, ReferenceProfile
+from app.runtimes.reports import Answers, ProbeReport, ReferenceProfile, TableProfile
 
 IMPORT_SECONDS = (
     120.0  # the first probe waits for the libraries; on a loaded machine that takes tens of seconds
@@ -153,6 +153,19 @@ class Prober:
         result = await self._ask("profile reference", directory, {"signature": signature}, sample)
         sections = [b64decode(section) for section in result["profile"]]
         return ReferenceProfile(result["plan"], result["rows"], *sections)
+
+    async def profile_table(
+        self, *, signature: dict[str, Any], plan: list[dict[str, Any]], table: bytes
+    ) -> TableProfile:
+        """A table in CSV or Parquet, counted along a plan; no model is loaded.
+
+        Raises:
+            BadSample: it can't be read, or no row of it fits the model.
+            Refusal: reading it took too long or too much memory, as in `probe`.
+        """
+        result = await self._ask("profile table", Path(), {"signature": signature, "plan": plan}, table)
+        counts, sums, extremes = (b64decode(section) for section in result["profile"])
+        return TableProfile(result["rows"], result["refused"], (counts, sums, extremes))
 
     async def _ask(self, work: str, directory: Path, options: dict[str, Any], payload: bytes = b"") -> Any:
         request = {"work": work, "directory": str(directory.absolute()), "seconds": self._seconds}

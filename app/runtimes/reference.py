@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from app.runtimes.errors import BadSample
 from app.runtimes.formats import detect_format
 from app.runtimes.loading import load_model
-from app.runtimes.profiles import Answered, columns_of, make_plan
+from app.runtimes.profiles import Answered, Plan, columns_of, make_plan
 from app.runtimes.rows import Rows, merge_rows, parse_rows
 from app.runtimes.samples import cells_of, read_sample, spread_rows
 from app.runtimes.schema import Signature
@@ -44,6 +44,29 @@ def profile_reference(directory: Path, sample: bytes, options: dict[str, Any]) -
     profile = plan.profile(asked) + plan.profile(answers)
     stored = [b64encode(section).decode() for section in profile.to_bytes()]
     return {"plan": plan.to_json(), "profile": stored, "rows": len(rows.values)}
+
+
+def profile_table(_directory: Path, table: bytes, options: dict[str, Any]) -> dict[str, Any]:
+    """The profile of a table along a plan that is there already, and how many of its rows don't fit the model.
+
+    Raises:
+        BadSample: it is no table, lacks columns, or holds no row that fits.
+    """
+    signature, plan = Signature.from_json(options["signature"]), Plan.from_json(options["plan"])
+    frame = read_sample(table)
+    missing = [name for name in signature.names if name not in frame.columns]
+    if missing:
+        raise BadSample(f"the table lacks columns that the model wants: {', '.join(missing[:10])}")
+    frame = frame[list(signature.names)].iloc[:MOST_ROWS]
+    parts = [
+        _good(frame.iloc[start : start + PART_ROWS], signature) for start in range(0, len(frame), PART_ROWS)
+    ]
+    rows = merge_rows(parts)
+    if not rows.values:
+        raise BadSample("no row of it fits the model")
+    profile = plan.profile(Answered(columns_of(rows.matrix, rows.values, signature.types)))
+    stored = [b64encode(section).decode() for section in profile.to_bytes()]
+    return {"profile": stored, "rows": len(rows.values), "refused": len(frame) - len(rows.values)}
 
 
 def _columns_of(frame: Any, signature: Signature) -> Any:

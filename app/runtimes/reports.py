@@ -61,6 +61,21 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class TableProfile:
+    """A table that was counted along a plan.
+
+    Attributes:
+        rows: how many of it fit the model.
+        refused: how many don't.
+        sections: see `Profile.to_bytes`.
+    """
+
+    rows: int
+    refused: int
+    sections: tuple[bytes, bytes, bytes]
+
+
+@dataclass(frozen=True)
 class ReferenceProfile:
     """A reference sample as monitoring keeps it.
 

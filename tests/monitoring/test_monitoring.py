@@ -77,6 +77,40 @@ async def drift_when_rows(client, name: str, rows: int):
             return answer.json()
 
 
+async def test_a_table_is_held_against_the_sample_by_its_columns_names(shared_client):
+    reference, table = await register(shared_client)
+    lines = [",".join(["other", *(f"x{i}" for i in reversed(range(COLUMNS)))])]
+    lines += [",".join(["a", *map(str, row[::-1])]) for row in (table + 1.0).tolist()]
+    answer = await shared_client.post(
+        f"/api/models/{reference}/drift-check/table",
+        content="\n".join(lines),
+        headers={"Content-Type": "text/csv"},
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["window"] | {"since": None} == {
+        "since": None, "until": None, "rows": 2000, "buckets": None, "rows_refused": 0,
+    }  # fmt: skip
+    assert answer.json()["evidence"]["columns_drifted"] >= COLUMNS
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "neither CSV nor Parquet"),
+        (b"a,b\n1,2\n", "lacks columns"),
+        (b"x0,x1,x2,x3\n,,,\n", "no row"),
+        (b"PAR1xx", "neither"),
+    ],
+)
+async def test_a_table_that_cannot_be_read_is_refused_with_the_reason(shared_client, content, problem):
+    reference, _ = await register(shared_client)
+    answer = await shared_client.post(
+        f"/api/models/{reference}/drift-check/table", content=content, headers={"Content-Type": "text/csv"}
+    )
+    assert answer.status_code == 422, answer.text
+    assert problem in answer.text
+
+
 @pytest.mark.parametrize(
     ("order", "problem"),
     [
