@@ -11,10 +11,16 @@ from app.core.config import Settings
 from app.core.database import Base, Database
 from app.main import create_app
 from tests.conftest import client_of, run_sql, running, with_database
+from tests.faults.harness import eventually
 from tests.real_models import bring_to_production, register
 
 SOME_ID = str(UUID(int=7 << 76 | 2 << 62))
-FLEETING = {"replica", "preparation", "job"}  # what processes write on their own account
+FLEETING = {"replica", "preparation", "job", "profile_plan", "live_profile", "watch"}
+"""What processes write on their own account; so they do `looked_at`."""
+REACTED = """
+    SELECT NOT EXISTS (SELECT FROM fact WHERE sequence IS NULL)
+       AND NOT EXISTS (SELECT FROM job WHERE kind LIKE 'plan%' AND state IN ('queued', 'running'))
+"""
 JSON = {"content-type": "application/json"}
 HUGE = "x" * 1_000_000
 RAW = (
@@ -98,8 +104,14 @@ class House:
         self.client, self.database = client, database
         tables = sorted(set(Base.metadata.tables) - FLEETING)
         one = "SELECT '{0}', count(*), md5(string_agg({1}, '|' ORDER BY {1})) FROM {0} t"
-        queries = (one.format(table, "id::text" if table == "fact" else "t::text") for table in tables)
+        row = "(to_jsonb(t) - 'looked_at')::text"
+        queries = (one.format(table, "id::text" if table == "fact" else row) for table in tables)
         self._all = text(" UNION ALL ".join(queries))  # a fact is sealed later, by itself
+
+    async def reacted(self):
+        """Whether what follows from registrations has followed."""
+        async with self.database.reads() as session:
+            return await session.scalar(text(REACTED))
 
     async def contents(self):
         async with self.database.reads() as session:
@@ -127,7 +139,9 @@ async def house(postgres_url, template, tmp_path_factory):
     async with running(settings) as app, client_of(app) as client:
         await bring_to_production(client, "bc")
         assert (await register(client, "bc", seed=1)).status_code == 201
-        yield House(client, database)
+        house = House(client, database)
+        await eventually(house.reacted, within=60)
+        yield house
     await database.close()
 
 

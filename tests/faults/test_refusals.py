@@ -196,6 +196,7 @@ async def house():
             await predict_once(client)
         database = Database(find_running_url(base_path))
         house = Running(running, base_path, database)
+        await eventually(house.reacted, within=60)
         yield house
         await database.close()
     shutil.rmtree(base_path)
