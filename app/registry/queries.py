@@ -140,6 +140,11 @@ async def get_version_by_id(session: AsyncSession, version_id: UUID) -> Version:
     return await session.get_one(Version, version_id)
 
 
+async def list_names(session: AsyncSession) -> Sequence[str]:
+    """The names of all models."""
+    return (await session.scalars(select(Model.name).where(Model.deleted_at.is_(None)))).all()
+
+
 async def find_version_by_id(session: AsyncSession, version_id: UUID) -> Version | None:
     """The same, unless it was deleted."""
     query = select(Version).where(Version.id == version_id, Version.deleted_at.is_(None))

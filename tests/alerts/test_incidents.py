@@ -17,6 +17,7 @@ from app.alerts.signals import read_error_rates, read_latencies
 from app.core import clock
 from app.core.facts import announce
 from app.deployments.facts import DeploymentFailed, VersionPromoted
+from tests import make
 from tests.conftest import TESTER
 from tests.evidence.making import log_requests, scored_request
 
@@ -243,6 +244,9 @@ async def test_a_deleted_rule_ends_its_incidents_and_tells_so(
 
 
 async def test_the_log_tells_error_rates_and_latencies(database, tmp_path):
+    async with database.writes(TESTER) as session:
+        for name in ("slow", "quick", "never asked"):
+            await make.version(session, name)
     await log_requests(
         database,
         tmp_path,
