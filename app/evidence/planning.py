@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import numpy as np
 import structlog
-from sqlalchemy import Row, select
+from sqlalchemy import Row, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -51,6 +52,8 @@ class Reference:
     rows: int
     plan: Plan
     sections: tuple[bytes, bytes, bytes]
+    last: tuple[datetime, UUID] | None = None
+    """The latest of the log's rows that it was made from."""
 
 
 class PlanMaking:
@@ -70,7 +73,8 @@ class PlanMaking:
         version_id = UUID(claim.payload["version_id"])
         async with claim.database.reads() as session:
             version = await find_version_by_id(session, version_id)
-        if version is None:
+            is_made = await session.get(ProfilePlan, version_id) is not None
+        if version is None or is_made:
             return
         reference = await self._from_sample(claim, version)
         async with claim.database.writes(WORKER) as session:
@@ -118,23 +122,25 @@ async def _from_first_rows(session: AsyncSession, version: "Version") -> Referen
     answered = await asyncio.to_thread(_answered, rows, signature)
     plan = await asyncio.to_thread(make_plan, signature, answered)
     profile = await asyncio.to_thread(plan.profile, answered)
-    return Reference(ReferenceKind.FIRST_ROWS, len(rows), plan, profile.to_bytes())
+    last = (rows[-1].at, rows[-1].id)
+    return Reference(ReferenceKind.FIRST_ROWS, len(rows), plan, profile.to_bytes(), last)
 
 
 async def _count_afterwards(session: AsyncSession, version: "Version", reference: Reference) -> None:
     """Count the rows that were logged before anybody could: all but those that the reference was made from."""
-    newest = [column.desc() for column in _IN_TIME]
-    rows = (
-        await session.execute(_select_scored(version).order_by(*newest).limit(MOST_COUNTED_AFTERWARDS))
-    ).all()
-    rows = rows[::-1]
-    if reference.kind == ReferenceKind.FIRST_ROWS:
-        rows = rows[min(reference.rows, len(rows)) :]
+    query = _select_scored(version)
+    if reference.last is not None:
+        query = query.where(tuple_(*_IN_TIME) > tuple_(*reference.last))
+    newest = query.order_by(*[column.desc() for column in _IN_TIME]).limit(MOST_COUNTED_AFTERWARDS)
+    rows = (await session.execute(newest)).all()
     signature = Signature.from_json(version.signature)
     for place, alike in groupby(sorted(rows, key=_place_of), _place_of):
-        some = list(alike)
-        profile = await asyncio.to_thread(reference.plan.profile, _answered(some, signature))
-        await add_to_profile(session, place, _SPOOL, Counted(len(some), profile))
+        counted = await asyncio.to_thread(_count, reference.plan, list(alike), signature)
+        await add_to_profile(session, place, _SPOOL, counted)
+
+
+def _count(plan: Plan, rows: Sequence[Row[Any]], signature: Signature) -> Counted:
+    return Counted(len(rows), plan.profile(_answered(rows, signature)))
 
 
 _IN_TIME = (PredictionRow.at, PredictionRow.id)

@@ -7,7 +7,9 @@ from itertools import chain
 from uuid import UUID
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
+from prometheus_client import Counter
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,6 +23,9 @@ from app.runtimes.profiles import Answered, Plan, columns_of
 from app.runtimes.schema import ColumnType
 from app.stats.profile import Profile
 
+log = structlog.get_logger()
+
+UNCOUNTED = Counter("log_rows_not_profiled_total", "Rows of the log that no profile could count.")
 BUCKET = timedelta(minutes=5)
 PLAN_PROFILE = "plan_profile"
 _BUCKET_MS = int(BUCKET.total_seconds() * 1000)
@@ -85,14 +90,13 @@ class Plans:
         self._known[version_id] = Plan.from_json(columns)
 
 
-async def ask_for_plan(session: AsyncSession, version_id: UUID, *, delay_seconds: float = 0) -> None:
+async def ask_for_plan(session: AsyncSession, version_id: UUID) -> None:
     """Have the plan of a version made, unless that is under way."""
     await enqueue(
         session,
         PLAN_PROFILE,
         {"version_id": str(version_id)},
         dedupe_key=f"{PLAN_PROFILE} {version_id}",
-        delay_seconds=delay_seconds,
     )
 
 
@@ -106,11 +110,22 @@ async def count_into_profiles(
         plan = known.get(block[0].origin.version_id)
         if plan is None:
             continue
-        for place, rows in _places(block):
-            more = Counted(len(rows.predictions or ()), plan.profile(rows))
+        for place, more in _count_block(plan, block).items():
             counted[place] = counted[place] + more if place in counted else more
     for place in sorted(counted):  # in one order, so that no two transactions wait for each other
         await add_to_profile(session, place, spool, counted[place])
+
+
+def _count_block(plan: Plan, block: Sequence[LoggedRequest]) -> dict[Place, Counted]:
+    """The profiles of a block; none where its values are not what the plan is for, which must not keep them from the log."""
+    try:
+        return {
+            place: Counted(len(rows.predictions or ()), plan.profile(rows)) for place, rows in _places(block)
+        }
+    except (ValueError, TypeError, OverflowError):
+        UNCOUNTED.inc(sum(request.scored_rows for request in block))
+        log.exception("rows_not_profiled", version_id=str(block[0].origin.version_id))
+        return {}
 
 
 def _places(block: Sequence[LoggedRequest]) -> Iterator[tuple[Place, Answered]]:

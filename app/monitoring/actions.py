@@ -16,9 +16,6 @@ from app.evidence.windows import Reference, Window
 from app.monitoring.facts import MonitorSet
 from app.monitoring.rules import MOST_NAMED, ColumnDrift, DriftVerdict, judge_drift
 from app.monitoring.tables import DriftVerdictRow, Monitor
-from app.stats import drift, effects
-from app.stats.effects import coarse
-from app.stats.reference import Reference as Prepared
 
 
 @dataclass(frozen=True)
@@ -55,6 +52,9 @@ async def look_at(reference: Reference, window: Window, subject: Subject, terms:
 
 
 def _look(reference: Reference, window: Window, subject: Subject, terms: Terms) -> Seen:
+    from app.stats import drift, effects  # noqa: PLC0415 - and SciPy with them, which no start waits for
+    from app.stats.reference import Reference as Prepared  # noqa: PLC0415 - as above
+
     was = Prepared(reference.profile)
     verdict = judge_drift(
         reference.plan.columns,
@@ -66,16 +66,16 @@ def _look(reference: Reference, window: Window, subject: Subject, terms: Terms) 
         rows=window.rows,
         reference_rows=reference.rows,
     )
-    shares = _Shares(reference, window)
+    shares = _Shares(reference, effects.coarse(reference.profile), effects.coarse(window.profile))
     return Seen(window, verdict, [_told(each, shares) for each in verdict.columns])
 
 
 class _Shares:
     """The groups of each column, before and now, for plots."""
 
-    def __init__(self, reference: Reference, window: Window) -> None:
+    def __init__(self, reference: Reference, was: Any, now: Any) -> None:
         self._places = {column.name: i for i, column in enumerate(reference.plan.columns)}
-        self._was, self._now = coarse(reference.profile), coarse(window.profile)
+        self._was, self._now = was, now
 
     def of(self, name: str) -> dict[str, list[float]]:
         i = self._places[name]

@@ -74,7 +74,8 @@ async def check_drift(
             window = await read_window(
                 reading, case.reference, environment=environment, since=since, until=until, arm=order.arm
             )
-            return await _judge(case, Sent(window), begin, order, since=since, until=until)
+    if order.instances is None:
+        return await _judge(case, Sent(window), begin, order, since=since, until=until)
     sent = await profile_instances(case.reference, case.version.signature, order.instances)
     return await _judge(case, sent, begin, order)
 
@@ -196,7 +197,7 @@ async def get_drift_history(
 ) -> Any:
     """The drift that checks of the log found, by hour or day."""
     model = await registry.get_model(session, registry.read_reference(model_id).name)
-    since = queries.days_before(clock.now(), days)
+    since = clock.now() - timedelta(days=days)
     items = await queries.drift_history(
         session, model.id, environment=environment, since=since, granularity=granularity
     )

@@ -20,16 +20,6 @@ class NoReferenceYet(Conflict):
 
 
 @dataclass(eq=False)
-class BadWindow(Invalid):
-    """The window can't be looked at."""
-
-    problem: str
-
-    def detail(self) -> str:
-        return f"{self.problem}. Give `window_hours`, or `since` and `until`, or `instances`."
-
-
-@dataclass(eq=False)
 class NoGoodRow(Invalid):
     """Not one of the rows fits the model."""
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -29,9 +28,7 @@ from app.monitoring.queries import Watching, watching_of
 from app.monitoring.rules import Finding
 from app.monitoring.tables import Watch
 from app.registry.queries import get_version_by_id
-from app.stats.looks import Look, allowance, looks_after
-
-log = structlog.get_logger()
+from app.stats.looks import allowance, looks_after
 
 WATCH_ALL, WATCH = "watch_all", "watch"
 WATCH_SECONDS = 60
@@ -116,7 +113,7 @@ async def _look_after(
     number: int,
 ) -> None:
     """Look at the windows that end with a bucket; the first that proves drift is kept, else the longest."""
-    kept: tuple[Seen, Terms, Look] | None = None
+    kept: tuple[Seen, Terms] | None = None
     for look in looks_after(number):
         if look.buckets > LONGEST or look.first < state.origin:
             break
@@ -126,11 +123,11 @@ async def _look_after(
         )
         terms = Terms(watching.drift_threshold, allowance(look, watching.false_alarms))
         seen = await look_at(reference, replace(window, since=since, until=until), subject, terms)
-        kept = (seen, terms, look)
+        kept = (seen, terms)
         if seen.verdict.finding == Finding.DRIFT:
             break
     if kept is not None:
-        await _tell(session, state, model, subject, *kept[:2])
+        await _tell(session, state, model, subject, *kept)
 
 
 async def _tell(

@@ -1,11 +1,12 @@
 """What is known of how models are watched, and of what was found."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import ARRAY, Row, Text, func, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.config import Settings
@@ -45,7 +46,8 @@ async def drift_history(
 ) -> list[Row[Any]]:
     """The verdicts since a moment, by hour or day: of each the farthest score, and the latest recommendation."""
     at = func.date_trunc(granularity, DriftVerdictRow.at, "UTC").label("at")
-    latest = func.array_agg(DriftVerdictRow.recommendation.op("ORDER BY")(DriftVerdictRow.at.desc()))
+    newest_first = aggregate_order_by(DriftVerdictRow.recommendation, DriftVerdictRow.at.desc())
+    latest = func.array_agg(newest_first, type_=ARRAY(Text))
     query = (
         select(
             at,
@@ -67,8 +69,3 @@ async def drift_history(
         .order_by(at)
     )
     return list((await session.execute(query)).all())
-
-
-def days_before(moment: datetime, days: int) -> datetime:
-    """The moment so many days earlier."""
-    return moment - timedelta(days=days)

@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil, inf, isfinite, log
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from app.runtimes.profiles import Source, Watched
-from app.stats.drift import Comparison, Question
-from app.stats.effects import Effects
+
+if TYPE_CHECKING:
+    from app.stats.drift import Comparison
+    from app.stats.effects import Effects
 
 MOST_NAMED = 5
 _USUAL_SPREAD = 28.0
@@ -85,8 +88,8 @@ class DriftVerdict:
 
 def judge_drift(
     columns: Sequence[Watched],
-    comparison: Comparison,
-    effects: Effects,
+    comparison: "Comparison",
+    effects: "Effects",
     *,
     importances: Mapping[str, float],
     false_alarms: float,
@@ -173,8 +176,10 @@ def _find(*, is_proven: bool, high: float, threshold: float, needed: int | None)
 
 
 def _judge_column(
-    i: int, column: Watched, comparison: Comparison, effects: Effects, *, weight: float, level: float
+    i: int, column: Watched, comparison: "Comparison", effects: "Effects", *, weight: float, level: float
 ) -> ColumnDrift:
+    from app.stats.drift import Question  # noqa: PLC0415 - and SciPy with it
+
     p_values = dict(zip(map(str, Question), comparison.p_values[i].tolist(), strict=True))
     return ColumnDrift(
         column,

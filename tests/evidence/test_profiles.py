@@ -32,7 +32,12 @@ def reference(rows: int = 2000) -> Answered:
 @pytest.fixture
 async def plan(database) -> Plan:
     made = make_plan(SIGNATURE, reference())
-    counts, sums, extremes = made.profile(reference()).to_bytes()
+    await keep(database, made, reference())
+    return made
+
+
+async def keep(database, made: Plan, rows: Answered) -> None:
+    counts, sums, extremes = made.profile(rows).to_bytes()
     async with database.writes(TESTER) as session:
         await session.execute(
             text("INSERT INTO profile_plan VALUES (:id, 'sample', 2000, :columns, :a, :b, :c, :at)"),
@@ -45,7 +50,6 @@ async def plan(database) -> Plan:
                 "at": clock.now(),
             },
         )
-    return made
 
 
 async def stored(database, plan):
@@ -97,3 +101,13 @@ def test_a_plan_survives_being_stored():
     again = Plan.from_json(json.loads(json.dumps(made.to_json())))
     assert np.array_equal(again.profile(reference()).counts, made.profile(reference()).counts)
     assert [column.name for column in again.columns] == ["a", "b", "prediction", "confidence", "latency_ms"]
+
+
+async def test_answers_that_no_profile_can_count_are_logged_all_the_same(database, tmp_path):
+    regression = Signature(SIGNATURE.inputs, Task.REGRESSION)
+    made = make_plan(regression, Answered(reference().inputs, [1.5] * 2000))
+    await keep(database, made, Answered(reference().inputs))
+    await log_requests(database, tmp_path, scored_request(3, predictions=["high", "low", "high"]))
+    async with database.reads() as session:
+        assert await session.scalar(text("SELECT count(*) FROM prediction")) == 3
+        assert await session.scalar(text("SELECT count(*) FROM live_profile")) == 0

@@ -13,6 +13,7 @@ from app.core.ids import new_id
 from app.runtimes.profiles import Answered, Plan, make_plan
 from app.runtimes.schema import Signature
 from tests.conftest import TESTER
+from tests.faults.harness import eventually
 
 COLUMNS = 4
 
@@ -41,8 +42,11 @@ async def register(client, *, with_sample: bool = True):
 
 async def profiled(client, reference: str) -> None:
     """Return once the worker has made the version's plan: the check is refused with 409 until then."""
-    while (await client.post(f"/api/models/{reference}/drift-check", json={})).status_code == 409:
-        pass
+
+    async def is_there():
+        return (await client.post(f"/api/models/{reference}/drift-check", json={})).status_code != 409
+
+    await eventually(is_there, within=60)
 
 
 async def plan_of(database, version) -> Plan:

@@ -16,6 +16,7 @@ from app.runtimes.profiles import Answered
 from app.stats.profile import Profile
 from tests import make
 from tests.conftest import TESTER, client_of, running
+from tests.faults.harness import eventually
 from tests.monitoring.making import COLUMNS, plan_of, register
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -70,11 +71,15 @@ async def test_the_log_is_looked_at_and_the_verdict_kept(house):
 
 async def drift_when_rows(client, name: str, rows: int):
     """The answer once the shipper has brought the rows."""
-    while True:
-        answer = await client.post(f"/api/models/{name}/drift-check", json={"window_hours": 1})
-        assert answer.status_code == 200, answer.text
-        if answer.json()["window"]["rows"] >= rows:
-            return answer.json()
+    answers = []
+
+    async def has_rows():
+        answers.append(await client.post(f"/api/models/{name}/drift-check", json={"window_hours": 1}))
+        assert answers[-1].status_code == 200, answers[-1].text
+        return answers[-1].json()["window"]["rows"] >= rows
+
+    await eventually(has_rows, within=60)
+    return answers[-1].json()
 
 
 async def test_a_table_is_held_against_the_sample_by_its_columns_names(shared_client):
