@@ -32,7 +32,7 @@ from app.core.replicas import forget_dead_replicas
 from app.core.telemetry import configure_logging
 from app.deployments import jobs as deployments
 from app.evidence import jobs as evidence
-from app.evidence.jobs import KEEP_LOG_DAYS
+from app.evidence.jobs import KEEP_LOG_DAYS, ROLL_UP
 from app.evidence.planning import PlanMaking
 from app.evidence.profiles import PLAN_PROFILE
 from app.evidence.shipper import ship_forever
@@ -53,7 +53,7 @@ JOBS_AT_ONCE = 4
 MESSAGES_AT_ONCE = 2
 HOURLY = 3600
 SWEEP = "sweep"
-UPKEEP = (SWEEP, KEEP_LOG_DAYS)
+UPKEEP = (SWEEP, KEEP_LOG_DAYS, ROLL_UP)
 
 
 async def run_worker(settings: Settings) -> None:

@@ -1,7 +1,7 @@
 """What is written into the evidence: the rows of answered requests, and what turned out to be true of them."""
 
 from dataclasses import asdict
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from sqlalchemy import Text, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,6 +15,7 @@ from app.evidence.facts import LogDaysDropped, OutcomesCorrected
 from app.evidence.outcomes import Portion, Refused, Sorted, Tally
 from app.evidence.partitions import drop_old_partitions, ensure_partitions
 from app.evidence.profiles import Plans, count_into_profiles
+from app.evidence.rollups import forget_five_minutes, mark_shipped
 from app.evidence.tables import PredictionRow
 
 DAYS_AHEAD = 2
@@ -25,6 +26,7 @@ async def absorb(session: AsyncSession, batch: Batch, plans: Plans, spool: str) 
     await ensure_partitions(session, batch.days)
     await _copy_into_log(session, batch)
     await count_into_profiles(session, plans, batch.requests, spool)
+    await mark_shipped(session, batch.requests)
 
 
 async def _copy_into_log(session: AsyncSession, batch: Batch) -> None:
@@ -70,7 +72,11 @@ _RECORD = text("""
             actual = excluded.actual, value = excluded.value, observed_at = excluded.observed_at,
             given_at = excluded.given_at, given_by = excluded.given_by
         WHERE (known.actual, known.value) IS DISTINCT FROM (excluded.actual, excluded.value)
-        RETURNING prediction_id, corrections
+        RETURNING at, prediction_id, corrections
+    ),
+    marked AS (
+        INSERT INTO outcome_mark (model, bucket, due_at)
+        SELECT DISTINCT :model, date_bin('5 minutes', at, 'epoch'), CAST(:given_at AS timestamptz) FROM written
     )
     SELECT
         count(*) FILTER (WHERE corrections = 0 AND owner IS NOT NULL) AS accepted,
@@ -79,9 +85,10 @@ _RECORD = text("""
         count(*) FILTER (WHERE corrections IS NULL AND coalesce(owner, :model) = :model) AS unchanged,
         array_agg(index) FILTER (WHERE owner <> :model) AS foreign_places,
         array_agg(prediction_id) FILTER (WHERE owner <> :model) AS foreign_ids
-    FROM given LEFT JOIN written USING (prediction_id)
+    FROM given LEFT JOIN written USING (at, prediction_id)
 """).bindparams(bindparam("model", type_=Text), bindparam("given_by", type_=Text))
-"""What `written` does not return says the same as before. The bounds keep other days out of the look-up by key."""
+"""What `written` does not return says the same as before, and leaves sums as they are. The bounds keep other days out of
+the look-up by key."""
 
 
 async def _record(session: AsyncSession, model: str, portion: Portion, tally: Tally) -> None:
@@ -102,5 +109,6 @@ async def keep_log_days(session: AsyncSession, keep_days: int) -> list[date]:
     await ensure_partitions(session, [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)])
     dropped = await drop_old_partitions(session, before=today - timedelta(days=keep_days))
     if dropped:
+        await forget_five_minutes(session, before=datetime.combine(dropped[-1], time.max, UTC))
         announce(session, LogDaysDropped([day.isoformat() for day in dropped]))
     return dropped

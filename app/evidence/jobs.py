@@ -1,17 +1,22 @@
-"""The durable work on the evidence: the upkeep of the log, and what follows from a registration."""
+"""The durable work on the evidence: the upkeep of the log, its sums, and what follows from a registration."""
 
+import time
 from collections.abc import Mapping
 from uuid import UUID
 
 from app.core.config import Settings
 from app.core.facts import get_fact
-from app.core.jobs import WORKER, Claim, Handler
+from app.core.jobs import WORKER, Claim, Handler, TryAgain
 from app.evidence.actions import keep_log_days
 from app.evidence.profiles import ask_for_plan
+from app.evidence.rollups import refresh_due
 from app.registry.queries import find_version
 
 KEEP_LOG_DAYS = "keep_log_days"
 PLAN_REGISTERED = "plan_registered"
+ROLL_UP = "roll_up_outcomes"
+LEAST_PAUSE_SECONDS, BUSY_SECONDS, PAUSES_PER_BUSY = 2.0, 1.0, 4
+"""Sums are seconds behind the labels, and making them takes a fifth of one of the worker's hands at most."""
 
 
 def job_handlers(settings: Settings) -> Mapping[str, Handler]:
@@ -21,7 +26,20 @@ def job_handlers(settings: Settings) -> Mapping[str, Handler]:
         async with claim.database.writes(WORKER) as session:
             await keep_log_days(session, settings.prediction_retention_days)
 
-    return {KEEP_LOG_DAYS: keep_days, PLAN_REGISTERED: plan_registered}
+    return {KEEP_LOG_DAYS: keep_days, PLAN_REGISTERED: plan_registered, ROLL_UP: roll_up}
+
+
+async def roll_up(claim: Claim) -> None:
+    """Make sums of what came true wherever the log changed.
+
+    Raises:
+        TryAgain: always; there is no end to it.
+    """
+    began, is_behind = time.monotonic(), True
+    while is_behind and time.monotonic() - began < BUSY_SECONDS:
+        async with claim.database.writes(WORKER) as session:
+            is_behind = await refresh_due(session)
+    raise TryAgain(max(LEAST_PAUSE_SECONDS, PAUSES_PER_BUSY * (time.monotonic() - began)))
 
 
 async def plan_registered(claim: Claim) -> None:

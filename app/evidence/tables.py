@@ -1,4 +1,4 @@
-"""The prediction log, the outcomes of its predictions, and how far each spool segment has been shipped.
+"""The prediction log, the outcomes of its predictions and their sums, and how far each spool segment has been shipped.
 
 Log and outcomes are partitioned by the day of the prediction, which its id carries. `partitions` makes and drops
 the days.
@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, LargeBinary
+from sqlalchemy import Identity, Index, LargeBinary
 from sqlalchemy.dialects.postgresql import JSON, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -140,3 +140,44 @@ class LiveProfile(Base):
     counts: Mapped[bytes] = mapped_column(LargeBinary)
     sums: Mapped[bytes] = mapped_column(LargeBinary)
     extremes: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class OutcomeMark(Base):
+    """Predictions or outcomes were added to five minutes of a model, whose sums are no longer what the log says.
+
+    Marks are only ever added and taken away, so that nobody who gives labels waits for anybody else.
+    """
+
+    __tablename__ = "outcome_mark"
+    __table_args__ = (Index("ix_outcome_mark_bucket", "model", "bucket"),)
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    model: Mapped[str]
+    bucket: Mapped[datetime]
+    due_at: Mapped[datetime]
+    """From when on the sums are worth making again: at once for labels, for predictions when the five minutes are over."""
+
+
+class LiveOutcome(Base):
+    """What came true of a version's and an arm's rows in one stretch of time: five minutes, an hour or a day of them.
+
+    Five minutes are made wholly from the log, so that late, early and corrected labels count once; hours and days are
+    made from them. They outlive the log's own days.
+    """
+
+    __tablename__ = "live_outcome"
+    __table_args__ = (Index("ix_live_outcome_model", "model", "minutes", "bucket"),)
+
+    version_id: Mapped[UUID] = mapped_column(primary_key=True)
+    minutes: Mapped[int] = mapped_column(primary_key=True)
+    bucket: Mapped[datetime] = mapped_column(primary_key=True)
+    environment: Mapped[str] = mapped_column(primary_key=True)
+    arm: Mapped[str] = mapped_column(primary_key=True)
+    """Empty where the caller named the version."""
+    shadow: Mapped[bool] = mapped_column(primary_key=True)
+    model: Mapped[str]
+    version: Mapped[int]
+    rows: Mapped[int]
+    labelled: Mapped[int]
+    sums: Mapped[dict[str, Any]] = mapped_column(AsWritten)
+    made_at: Mapped[datetime]

@@ -5,10 +5,12 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Index, LargeBinary
+from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.database import Base, choice
 from app.core.ids import new_id
+from app.monitoring.performance_rules import BaselineKind, PerformanceFinding
 from app.monitoring.rules import Finding, Recommendation
 
 
@@ -74,3 +76,65 @@ class DriftVerdictRow(Base):
     counts: Mapped[bytes | None] = mapped_column(LargeBinary)
     sums: Mapped[bytes | None] = mapped_column(LargeBinary)
     extremes: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+class PerformanceBaseline(Base):
+    """What a version's performance is held against, as sums; made once, never changed."""
+
+    __tablename__ = "performance_baseline"
+
+    version_id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[BaselineKind] = mapped_column(choice(BaselineKind, "kind"))
+    labelled: Mapped[int]
+    sums: Mapped[dict[str, Any]] = mapped_column(JSON(none_as_null=True))
+    until: Mapped[datetime | None]
+    """Where it was made from the version's first labels: only later rows are held against them."""
+    made_at: Mapped[datetime]
+
+
+class PerformanceWatch(Base):
+    """How far the monitor of a version's performance has come; its buckets are numbered by time, from its first label on."""
+
+    __tablename__ = "performance_watch"
+
+    version_id: Mapped[UUID] = mapped_column(primary_key=True)
+    environment: Mapped[str] = mapped_column(primary_key=True)
+    began_at: Mapped[datetime]
+    """The start of bucket 0."""
+    looked: Mapped[int] = mapped_column(server_default="0")
+    origin: Mapped[int] = mapped_column(server_default="0")
+    """The first bucket that a window may hold: those in which a loss was proven are not asked again."""
+    looked_at: Mapped[datetime]
+    fallen_since: Mapped[datetime | None]
+
+
+class PerformanceVerdictRow(Base):
+    """One look at what came true, with the sums that it was told from, so that it can be told again."""
+
+    __tablename__ = "performance_verdict"
+    __table_args__ = (Index("ix_performance_verdict_model", "model_id", "at"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    model_id: Mapped[UUID]
+    version_id: Mapped[UUID]
+    version: Mapped[int]
+    environment: Mapped[str]
+    at: Mapped[datetime]
+    since: Mapped[datetime]
+    until: Mapped[datetime]
+    rows: Mapped[int]
+    labelled: Mapped[int]
+    asked_by: Mapped[str]
+    finding: Mapped[PerformanceFinding] = mapped_column(choice(PerformanceFinding, "finding"))
+    recommendation: Mapped[Recommendation] = mapped_column(choice(Recommendation))
+    metric: Mapped[str | None]
+    value: Mapped[float | None]
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    baseline: Mapped[float | None]
+    loss: Mapped[float | None]
+    loss_low: Mapped[float | None]
+    loss_high: Mapped[float | None]
+    false_alarms: Mapped[float]
+    threshold: Mapped[float]
+    sums: Mapped[dict[str, Any]] = mapped_column(JSON(none_as_null=True))

@@ -1,6 +1,7 @@
 """What the registry can be asked."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, select
@@ -165,6 +166,14 @@ async def references_of(session: AsyncSession, version_ids: Collection[UUID]) ->
     """The canonical `name:number` of some versions."""
     rows = await session.scalars(select(Version).where(Version.id.in_(version_ids)))
     return {version.id: version.model_reference for version in rows}
+
+
+async def signatures_by_id(
+    session: AsyncSession, version_ids: Collection[UUID]
+) -> dict[UUID, dict[str, Any]]:
+    """The signatures of some versions, deleted ones too."""
+    rows = await session.execute(select(Version.id, Version.signature).where(Version.id.in_(version_ids)))
+    return {row.id: row.signature for row in rows}
 
 
 async def lock_version(session: AsyncSession, version_id: UUID) -> Version:

@@ -1,0 +1,138 @@
+"""What realised performance means beside its baseline, and which metric speaks for a model. Pure."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from app.runtimes.schema import Task
+
+if TYPE_CHECKING:
+    from app.stats.intervals import Estimate
+    from app.stats.performance import Verdict
+
+Told = Mapping[str, "Estimate | ValueError"]
+"""Metrics by name; in place of one that can't be told, why it can't."""
+
+
+class BaselineKind(StrEnum):
+    """What a version's performance is held against."""
+
+    EVALUATION = "evaluation"  # the held-out rows of its registration, answered by the version itself
+    STATED = "stated"  # metrics that were given at its registration
+    FIRST_LABELS = "first_labels"  # its own first labels, where it was registered without either
+
+
+class PerformanceFinding(StrEnum):
+    """What a window proves of a relative loss."""
+
+    FALLEN = "fallen"  # it is past the threshold
+    HOLDING = "holding"  # it is within it
+    UNDECIDED = "undecided"
+    INSUFFICIENT_DATA = "insufficient_data"
+    NO_BASELINE = "no_baseline"
+
+
+SPOKESMEN: Mapping[Task, tuple[str, ...]] = {
+    Task.CLASSIFICATION: ("accuracy", "f1_macro", "f1_weighted", "roc_auc", "log_loss"),
+    Task.ANOMALY: ("f1", "recall", "precision", "accuracy"),
+    Task.REGRESSION: ("mae", "rmse", "mse", "r2"),
+}
+"""Which metric is judged: the first of these that the baseline has."""
+LESS_IS_BETTER = frozenset({"mae", "mse", "rmse", "log_loss"})
+NAMES_ELSEWHERE = {
+    "acc": "accuracy", "accuracy_score": "accuracy", "auc": "roc_auc", "roc_auc_score": "roc_auc", "logloss": "log_loss",
+    "macro_f1": "f1_macro", "weighted_f1": "f1_weighted", "mean_absolute_error": "mae", "mean_squared_error": "mse",
+    "root_mean_squared_error": "rmse", "r2_score": "r2",
+}  # fmt: skip
+"""What scikit-learn and its users call the same."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was found, of which metric, and about how many labels more would tell."""
+
+    finding: PerformanceFinding
+    metric: str | None = None
+    now: "Estimate | None" = None
+    was: "Estimate | None" = None
+    loss: "Estimate | None" = None
+    labels_needed: int | None = None
+
+
+def name_here(metric: str) -> str:
+    """Our name of a metric that somebody stated.
+
+    >>> name_here("Accuracy"), name_here("mean_absolute_error")
+    ('accuracy', 'mae')
+    """
+    plain = metric.strip().lower().replace(" ", "_").replace("-", "_")
+    return NAMES_ELSEWHERE.get(plain, plain)
+
+
+def choose_metric(task: Task, known: Collection[str]) -> str | None:
+    """The metric that speaks for a model whose baseline tells these.
+
+    >>> choose_metric(Task.REGRESSION, {"r2", "rmse"})
+    'rmse'
+    """
+    return next((metric for metric in SPOKESMEN.get(task, ()) if metric in known), None)
+
+
+def judge_metric(metric: str | None, now: Told, was: Told, threshold: float) -> Judgement:
+    """Whether a metric has fallen past the threshold beside its baseline.
+
+    Args:
+        metric: the one that is judged; None where there is no baseline for any.
+        now: what the window tells.
+        was: what the baseline tells.
+        threshold: the relative loss that is too much.
+    """
+    from app.stats.performance import judge  # noqa: PLC0415 - and SciPy with it
+
+    known = was.get(metric or "")
+    if metric is None or known is None or isinstance(known, ValueError):
+        return Judgement(PerformanceFinding.NO_BASELINE, metric)
+    found = now.get(metric, ValueError(f"{metric} is not told of such a model"))
+    if isinstance(found, ValueError):
+        needed = getattr(found, "labels_missing", None) or _fewest(found)
+        return Judgement(PerformanceFinding.INSUFFICIENT_DATA, metric, was=known, labels_needed=needed)
+    try:
+        verdict = judge(found, known, threshold, more_is_better=metric not in LESS_IS_BETTER)
+    except ValueError:  # a baseline of nothing: no loss is relative to it
+        return Judgement(PerformanceFinding.NO_BASELINE, metric, found, known)
+    return _judged(metric, found, known, verdict)
+
+
+def _judged(metric: str, now: "Estimate", was: "Estimate", verdict: "Verdict") -> Judgement:
+    finding = PerformanceFinding(verdict.standing.value)
+    return Judgement(finding, metric, now, was, verdict.loss, verdict.labels_missing)
+
+
+def _fewest(lack: ValueError) -> int | None:
+    """How many more are needed at the least, where there is no rate to tell from."""
+    need, have = getattr(lack, "need", None), getattr(lack, "have", 0)
+    return None if need is None else need - have
+
+
+def advise_on(judgement: Judgement) -> list[str]:
+    """The judgement in sentences, for people."""
+    metric, now, was, loss = judgement.metric, judgement.now, judgement.was, judgement.loss
+    if judgement.finding == PerformanceFinding.NO_BASELINE:
+        return [
+            "There is no baseline to hold this against: register a version with `evaluation` rows or `metrics`."
+        ]
+    if now is None or was is None or loss is None:
+        return [f"Too few labels to tell{_how_many(judgement.labels_needed)}."]
+    sentence = f"{metric} is {now.value:.4g}, where the baseline has {was.value:.4g}"
+    if judgement.finding == PerformanceFinding.FALLEN:
+        return [
+            f"{sentence}: a loss of {loss.value:.1%}, proven to be at least {loss.low:.1%}. Retrain the model."
+        ]
+    if judgement.finding == PerformanceFinding.HOLDING:
+        return [f"{sentence}: a loss of at most {loss.high:.1%}."]
+    return [f"{sentence}; more than that can't be told yet{_how_many(judgement.labels_needed)}."]
+
+
+def _how_many(needed: int | None) -> str:
+    return f", about {needed:,} more are needed" if needed else ""
