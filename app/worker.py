@@ -37,6 +37,7 @@ from app.evidence.planning import PlanMaking
 from app.evidence.profiles import PLAN_PROFILE
 from app.evidence.shipper import ship_forever
 from app.monitoring import jobs as monitoring
+from app.monitoring.baselines import BASELINE, BaselineMaking
 from app.monitoring.jobs import WATCH_ALL, WATCH_SECONDS
 from app.monitoring.signals import drift_scores
 from app.reactions import REACTIONS
@@ -100,10 +101,12 @@ async def open_handlers(settings: Settings) -> AsyncIterator[Mapping[str, Handle
             await asyncio.to_thread(sweep_staging, settings.base_path)
             await asyncio.to_thread(store.sweep_partial_writes, clock.now())
 
+        artifacts = ArtifactCache(store, signer, settings.base_path)
         yield {
             SWEEP: sweep,
-            CONVERT: BackgroundConversion(converter, ArtifactCache(store, signer, settings.base_path)),
-            PLAN_PROFILE: PlanMaking(store, ArtifactCache(store, signer, settings.base_path), prober),
+            CONVERT: BackgroundConversion(converter, artifacts),
+            PLAN_PROFILE: PlanMaking(store, artifacts, prober),
+            BASELINE: BaselineMaking(store, artifacts, prober),
             **deployments.HANDLERS,
             **evidence.job_handlers(settings),
             **monitoring.job_handlers(settings),

@@ -26,6 +26,7 @@ class Slot:
     """What came true of one version in one stretch of time, over all of its arms."""
 
     at: datetime
+    version_id: UUID
     version: int
     realised: Realised
 
@@ -111,10 +112,10 @@ async def read_slots(
 
 
 def _as_slots(rows: Sequence[LiveOutcome]) -> list[Slot]:
-    alike: dict[tuple[datetime, int], list[LiveOutcome]] = {}
+    alike: dict[tuple[datetime, UUID, int], list[LiveOutcome]] = {}
     for row in rows:
-        alike.setdefault((row.bucket, row.version), []).append(row)
-    return [Slot(at, version, sum_of(arms)) for (at, version), arms in alike.items()]
+        alike.setdefault((row.bucket, row.version_id, row.version), []).append(row)
+    return [Slot(*place, sum_of(arms)) for place, arms in alike.items()]
 
 
 async def usual_delay(session: AsyncSession, model: str) -> timedelta:

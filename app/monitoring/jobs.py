@@ -23,6 +23,7 @@ from app.evidence.windows import (
     start_of_bucket,
 )
 from app.monitoring.actions import Seen, Subject, Terms, keep_summary, keep_verdict, look_at
+from app.monitoring.baselines import BASELINE_REGISTERED, baseline_registered
 from app.monitoring.facts import DriftDetected, DriftEnded
 from app.monitoring.queries import Watching, watching_of
 from app.monitoring.rules import Finding
@@ -58,7 +59,7 @@ def job_handlers(settings: Settings) -> Mapping[str, Handler]:
         async with claim.database.writes(WORKER) as session:
             await watch_version(session, version_id, environment, settings)
 
-    return {WATCH_ALL: watch_all, WATCH: watch}
+    return {WATCH_ALL: watch_all, WATCH: watch, BASELINE_REGISTERED: baseline_registered}
 
 
 async def watch_version(

@@ -1,0 +1,180 @@
+"""Looking at what came true: the window, the baseline, the judgement, and keeping it."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core import clock
+from app.core.database import Actor, Database
+from app.core.jobs import WORKER
+from app.evidence.outcome_windows import Cohort, mature_until, read_realised, usual_delay
+from app.evidence.realised import Realised
+from app.evidence.rollups import refresh
+from app.monitoring.baselines import Baseline, find_baseline, freeze_first_labels, held_out_rows
+from app.monitoring.measuring import Measured, measure
+from app.monitoring.performance_rules import (
+    Judgement,
+    PerformanceFinding,
+    Told,
+    choose_metric,
+    judge_metric,
+)
+from app.monitoring.rules import Recommendation
+from app.monitoring.tables import PerformanceVerdictRow, PerformanceWatch
+from app.runtimes.schema import Signature, Task
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from app.registry.tables import Version
+
+MOST_ROUNDS = 5
+"""Of five-minute sums that a check makes anew before it looks, an hour each; the rest is the job's."""
+
+
+@dataclass(frozen=True)
+class Period:
+    """Which rows are looked at: those from `since` to `until`, of which those before `mature` have most of their labels."""
+
+    since: datetime
+    until: datetime
+    mature: datetime
+    delay: timedelta
+
+
+@dataclass(frozen=True)
+class PerformanceTerms:
+    """How strictly a window is judged; the metric is chosen after the task unless somebody names one."""
+
+    threshold: float
+    false_alarms: float
+    metric: str | None = None
+
+
+@dataclass(frozen=True)
+class PerformanceSeen:
+    """A window and what it shows.
+
+    Attributes:
+        whole: sums over all of it.
+        compared: those over its mature rows that are later than the baseline's.
+        measured: what these tell; `was` is what the baseline tells.
+    """
+
+    period: Period
+    whole: Realised
+    compared: Realised
+    measured: Measured
+    was: Told
+    judgement: Judgement
+
+    @property
+    def recommendation(self) -> Recommendation:
+        """What realised performance alone asks for."""
+        has_fallen = self.judgement.finding == PerformanceFinding.FALLEN
+        return Recommendation.RETRAIN_IMMEDIATELY if has_fallen else Recommendation.NO_ACTION_NEEDED
+
+
+async def bring_up_to_date(database: Database, model: str) -> None:
+    """Make the sums of what was logged or labelled since they were made last."""
+    for _ in range(MOST_ROUNDS):
+        async with database.writes(WORKER) as session:
+            if not await refresh(session, model):
+                return
+
+
+async def period_of(
+    session: AsyncSession, model: str, since: datetime, until: datetime, maturity: timedelta | None = None
+) -> Period:
+    """A window, and how much of it is mature: by the usual delay of the model's labels, unless another is given."""
+    delay = await usual_delay(session, model) if maturity is None else maturity
+    return Period(since, until, mature_until(clock.now(), delay), delay)
+
+
+async def baseline_of(
+    database: Database, version: "Version", cohort: Cohort, mature: datetime
+) -> Baseline | None:
+    """What a version is held against; made of its first labels where there is nothing else, once they are enough."""
+    async with database.reads() as reading:
+        baseline = await find_baseline(reading, version)
+    if baseline is not None or held_out_rows(version) or cohort.shadow:
+        return baseline
+    async with database.writes(WORKER) as session:
+        await freeze_first_labels(session, version, Cohort(version.id, cohort.environment), before=mature)
+        return await find_baseline(session, version)
+
+
+async def look_at_outcomes(
+    session: AsyncSession,
+    signature: Signature,
+    cohort: Cohort,
+    period: Period,
+    baseline: Baseline | None,
+    terms: PerformanceTerms,
+) -> PerformanceSeen:
+    """Hold what came true in a window against a baseline."""
+    since = max(period.since, baseline.until) if baseline and baseline.until else period.since
+    until = min(period.until, period.mature)
+    whole = await read_realised(session, cohort, since=period.since, until=period.until)
+    is_same = (since, until) == (period.since, period.until)
+    compared = whole if is_same else Realised()
+    if not is_same and since < until:
+        compared = await read_realised(session, cohort, since=since, until=until)
+    return await asyncio.to_thread(_look, signature, period, whole, compared, baseline, terms)
+
+
+def _look(
+    signature: Signature,
+    period: Period,
+    whole: Realised,
+    compared: Realised,
+    baseline: Baseline | None,
+    terms: PerformanceTerms,
+) -> PerformanceSeen:
+    measured = measure(signature, compared, terms.false_alarms)
+    was = baseline.tell(signature, terms.false_alarms) if baseline else {}
+    metric = terms.metric or spokesman(signature.task, was)
+    judgement = judge_metric(metric, measured.metrics, was, terms.threshold)
+    return PerformanceSeen(period, whole, compared, measured, was, judgement)
+
+
+def spokesman(task: Task, was: Told) -> str | None:
+    """The metric that speaks for a model, of those that its baseline really tells."""
+    return choose_metric(task, [name for name, told in was.items() if not isinstance(told, ValueError)])
+
+
+def keep_performance(
+    session: AsyncSession,
+    seen: PerformanceSeen,
+    version: "Version",
+    environment: str,
+    terms: PerformanceTerms,
+) -> PerformanceVerdictRow:
+    """Store what was found, with the sums that it was found in."""
+    actor: Actor = session.info["actor"]
+    judgement = seen.judgement
+    now, was, loss = judgement.now, judgement.was, judgement.loss
+    row = PerformanceVerdictRow(
+        model_id=version.model_id, version_id=version.id, version=version.number, environment=environment,
+        at=clock.now(), since=seen.period.since, until=seen.period.until, rows=seen.whole.rows,
+        labelled=seen.whole.labelled, asked_by=actor.name, finding=judgement.finding,
+        recommendation=seen.recommendation, metric=judgement.metric, value=now and now.value, low=now and now.low,
+        high=now and now.high, baseline=was and was.value, loss=loss and loss.value, loss_low=loss and loss.low,
+        loss_high=loss and loss.high, false_alarms=terms.false_alarms, threshold=terms.threshold,
+        sums=seen.compared.to_json() | {"rows": seen.compared.rows, "labelled": seen.compared.labelled},
+    )  # fmt: skip
+    session.add(row)
+    return row
+
+
+async def fallen_since(session: AsyncSession, version_id: "UUID", environment: str) -> datetime | None:
+    """Since when a version is proven to do worse than its threshold allows, as far as its monitor has seen."""
+    query = select(PerformanceWatch.fallen_since).where(
+        PerformanceWatch.version_id == version_id, PerformanceWatch.environment == environment
+    )
+    since: datetime | None = await session.scalar(query)
+    return since

@@ -1,0 +1,183 @@
+"""Performance over HTTP."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Query, Request
+
+from app.core import clock
+from app.core.access import Role, allows
+from app.core.edge import Begins, Db, Reads, room
+from app.core.errors import FieldProblem
+from app.core.problems import problems
+from app.evidence.outcome_windows import Cohort, Slot, read_slots
+from app.evidence.realised import Realised
+from app.evidence.rollups import DAY, HOUR
+from app.monitoring import queries
+from app.monitoring.api import REFUSED_REFERENCES, Environment, ModelId
+from app.monitoring.baselines import Baseline
+from app.monitoring.measuring import HISTORY, MOST_SHOWN_CLASSES, Measured, measure, shown, shown_label
+from app.monitoring.performance import (
+    PerformanceSeen,
+    PerformanceTerms,
+    baseline_of,
+    bring_up_to_date,
+    keep_performance,
+    look_at_outcomes,
+    period_of,
+)
+from app.monitoring.performance_rules import PerformanceFinding, advise_on
+from app.monitoring.performance_schemas import PerformanceCheck, PerformanceHistory, PerformanceOut
+from app.monitoring.queries import Granularity
+from app.monitoring.tables import PerformanceVerdictRow
+from app.registry import errors as registry_errors
+from app.registry import queries as registry
+from app.runtimes.schema import Signature
+
+router = room("/models", "monitoring")
+MOST_HOURLY_DAYS = 62
+USUAL_ALPHA = 0.05
+
+
+@router.post(
+    "/{model_id}/performance-check",
+    response_model=PerformanceOut,
+    dependencies=[allows(Role.OPERATOR)],
+    responses=problems(*REFUSED_REFERENCES),
+)
+async def check_performance(
+    model_id: ModelId,
+    order: PerformanceCheck,
+    request: Request,
+    database: Db,
+    begin: Begins,
+    environment: Environment = "production",
+) -> Any:
+    """How a version does by the labels that have come, beside its baseline; the verdict is kept."""
+    settings = request.app.state.settings
+    async with database.reads() as reading:
+        version = await registry.get_version(reading, model_id, environment)
+        watching = await queries.watching_of(reading, version.model_id, settings)
+    await bring_up_to_date(database, version.model_name)
+    since, until = _ends(order, watching.window_hours)
+    cohort = Cohort(version.id, environment, order.arm, order.shadow)
+    terms = PerformanceTerms(
+        order.threshold or settings.performance_threshold, order.false_alarm_rate, order.metric
+    )
+    maturity = None if order.maturity_hours is None else timedelta(hours=order.maturity_hours)
+    async with database.reads() as reading:
+        period = await period_of(reading, version.model_name, since, until, maturity)
+    baseline = await baseline_of(database, version, cohort, period.mature)
+    async with database.reads() as reading:
+        signature = Signature.from_json(version.signature)
+        seen = await look_at_outcomes(reading, signature, cohort, period, baseline, terms)
+    session = await begin()
+    row = keep_performance(session, seen, version, environment, terms)
+    await session.flush()
+    return _answer(row, seen, baseline) | {"model_id": version.model_reference, "task": signature.task}
+
+
+def _ends(order: PerformanceCheck, window_hours: float) -> tuple[datetime, datetime]:
+    until = order.until or clock.now()
+    return order.since or until - timedelta(hours=order.window_hours or window_hours), until
+
+
+def _answer(row: PerformanceVerdictRow, seen: PerformanceSeen, baseline: Baseline | None) -> dict[str, Any]:
+    judgement = seen.judgement
+    return {
+        "check_id": row.id,
+        "environment": row.environment,
+        "window": _window(seen),
+        "insufficient_data": _is_short(seen),
+        "labels_needed": judgement.labels_needed or 0 if judgement.now else judgement.labels_needed,
+        "finding": judgement.finding,
+        "metric": judgement.metric,
+        "loss": judgement.loss,
+        "threshold": row.threshold,
+        "false_alarm_rate": row.false_alarms,
+        **_measured(seen.measured),
+        "baseline": baseline and {
+            "kind": baseline.kind, "labelled": baseline.labelled, "made_at": baseline.made_at, "metrics": shown(seen.was),
+        },
+        "recommendation": row.recommendation,
+        "recommendations": advise_on(judgement),
+    }  # fmt: skip
+
+
+def _is_short(seen: PerformanceSeen) -> bool:
+    """Whether the judged metric can't be told; without a baseline, whether none can."""
+    if seen.judgement.finding != PerformanceFinding.NO_BASELINE:
+        return seen.judgement.finding == PerformanceFinding.INSUFFICIENT_DATA
+    return all(isinstance(told, ValueError) for told in seen.measured.metrics.values())
+
+
+def _window(seen: PerformanceSeen) -> dict[str, Any]:
+    period, whole, compared = seen.period, seen.whole, seen.compared
+    return {
+        "since": period.since, "until": period.until, "rows": whole.rows, "labelled": whole.labelled,
+        "label_coverage": coverage(whole), "usual_delay_seconds": period.delay.total_seconds(),
+        "compared_until": min(period.until, period.mature), "compared_rows": compared.rows,
+        "compared_labelled": compared.labelled,
+    }  # fmt: skip
+
+
+def coverage(realised: Realised) -> float | None:
+    """The share of rows whose label has come."""
+    return realised.labelled / realised.rows if realised.rows else None
+
+
+def _measured(measured: Measured) -> dict[str, Any]:
+    confusion = measured.confusion
+    few = confusion is not None and len(confusion.labels) <= MOST_SHOWN_CLASSES
+    classes = list(measured.per_class.items())[:MOST_SHOWN_CLASSES]
+    return {
+        "metrics": shown(measured.metrics, measured.bin_errors),
+        "per_class": [{"label": shown_label(label), "metrics": shown(told)} for label, told in classes],
+        "confusion": {
+            "labels": [shown_label(str(label)) for label in confusion.labels],
+            "counts": confusion.counts.tolist(),
+        } if few and confusion else None,
+    }  # fmt: skip
+
+
+@router.get(
+    "/{model_id}/performance-history",
+    response_model=PerformanceHistory,
+    dependencies=[allows(Role.VIEWER)],
+    responses=problems(registry_errors.BadReference, registry_errors.ModelNotFound, FieldProblem),
+)
+async def get_performance_history(
+    model_id: ModelId,
+    session: Reads,
+    days: Annotated[int, Query(ge=1, le=400)] = 30,
+    granularity: Granularity = "day",
+    environment: Environment = "production",
+) -> Any:
+    """How each version of a model did, by hour or day of its predictions; of hours, at most two months."""
+    if granularity == "hour" and days > MOST_HOURLY_DAYS:
+        raise FieldProblem("days", f"must be at most {MOST_HOURLY_DAYS} by the hour; ask by the day for more")
+    model = await registry.get_model(session, registry.read_reference(model_id).name)
+    since = clock.now() - timedelta(days=days)
+    minutes = HOUR if granularity == "hour" else DAY
+    slots = await read_slots(session, model.name, environment=environment, since=since, minutes=minutes)
+    stored = await registry.signatures_by_id(session, {slot.version_id for slot in slots})
+    signatures = {version_id: Signature.from_json(body) for version_id, body in stored.items()}
+    items = await asyncio.to_thread(_points, slots, signatures)
+    return {"model": model.name, "environment": environment, "granularity": granularity, "items": items}
+
+
+def _points(slots: Sequence[Slot], signatures: Mapping[UUID, Signature]) -> list[dict[str, Any]]:
+    return [_point(slot, signatures[slot.version_id]) for slot in slots]
+
+
+def _point(slot: Slot, signature: Signature) -> dict[str, Any]:
+    told = measure(signature, slot.realised, USUAL_ALPHA).metrics if slot.realised.labelled else {}
+    kept = {name: each for name, each in told.items() if name in HISTORY}
+    return {
+        "at": slot.at, "version": slot.version, "rows": slot.realised.rows, "labelled": slot.realised.labelled,
+        "label_coverage": coverage(slot.realised), "metrics": shown(kept),
+        "insufficient_data": all(isinstance(each, ValueError) for each in kept.values()),
+    }  # fmt: skip

@@ -1,0 +1,223 @@
+"""Performance on the wire."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+
+from app.core.wire import Incoming, Line, Outgoing
+from app.evidence.schemas import Moment
+from app.monitoring.performance_rules import LESS_IS_BETTER, SPOKESMEN, BaselineKind, PerformanceFinding
+from app.monitoring.rules import Recommendation
+from app.runtimes.schema import Task
+
+METRICS = sorted(LESS_IS_BETTER.union(*SPOKESMEN.values()))
+
+
+def _is_metric(name: str) -> str:
+    if name not in METRICS:
+        raise ValueError(f"must be one of {', '.join(METRICS)}")
+    return name
+
+
+class PerformanceCheck(Incoming):
+    """Which rows to look at, and what else to tell of them."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"window_hours": 24}})
+
+    window_hours: float | None = Field(
+        None, gt=0, le=24 * 400, description="The latest hours; the monitor's by default."
+    )
+    since: Moment | None = None
+    until: Moment | None = None
+    arm: Line | None = Field(None, description="Only the rows that this arm of the route answered.")
+    shadow: bool = Field(
+        False, description="The rows that the version answered as a shadow, instead of the others."
+    )
+    maturity_hours: float | None = Field(
+        None,
+        ge=0,
+        le=24 * 400,
+        description="Younger predictions are not compared; by default the delay within which nine labels of ten come.",
+    )
+    metric: Annotated[Line, AfterValidator(_is_metric)] | None = Field(
+        None,
+        description="Which metric is judged; by default the first that the baseline has for the model's task.",
+    )
+    threshold: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="The relative loss that is too much; `PERFORMANCE_THRESHOLD` by default.",
+    )
+    false_alarm_rate: float = Field(0.05, gt=0, lt=0.5, description="How often each interval may miss.")
+
+    @model_validator(mode="after")
+    def _one_window(self) -> "PerformanceCheck":
+        if self.window_hours is not None and self.since is not None:
+            raise ValueError("give one of `window_hours` and `since` (with `until`)")
+        if self.until is not None and self.since is None:
+            raise ValueError("`until` needs `since`")
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise ValueError("`since` must be before `until`")
+        return self
+
+
+class MetricOut(Outgoing):
+    """A metric with its interval, or why there is none."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    rows: int | None = Field(None, description="How many rows carry it.")
+    bin_error: float | None = Field(
+        None, description="By how much it may be off besides, for being told from bins."
+    )
+    insufficient_data: str | None = Field(None, description="What there is too little of.")
+    labels_needed: int | None = Field(None, description="About how many more labels would tell it.")
+
+
+class ClassOut(Outgoing):
+    """One class of a classifier."""
+
+    label: str
+    metrics: dict[str, MetricOut]
+
+
+class ConfusionOut(Outgoing):
+    """How often each label came true (lines) where each was answered (columns)."""
+
+    labels: list[str]
+    counts: list[list[int]]
+
+
+class PerformanceWindow(Outgoing):
+    """Which rows were looked at, and how many of them are labelled."""
+
+    since: datetime
+    until: datetime
+    rows: int
+    labelled: int
+    label_coverage: float | None = Field(description="Labelled rows over all; null without rows.")
+    usual_delay_seconds: float = Field(
+        description="Within so many seconds nine labels of ten come, to a factor of two."
+    )
+    compared_until: datetime = Field(description="Only rows before this are old enough to be compared.")
+    compared_rows: int
+    compared_labelled: int
+
+
+class PerformanceBaselineOut(Outgoing):
+    """What the window was held against."""
+
+    kind: BaselineKind = Field(
+        description="`evaluation`: the held-out rows of the registration; `stated`: the metrics given there; "
+        "`first_labels`: the version's own first labels."
+    )
+    labelled: int
+    made_at: datetime
+    metrics: dict[str, MetricOut]
+
+
+class LossOut(Outgoing):
+    """How much worse than the baseline, relative to it; negative where it is better."""
+
+    value: float
+    low: float
+    high: float
+
+
+_A_METRIC = {"value": 0.78, "low": 0.75, "high": 0.81, "rows": 812}
+_A_BASELINE = {"value": 0.95, "low": 0.91, "high": 0.97, "rows": 143}
+_A_PERFORMANCE: dict[str, Any] = {
+    "check_id": "01a1fd46-3f9c-71d3-9878-5c15666f8e2d",
+    "model_id": "breast-cancer:3",
+    "environment": "production",
+    "task": "classification",
+    "window": {
+        "since": "2026-11-26T12:00:00Z", "until": "2026-11-27T12:00:00Z", "rows": 4210, "labelled": 812,
+        "label_coverage": 0.193, "usual_delay_seconds": 4096.0, "compared_until": "2026-11-27T10:50:00Z",
+        "compared_rows": 4020, "compared_labelled": 812,
+    },
+    "insufficient_data": False,
+    "labels_needed": 0,
+    "finding": "fallen",
+    "metric": "accuracy",
+    "loss": {"value": 0.179, "low": 0.16, "high": 0.21},
+    "threshold": 0.15,
+    "false_alarm_rate": 0.05,
+    "metrics": {"accuracy": _A_METRIC},
+    "per_class": [{"label": "1", "metrics": {"precision": _A_METRIC}}],
+    "confusion": {"labels": ["0", "1"], "counts": [[300, 80], [99, 333]]},
+    "baseline": {
+        "kind": "evaluation", "labelled": 143, "made_at": "2026-11-01T08:00:00Z", "metrics": {"accuracy": _A_BASELINE},
+    },
+    "recommendation": "RETRAIN_IMMEDIATELY",
+    "recommendations": ["accuracy is 0.78, where the baseline has 0.95: a loss of 17.9%, proven to be at least 16.0%."],
+}  # fmt: skip
+
+
+class PerformanceOut(Outgoing):
+    """How a version does by the labels that have come, beside its baseline, and what to do."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _A_PERFORMANCE})
+
+    check_id: UUID
+    model_id: str
+    environment: str
+    task: Task
+    window: PerformanceWindow
+    insufficient_data: bool = Field(description="Whether there are too few labels to tell the judged metric.")
+    labels_needed: int | None = Field(
+        description="About how many more labels would tell; null if that can't be said."
+    )
+    finding: PerformanceFinding
+    metric: str | None
+    loss: LossOut | None
+    threshold: float
+    false_alarm_rate: float
+    metrics: dict[str, MetricOut]
+    per_class: list[ClassOut]
+    confusion: ConfusionOut | None
+    baseline: PerformanceBaselineOut | None
+    recommendation: Recommendation
+    recommendations: list[str]
+
+
+class PerformancePoint(Outgoing):
+    """One version in one hour or day."""
+
+    at: datetime
+    version: int
+    rows: int
+    labelled: int
+    label_coverage: float | None
+    insufficient_data: bool
+    metrics: dict[str, MetricOut]
+
+
+_A_POINT: dict[str, Any] = {
+    "at": "2026-11-26T00:00:00Z", "version": 3, "rows": 4210, "labelled": 812, "label_coverage": 0.193,
+    "insufficient_data": False, "metrics": {"accuracy": _A_METRIC},
+}  # fmt: skip
+
+
+class PerformanceHistory(Outgoing):
+    """Performance over time, by when the predictions were made."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "model": "breast-cancer",
+                "environment": "production",
+                "granularity": "day",
+                "items": [_A_POINT],
+            }
+        }
+    )
+
+    model: str
+    environment: str
+    granularity: str
+    items: list[PerformancePoint]
