@@ -39,6 +39,7 @@ from app.evidence.shipper import ship_forever
 from app.monitoring import jobs as monitoring
 from app.monitoring.baselines import BASELINE, BaselineMaking
 from app.monitoring.jobs import WATCH_ALL, WATCH_SECONDS
+from app.monitoring.performance_signal import accuracy_drops
 from app.monitoring.signals import drift_scores
 from app.reactions import REACTIONS
 from app.registry.actions import CONVERT
@@ -54,6 +55,7 @@ JOBS_AT_ONCE = 4
 MESSAGES_AT_ONCE = 2
 HOURLY = 3600
 SWEEP = "sweep"
+SIGNALS = {**FROM_THE_LOG, Signal.DRIFT: drift_scores, Signal.ACCURACY_DROP: accuracy_drops}
 UPKEEP = (SWEEP, KEEP_LOG_DAYS, ROLL_UP)
 
 
@@ -110,7 +112,7 @@ async def open_handlers(settings: Settings) -> AsyncIterator[Mapping[str, Handle
             **deployments.HANDLERS,
             **evidence.job_handlers(settings),
             **monitoring.job_handlers(settings),
-            **alerts.job_handlers(settings, {**FROM_THE_LOG, Signal.DRIFT: drift_scores}),
+            **alerts.job_handlers(settings, SIGNALS),
         }
 
 

@@ -142,7 +142,9 @@ def mature_until(now: datetime, delay: timedelta) -> datetime:
     return _end_of(now, FIVE_MINUTES) if delay < BUCKET else start_of(now - delay, FIVE_MINUTES)
 
 
-async def list_labelled(session: AsyncSession, cohort: Cohort, *, minutes: int) -> Sequence[datetime]:
+async def list_labelled(
+    session: AsyncSession, cohort: Cohort, *, minutes: int, since: datetime | None = None
+) -> Sequence[datetime]:
     """Which stretches of a cohort hold labels, in order."""
     query: Select[datetime] = (
         select(LiveOutcome.bucket)
@@ -150,6 +152,8 @@ async def list_labelled(session: AsyncSession, cohort: Cohort, *, minutes: int) 
         .distinct()
         .order_by(LiveOutcome.bucket)
     )
+    if since is not None:
+        query = query.where(LiveOutcome.bucket >= since)
     return (await session.scalars(query)).all()
 
 

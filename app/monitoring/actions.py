@@ -1,7 +1,7 @@
 """Looking at windows, and keeping what was found."""
 
 import asyncio
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from app.core.database import Actor
 from app.core.facts import announce
 from app.evidence.windows import Reference, Window
 from app.monitoring.facts import MonitorSet
-from app.monitoring.rules import MOST_NAMED, ColumnDrift, DriftVerdict, judge_drift
+from app.monitoring.rules import MOST_NAMED, ColumnDrift, DriftVerdict, Recommendation, judge_drift
 from app.monitoring.tables import DriftVerdictRow, Monitor
 
 
@@ -92,6 +92,13 @@ def _told(each: ColumnDrift, shares: _Shares) -> dict[str, Any]:
     del told["column"]
     column = each.column
     return {"feature": column.name, "source": column.source.value, **told, "groups": shares.of(column.name)}
+
+
+def heed_performance(seen: Seen, *, has_fallen: bool) -> Seen:
+    """The same, but for the recommendation where performance is proven to have fallen: no drift is needed then."""
+    if not has_fallen:
+        return seen
+    return replace(seen, verdict=replace(seen.verdict, recommendation=Recommendation.RETRAIN_IMMEDIATELY))
 
 
 def keep_verdict(

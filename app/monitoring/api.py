@@ -19,6 +19,7 @@ from app.monitoring import actions, queries
 from app.monitoring.actions import Seen, Subject, Terms
 from app.monitoring.errors import NoGoodRow, NoReferenceYet
 from app.monitoring.incoming import Sent, profile_instances, profile_table
+from app.monitoring.performance import fallen_since
 from app.monitoring.queries import Granularity, Watching
 from app.monitoring.rules import Finding, advise
 from app.monitoring.schemas import DriftCheck, DriftHistory, DriftOut, MonitorOrder, MonitorOut
@@ -139,9 +140,16 @@ async def _judge(
     terms = Terms(order.threshold or case.watching.drift_threshold, order.false_alarm_rate)
     seen = await actions.look_at(case.reference, sent.window, case.subject, terms)
     session = await begin()
+    fallen = await fallen_since(session, case.version.id, case.environment)
+    seen = actions.heed_performance(seen, has_fallen=fallen is not None)
     row = actions.keep_verdict(session, seen, case.subject, terms, since=since, until=until)
     await session.flush()
-    return _answer(row, seen, case.reference, case.version.model_reference, refused=sent.refused)
+    answer = _answer(row, seen, case.reference, case.version.model_reference, refused=sent.refused)
+    if fallen is not None:
+        answer["recommendations"].append(
+            f"Its performance is proven to have fallen since {fallen:%Y-%m-%d %H:%M} UTC."
+        )
+    return answer
 
 
 def _ends(order: DriftCheck, watching: Watching) -> tuple[datetime, datetime]:

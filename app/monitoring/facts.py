@@ -38,6 +38,26 @@ class DriftEnded(MonitoringFact):
 
 
 @dataclass(frozen=True)
+class PerformanceFact(MonitoringFact):
+    """Something about how well a version does: by which metric, and what the baseline has."""
+
+    verdict_id: str
+    metric: str
+    value: float
+    baseline: float
+
+
+@dataclass(frozen=True)
+class PerformanceDropped(PerformanceFact):
+    """By the labels that came, a version is proven to do worse than its threshold allows."""
+
+
+@dataclass(frozen=True)
+class PerformanceRecovered(PerformanceFact):
+    """It is proven to be within the threshold again."""
+
+
+@dataclass(frozen=True)
 class MonitorSet(Fact):
     """How a model is watched was changed."""
 

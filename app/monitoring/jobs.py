@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy import select
@@ -25,6 +26,7 @@ from app.evidence.windows import (
 from app.monitoring.actions import Seen, Subject, Terms, keep_summary, keep_verdict, look_at
 from app.monitoring.baselines import BASELINE_REGISTERED, baseline_registered
 from app.monitoring.facts import DriftDetected, DriftEnded
+from app.monitoring.performance_jobs import WATCH_PERFORMANCE, ask_for_watches, watch_claimed
 from app.monitoring.queries import Watching, watching_of
 from app.monitoring.rules import Finding
 from app.monitoring.tables import Watch
@@ -53,13 +55,19 @@ def job_handlers(settings: Settings) -> Mapping[str, Handler]:
                     {"version_id": str(version_id), "environment": environment},
                     dedupe_key=f"{WATCH} {version_id} {environment}",
                 )
+            await ask_for_watches(session)
 
     async def watch(claim: Claim) -> None:
         version_id, environment = UUID(claim.payload["version_id"]), claim.payload["environment"]
         async with claim.database.writes(WORKER) as session:
             await watch_version(session, version_id, environment, settings)
 
-    return {WATCH_ALL: watch_all, WATCH: watch, BASELINE_REGISTERED: baseline_registered}
+    return {
+        WATCH_ALL: watch_all,
+        WATCH: watch,
+        WATCH_PERFORMANCE: partial(watch_claimed, settings=settings),
+        BASELINE_REGISTERED: baseline_registered,
+    }
 
 
 async def watch_version(
