@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from pydantic_core import from_json
 from sqlalchemy import text
@@ -27,6 +27,7 @@ class Latest:
         confidences: the largest of them.
         actual: what came true, None where nobody said.
         values: what it was worth, None where nobody said.
+        observed: when that was seen, in seconds since 1970.
         delays: seconds from the answer to its label, None where there is none or it was corrected.
     """
 
@@ -36,7 +37,13 @@ class Latest:
     confidences: Sequence[float | None]
     actual: Sequence[Any]
     values: Sequence[float | None]
+    observed: Sequence[float | None]
     delays: Sequence[float | None]
+
+    @classmethod
+    def none(cls) -> Self:
+        """No rows."""
+        return cls((), (), (), (), (), (), (), ())
 
     def __len__(self) -> int:
         return len(self.predicted)
@@ -49,7 +56,7 @@ class Latest:
 
         return Latest(
             None if self.features is None else of(self.features), of(self.predicted), of(self.probabilities),
-            of(self.confidences), of(self.actual), of(self.values), of(self.delays),
+            of(self.confidences), of(self.actual), of(self.values), of(self.observed), of(self.delays),
         )  # fmt: skip
 
     @property
@@ -83,9 +90,11 @@ def _query(*, only_labelled: bool, with_features: bool) -> Any:
     join = "JOIN" if only_labelled else "LEFT JOIN"
     return text(f"""
         SELECT {", ".join(_listed(name) for name in _AS_JSON)},
-            array_agg(confidence) AS confidences, array_agg(value) AS values, array_agg(delay) AS delays
+            array_agg(confidence) AS confidences, array_agg(value) AS values, array_agg(observed) AS observed,
+            array_agg(delay) AS delays
         FROM (
             SELECT CAST({features} AS json) AS features, output AS predicted, probabilities, confidence, actual, value,
+                CAST(extract(epoch FROM observed_at) AS float8) AS observed,
                 CASE WHEN corrections = 0 THEN CAST(extract(epoch FROM given_at - prediction.at) AS float8) END AS delay
             FROM prediction {join} outcome ON outcome.at = prediction.at AND outcome.prediction_id = prediction.id
                 AND outcome.model = prediction.model AND outcome.at >= :since AND outcome.at < :until
@@ -112,7 +121,7 @@ _LATEST = {
 
 def _read(row: Any, *, with_features: bool) -> Latest:
     features, predicted, probabilities, actual = (from_json(getattr(row, name))[::-1] for name in _AS_JSON)
-    others = (list(column or ())[::-1] for column in (row.confidences, row.values, row.delays))
-    confidences, values, delays = others
+    others = (row.confidences, row.values, row.observed, row.delays)
+    confidences, values, observed, delays = (list(column or ())[::-1] for column in others)
     shown = features if with_features else None
-    return Latest(shown, predicted, probabilities, confidences, actual, values, delays)
+    return Latest(shown, predicted, probabilities, confidences, actual, values, observed, delays)

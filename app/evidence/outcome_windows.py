@@ -5,15 +5,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
 from app.evidence.profiles import BUCKET
 from app.evidence.realised import Realised
-from app.evidence.rollups import DAY, FIVE_MINUTES, HOUR, start_of, sum_of
+from app.evidence.rollups import DAY, FIVE_MINUTES, HOUR, end_of, start_of, sum_of
 from app.evidence.tables import LiveOutcome
 
 USUAL_SHARE = 0.9
@@ -72,14 +73,12 @@ def stretches_of(since: datetime, until: datetime) -> Iterator[tuple[int, dateti
     [(5, '01 22:50', '01 23:00'), (60, '01 23:00', '02 00:00'), (1440, '02 00:00', '03 00:00'), \
 (60, '03 00:00', '03 01:00'), (5, '03 01:00', '03 01:05')]
     """
-    return _cover(start_of(since, FIVE_MINUTES), _end_of(until, FIVE_MINUTES), (FIVE_MINUTES, HOUR, DAY))
+    return _cover(start_of(since, FIVE_MINUTES), end_of(until, FIVE_MINUTES), (FIVE_MINUTES, HOUR, DAY))
 
 
 def _cover(start: datetime, end: datetime, grains: Sequence[int]) -> Iterator[tuple[int, datetime, datetime]]:
     minutes, *coarser = grains
-    inner_start, inner_end = (
-        (_end_of(start, coarser[0]), start_of(end, coarser[0])) if coarser else (end, end)
-    )
+    inner_start, inner_end = (end_of(start, coarser[0]), start_of(end, coarser[0])) if coarser else (end, end)
     if inner_start >= inner_end:
         yield minutes, start, end
         return
@@ -90,32 +89,37 @@ def _cover(start: datetime, end: datetime, grains: Sequence[int]) -> Iterator[tu
         yield minutes, inner_end, end
 
 
-def _end_of(moment: datetime, minutes: int) -> datetime:
-    """The moment itself, or the end of what it lies in."""
-    start = start_of(moment, minutes)
-    return start if start == moment else start + timedelta(minutes=minutes)
-
-
 async def read_slots(
     session: AsyncSession, model: str, *, environment: str, since: datetime, minutes: int
 ) -> list[Slot]:
-    """What came true of a model's answers, by version and hour or day, oldest first; shadows are left out."""
-    query = select(LiveOutcome).where(
+    """What came true of a model's answers, by version and hour or day, oldest first; shadows are left out.
+
+    Without the distributions of scores: they are the larger part of what is stored, and nobody shows them over time.
+    """
+    query = select(*_SHORT).where(
         LiveOutcome.model == model,
         LiveOutcome.minutes == minutes,
         LiveOutcome.bucket >= start_of(since, minutes),
         LiveOutcome.environment == environment,
         LiveOutcome.shadow.is_(False),
     )
-    rows = (await session.scalars(query.order_by(LiveOutcome.bucket, LiveOutcome.version))).all()
+    rows = (await session.execute(query.order_by(LiveOutcome.bucket, LiveOutcome.version))).all()
     return await asyncio.to_thread(_as_slots, rows)
 
 
-def _as_slots(rows: Sequence[LiveOutcome]) -> list[Slot]:
-    alike: dict[tuple[datetime, UUID, int], list[LiveOutcome]] = {}
+_SHORT = (
+    LiveOutcome.bucket, LiveOutcome.version_id, LiveOutcome.version, LiveOutcome.rows, LiveOutcome.labelled,
+    *(LiveOutcome.sums[part].label(part) for part in ("answers", "pairs", "errors")),
+)  # fmt: skip
+
+
+def _as_slots(rows: Sequence[Row[Any]]) -> list[Slot]:
+    alike: dict[tuple[datetime, UUID, int], Realised] = {}
     for row in rows:
-        alike.setdefault((row.bucket, row.version_id, row.version), []).append(row)
-    return [Slot(*place, sum_of(arms)) for place, arms in alike.items()]
+        place, sums = (row.bucket, row.version_id, row.version), row._mapping
+        more = Realised.from_json(row.rows, row.labelled, {"scores": {}, "delays": (), **sums})
+        alike[place] = alike[place] + more if place in alike else more
+    return [Slot(*place, realised) for place, realised in alike.items()]
 
 
 async def usual_delay(session: AsyncSession, model: str) -> timedelta:
@@ -139,7 +143,7 @@ def mature_until(now: datetime, delay: timedelta) -> datetime:
     >>> [f"{mature_until(noon, timedelta(minutes=minutes)):%H:%M}" for minutes in (1, 60)]
     ['12:05', '11:00']
     """
-    return _end_of(now, FIVE_MINUTES) if delay < BUCKET else start_of(now - delay, FIVE_MINUTES)
+    return end_of(now, FIVE_MINUTES) if delay < BUCKET else start_of(now - delay, FIVE_MINUTES)
 
 
 async def list_labelled(

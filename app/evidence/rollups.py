@@ -118,6 +118,12 @@ def start_of(moment: datetime, minutes: int) -> datetime:
     return hour if minutes == HOUR else hour.replace(hour=0)
 
 
+def end_of(moment: datetime, minutes: int) -> datetime:
+    """The moment itself, or the end of what it lies in."""
+    start = start_of(moment, minutes)
+    return start if start == moment else start + timedelta(minutes=minutes)
+
+
 async def _remake(session: AsyncSession, model: str, bucket: datetime) -> set[UUID]:
     """The sums of five minutes, wholly from the log; where it has no row its day was dropped, and they stay as they are."""
     slice_ = {"model": model, "since": bucket, "until": bucket + BUCKET}

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 ANOMALOUS = "-1"
 """What detectors answer where something is wrong, as scikit-learn has it; a label like any other as JSON."""
 MOST_SHOWN_CLASSES = 50
-HISTORY = ("accuracy", "f1_macro", "f1", "precision", "recall", "alert_rate", "mae", "rmse", "r2")
-"""The metrics that a history shows of each hour or day."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,17 @@ def measure(signature: Signature, realised: Realised, alpha: float) -> Measured:
     if signature.task == Task.ANOMALY:
         return Measured(_detection(realised, confusion, alpha), {}, confusion, {})
     return _classification(realised, confusion, alpha)
+
+
+def measure_briefly(signature: Signature, realised: Realised, alpha: float) -> Told:
+    """The few metrics that a history shows of each hour or day."""
+    from app.stats.confusion import Average, Score, accuracy, average_score  # noqa: PLC0415 - and SciPy with it
+
+    if not realised.labelled or signature.task != Task.CLASSIFICATION:
+        return measure(signature, realised, alpha).metrics if realised.labelled else {}
+    confusion = confusion_of(signature, realised)
+    f1 = partial(average_score, confusion, Score.F1, Average.MACRO, alpha)
+    return {"accuracy": ask(partial(accuracy, confusion, alpha)), "f1_macro": ask(f1)}
 
 
 def confusion_of(signature: Signature, realised: Realised) -> "Confusion":
@@ -138,8 +147,8 @@ def _detection(
         require("rows", realised.rows, realised.rows)
         return proportion(realised.answers[ANOMALOUS], realised.rows, alpha)
 
-    told = {str(each): _ask(partial(score_of, confusion, each, ANOMALOUS, alpha)) for each in Score}
-    return told | {"accuracy": _ask(partial(accuracy, confusion, alpha)), "alert_rate": _ask(alert_rate)}
+    told = {str(each): ask(partial(score_of, confusion, each, ANOMALOUS, alpha)) for each in Score}
+    return told | {"accuracy": ask(partial(accuracy, confusion, alpha)), "alert_rate": ask(alert_rate)}
 
 
 def _errors(realised: Realised, alpha: float) -> dict[str, "Estimate | ValueError"]:
@@ -149,10 +158,11 @@ def _errors(realised: Realised, alpha: float) -> dict[str, "Estimate | ValueErro
     sums = realised.errors
     if sums is None:
         return {str(error): TooLittleData("labelled rows", 0) for error in Error}
-    return {str(error): _ask(partial(error_of, sums, error, alpha)) for error in Error}
+    return {str(error): ask(partial(error_of, sums, error, alpha)) for error in Error}
 
 
-def _ask(tell: Callable[[], "Estimate"]) -> "Estimate | ValueError":
+def ask(tell: Callable[[], "Estimate"]) -> "Estimate | ValueError":
+    """A metric, or why it can't be told."""
     try:
         return tell()
     except ValueError as reason:

@@ -13,7 +13,7 @@ from app.core.database import Actor, Database
 from app.core.jobs import WORKER
 from app.evidence.outcome_windows import Cohort, mature_until, read_realised, usual_delay
 from app.evidence.realised import Realised
-from app.evidence.rollups import refresh
+from app.evidence.rollups import FIVE_MINUTES, end_of, refresh, start_of
 from app.monitoring.baselines import Baseline, find_baseline, freeze_first_labels, held_out_rows
 from app.monitoring.measuring import Measured, measure
 from app.monitoring.performance_rules import (
@@ -72,11 +72,13 @@ class PerformanceSeen:
     was: Told
     judgement: Judgement
 
-    @property
-    def recommendation(self) -> Recommendation:
-        """What realised performance alone asks for."""
-        has_fallen = self.judgement.finding == PerformanceFinding.FALLEN
-        return Recommendation.RETRAIN_IMMEDIATELY if has_fallen else Recommendation.NO_ACTION_NEEDED
+
+def recommend(judgement: Judgement, *, is_estimated_fallen: bool = False) -> Recommendation:
+    """What performance alone asks for: an estimate counts unless the labels themselves prove that all is well."""
+    has_fallen = judgement.finding == PerformanceFinding.FALLEN
+    is_well = judgement.finding == PerformanceFinding.HOLDING
+    is_urgent = has_fallen or (is_estimated_fallen and not is_well)
+    return Recommendation.RETRAIN_IMMEDIATELY if is_urgent else Recommendation.NO_ACTION_NEEDED
 
 
 async def bring_up_to_date(database: Database, model: str) -> None:
@@ -90,9 +92,10 @@ async def bring_up_to_date(database: Database, model: str) -> None:
 async def period_of(
     session: AsyncSession, model: str, since: datetime, until: datetime, maturity: timedelta | None = None
 ) -> Period:
-    """A window, and how much of it is mature: by the usual delay of the model's labels, unless another is given."""
+    """A window to the five minutes, and how much of it is mature: by the usual delay of labels, unless another is given."""
     delay = await usual_delay(session, model) if maturity is None else maturity
-    return Period(since, until, mature_until(clock.now(), delay), delay)
+    mature = mature_until(clock.now(), delay)
+    return Period(start_of(since, FIVE_MINUTES), end_of(until, FIVE_MINUTES), mature, delay)
 
 
 async def baseline_of(
@@ -162,7 +165,7 @@ def keep_performance(
         model_id=version.model_id, version_id=version.id, version=version.number, environment=environment,
         at=clock.now(), since=seen.period.since, until=seen.period.until, rows=seen.whole.rows,
         labelled=seen.whole.labelled, asked_by=actor.name, finding=judgement.finding,
-        recommendation=seen.recommendation, metric=judgement.metric, value=now and now.value, low=now and now.low,
+        recommendation=recommend(judgement), metric=judgement.metric, value=now and now.value, low=now and now.low,
         high=now and now.high, baseline=was and was.value, loss=loss and loss.value, loss_low=loss and loss.low,
         loss_high=loss and loss.high, false_alarms=terms.false_alarms, threshold=terms.threshold,
         sums=seen.compared.to_json() | {"rows": seen.compared.rows, "labelled": seen.compared.labelled},

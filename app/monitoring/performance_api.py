@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import Query, Request
 
 from app.core import clock
-from app.core.access import Role, allows
+from app.core.access import Role, allows, caller_of
 from app.core.edge import Begins, Db, Reads, room
 from app.core.errors import FieldProblem
 from app.core.problems import problems
@@ -19,7 +19,8 @@ from app.evidence.rollups import DAY, HOUR
 from app.monitoring import queries
 from app.monitoring.api import REFUSED_REFERENCES, Environment, ModelId
 from app.monitoring.baselines import Baseline
-from app.monitoring.measuring import HISTORY, MOST_SHOWN_CLASSES, Measured, measure, shown, shown_label
+from app.monitoring.close_up import CloseReader, CloseUp
+from app.monitoring.measuring import MOST_SHOWN_CLASSES, Measured, measure_briefly, shown, shown_label
 from app.monitoring.performance import (
     PerformanceSeen,
     PerformanceTerms,
@@ -28,6 +29,7 @@ from app.monitoring.performance import (
     keep_performance,
     look_at_outcomes,
     period_of,
+    recommend,
 )
 from app.monitoring.performance_rules import PerformanceFinding, advise_on
 from app.monitoring.performance_schemas import PerformanceCheck, PerformanceHistory, PerformanceOut
@@ -38,7 +40,7 @@ from app.registry import queries as registry
 from app.runtimes.schema import Signature
 
 router = room("/models", "monitoring")
-MOST_HOURLY_DAYS = 62
+MOST_HOURLY_DAYS = 31
 USUAL_ALPHA = 0.05
 
 
@@ -46,7 +48,7 @@ USUAL_ALPHA = 0.05
     "/{model_id}/performance-check",
     response_model=PerformanceOut,
     dependencies=[allows(Role.OPERATOR)],
-    responses=problems(*REFUSED_REFERENCES),
+    responses=problems(*REFUSED_REFERENCES, FieldProblem),
 )
 async def check_performance(
     model_id: ModelId,
@@ -61,6 +63,11 @@ async def check_performance(
     async with database.reads() as reading:
         version = await registry.get_version(reading, model_id, environment)
         watching = await queries.watching_of(reading, version.model_id, settings)
+        model = await registry.get_model_by_id(reading, version.model_id)
+    if order.slice_by in model.sensitive_columns and caller_of(request).role < Role.ADMIN:
+        raise FieldProblem(
+            "slice_by", f"{order.slice_by!r} is a sensitive column; name it as `sensitive` instead"
+        )
     await bring_up_to_date(database, version.model_name)
     since, until = _ends(order, watching.window_hours)
     cohort = Cohort(version.id, environment, order.arm, order.shadow)
@@ -74,10 +81,14 @@ async def check_performance(
     async with database.reads() as reading:
         signature = Signature.from_json(version.signature)
         seen = await look_at_outcomes(reading, signature, cohort, period, baseline, terms)
+        closer = CloseReader(reading, version.model_name, signature, cohort, seen, terms)
+        close_up = await closer.tell(order)
     session = await begin()
     row = keep_performance(session, seen, version, environment, terms)
+    row.recommendation = recommend(seen.judgement, is_estimated_fallen=close_up.has_fallen)
     await session.flush()
-    return _answer(row, seen, baseline) | {"model_id": version.model_reference, "task": signature.task}
+    answer = _answer(row, seen, baseline) | _besides(close_up)
+    return answer | {"model_id": version.model_reference, "task": signature.task}
 
 
 def _ends(order: PerformanceCheck, window_hours: float) -> tuple[datetime, datetime]:
@@ -105,6 +116,11 @@ def _answer(row: PerformanceVerdictRow, seen: PerformanceSeen, baseline: Baselin
         "recommendation": row.recommendation,
         "recommendations": advise_on(judgement),
     }  # fmt: skip
+
+
+def _besides(close_up: CloseUp) -> dict[str, Any]:
+    estimated = close_up.estimated
+    return close_up.told | ({"estimated": estimated.to_json()} if estimated else {})
 
 
 def _is_short(seen: PerformanceSeen) -> bool:
@@ -156,7 +172,7 @@ async def get_performance_history(
     granularity: Granularity = "day",
     environment: Environment = "production",
 ) -> Any:
-    """How each version of a model did, by hour or day of its predictions; of hours, at most two months."""
+    """How each version of a model did, by hour or day of its predictions; of hours, at most a month."""
     if granularity == "hour" and days > MOST_HOURLY_DAYS:
         raise FieldProblem("days", f"must be at most {MOST_HOURLY_DAYS} by the hour; ask by the day for more")
     model = await registry.get_model(session, registry.read_reference(model_id).name)
@@ -174,10 +190,9 @@ def _points(slots: Sequence[Slot], signatures: Mapping[UUID, Signature]) -> list
 
 
 def _point(slot: Slot, signature: Signature) -> dict[str, Any]:
-    told = measure(signature, slot.realised, USUAL_ALPHA).metrics if slot.realised.labelled else {}
-    kept = {name: each for name, each in told.items() if name in HISTORY}
+    told = measure_briefly(signature, slot.realised, USUAL_ALPHA)
     return {
         "at": slot.at, "version": slot.version, "rows": slot.realised.rows, "labelled": slot.realised.labelled,
-        "label_coverage": coverage(slot.realised), "metrics": shown(kept),
-        "insufficient_data": all(isinstance(each, ValueError) for each in kept.values()),
+        "label_coverage": coverage(slot.realised), "metrics": shown(told),
+        "insufficient_data": all(isinstance(each, ValueError) for each in told.values()),
     }  # fmt: skip

@@ -6,8 +6,18 @@ from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from app.core.wire import Incoming, Line, Outgoing
+from app.core.wire import Incoming, Line, Outgoing, Value
 from app.evidence.schemas import Moment
+from app.monitoring.close_up_schemas import (
+    CausesOut,
+    EstimatedOut,
+    FairnessOut,
+    IntervalOut,
+    MetricOut,
+    ReturnsOut,
+    SlicesOut,
+    WorthOut,
+)
 from app.monitoring.performance_rules import LESS_IS_BETTER, SPOKESMEN, BaselineKind, PerformanceFinding
 from app.monitoring.rules import Recommendation
 from app.runtimes.schema import Task
@@ -53,6 +63,32 @@ class PerformanceCheck(Incoming):
     )
     false_alarm_rate: float = Field(0.05, gt=0, lt=0.5, description="How often each interval may miss.")
 
+    slice_by: Line | None = Field(
+        None, description="A column: tell the metrics of each group of it, of numbers four of equal size."
+    )
+    sensitive: Line | None = Field(
+        None, description="A column that names groups of people: tell how differently they are answered."
+    )
+    favourable: Value | None = Field(None, description="The class that people want; the last one by default.")
+    value: Line | None = Field(
+        None,
+        description="What an answer was worth, by a formula over `prediction`, `actual`, `value` and `confidence`.",
+        examples=["10 if prediction == actual else -50"],
+    )
+    returns: bool = Field(
+        False,
+        description="Each outcome's `value` is the return of one period, in the order of `observed_at`: tell Sharpe ratio, "
+        "drawdown and win rate.",
+    )
+    periods_per_year: float = Field(1, gt=0, le=1e8, description="Of returns: 252 for trading days.")
+    causes: bool | None = Field(
+        None,
+        description="Which inputs account for the change since earlier labelled rows; by default where performance fell.",
+    )
+    estimate: bool = Field(
+        True, description="Whether to estimate what the labels that are missing will show."
+    )
+
     @model_validator(mode="after")
     def _one_window(self) -> "PerformanceCheck":
         if self.window_hours is not None and self.since is not None:
@@ -62,20 +98,6 @@ class PerformanceCheck(Incoming):
         if self.since is not None and self.until is not None and self.since >= self.until:
             raise ValueError("`since` must be before `until`")
         return self
-
-
-class MetricOut(Outgoing):
-    """A metric with its interval, or why there is none."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    rows: int | None = Field(None, description="How many rows carry it.")
-    bin_error: float | None = Field(
-        None, description="By how much it may be off besides, for being told from bins."
-    )
-    insufficient_data: str | None = Field(None, description="What there is too little of.")
-    labels_needed: int | None = Field(None, description="About how many more labels would tell it.")
 
 
 class ClassOut(Outgoing):
@@ -118,14 +140,6 @@ class PerformanceBaselineOut(Outgoing):
     labelled: int
     made_at: datetime
     metrics: dict[str, MetricOut]
-
-
-class LossOut(Outgoing):
-    """How much worse than the baseline, relative to it; negative where it is better."""
-
-    value: float
-    low: float
-    high: float
 
 
 _A_METRIC = {"value": 0.78, "low": 0.75, "high": 0.81, "rows": 812}
@@ -174,13 +188,21 @@ class PerformanceOut(Outgoing):
     )
     finding: PerformanceFinding
     metric: str | None
-    loss: LossOut | None
+    loss: IntervalOut | None = Field(
+        description="How much worse, relative to the baseline; negative where it is better."
+    )
     threshold: float
     false_alarm_rate: float
     metrics: dict[str, MetricOut]
     per_class: list[ClassOut]
     confusion: ConfusionOut | None
     baseline: PerformanceBaselineOut | None
+    estimated: EstimatedOut | None = None
+    slices: SlicesOut | None = None
+    fairness: FairnessOut | None = None
+    value: WorthOut | None = None
+    returns: ReturnsOut | None = None
+    causes: CausesOut | None = None
     recommendation: Recommendation
     recommendations: list[str]
 

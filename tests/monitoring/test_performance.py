@@ -251,7 +251,7 @@ async def test_what_cannot_be_looked_at_is_refused_with_the_reason(clinic, order
     assert problem in json.dumps(await clinic.check(status=422, **order))
 
 
-async def test_hours_are_told_of_two_months_at_most(clinic):
+async def test_hours_are_told_of_a_month_at_most(clinic):
     url = f"/api/models/{clinic.name}/performance-history"
     answer = await clinic.client.get(url, params={"days": 90, "granularity": "hour"})
     assert answer.status_code == 422

@@ -1,0 +1,154 @@
+"""How a version does while labels are missing: learnt from earlier labelled rows, corrected by those that have come."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.evidence.latest import Latest
+from app.evidence.realised import as_text
+from app.monitoring.close_looks import code_rows, group_inputs, known_losses
+from app.monitoring.measuring import ask, shown
+from app.monitoring.performance_rules import Judgement, Told, judge_metric
+from app.runtimes.schema import Signature, Task
+
+if TYPE_CHECKING:
+    from app.stats.calibration import Calibration
+    from app.stats.estimated import Expected
+
+LEAST_LEARNT = 100
+"""Labelled rows before the window; fewer calibrate nothing."""
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """What is expected of a window, or why nothing is."""
+
+    metrics: Told
+    rows: int
+    learnt_from: int
+    corrected_by: int
+    reason: str | None = None
+    judgement: Judgement | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As an answer tells it, with its warning."""
+        from app.stats.estimated import ASSUMPTION  # noqa: PLC0415 - and SciPy with it
+
+        return {
+            "warning": ASSUMPTION, "metrics": shown(self.metrics), "rows": self.rows, "learnt_from": self.learnt_from,
+            "corrected_by": self.corrected_by, "insufficient_data": self.reason,
+            "finding": self.judgement and self.judgement.finding, "metric": self.judgement and self.judgement.metric,
+            "loss": self.judgement and self.judgement.loss,
+        }  # fmt: skip
+
+
+def estimate(
+    signature: Signature, before: Latest, window: Latest, was: Told, *, threshold: float, alpha: float
+) -> Estimated:
+    """What the labels of a window will show, in a thread.
+
+    Args:
+        signature: of the version.
+        before: labelled rows from before the window, to learn from.
+        window: its rows, labelled or not.
+        was: the baseline's metrics.
+        threshold: the relative loss that is too much.
+        alpha: how often each interval may miss.
+    """
+    labelled = window.labelled
+    counts = (len(window), len(before), len(labelled))
+    try:
+        metrics = _estimate(signature, before, window, labelled, alpha)
+    except ValueError as reason:
+        return Estimated({}, *counts, reason=str(reason))
+    metric = next((name for name in metrics if name in was), None)
+    judgement = judge_metric(metric, metrics, was, threshold) if metric else None
+    return Estimated(metrics, *counts, judgement=judgement)
+
+
+def _estimate(signature: Signature, before: Latest, window: Latest, labelled: Latest, alpha: float) -> Told:
+    from app.stats.intervals import require  # noqa: PLC0415 - and SciPy with it
+
+    require("labelled rows before the window", len(before), len(before), LEAST_LEARNT)
+    if signature.task == Task.REGRESSION:
+        return _estimate_error(signature, before, window, labelled, alpha)
+    if signature.task == Task.CLASSIFICATION and signature.classes and len(signature.classes) > 1:
+        return _estimate_scores(signature, before, window, labelled, alpha)
+    raise ValueError("only regressions and classifiers are estimated")
+
+
+def _estimate_scores(
+    signature: Signature, before: Latest, window: Latest, labelled: Latest, alpha: float
+) -> Told:
+    from app.stats.calibration import calibrate, correct  # noqa: PLC0415 - and SciPy with it
+    from app.stats.confusion import Score  # noqa: PLC0415
+    from app.stats.estimated import expect, expected_accuracy, expected_auc, expected_score  # noqa: PLC0415
+
+    scored = _Scored(signature)
+    learnt, come, rows = scored.read(before), scored.read(labelled), scored.read(window)
+    calibrations: list[Calibration] = []
+    for i, place in enumerate(scored.shown):
+        fitted = calibrate(learnt.odds[:, i], learnt.actual == place)
+        calibrations.append(correct(fitted, come.odds[:, i], come.actual == place))
+    expected: Expected = expect(calibrations, rows.odds, rows.predicted)
+    classes = len(scored.places)
+    macro = partial(expected_score, expected, Score.F1, np.full(classes, 1 / classes), alpha)
+    told = {"accuracy": ask(partial(expected_accuracy, expected, alpha)), "f1_macro": ask(macro)}
+    return told | ({"roc_auc": ask(partial(expected_auc, expected, alpha))} if classes == 2 else {})
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Rows whose probabilities are known: shape (rows, shown classes), and places of labels, -1 for one that is unknown."""
+
+    odds: NDArray[np.float64]
+    predicted: NDArray[np.intp]
+    actual: NDArray[np.intp]
+
+
+class _Scored:
+    """Reads rows by the classes of a signature; of two classes the second says it all."""
+
+    def __init__(self, signature: Signature) -> None:
+        classes = signature.classes or ()
+        self.places = {as_text(label): place for place, label in enumerate(classes)}
+        self.shown = [1] if len(classes) == 2 else list(range(len(classes)))
+
+    def read(self, rows: Latest) -> _Table:
+        """Those of the rows that have a probability of every class and an answer among them."""
+        good = [i for i, odds in enumerate(rows.probabilities) if self._is_good(odds, rows.predicted[i])]
+        if len(rows) and not good:
+            raise ValueError("the model gives no probabilities")
+        matrix = np.array([rows.probabilities[i] for i in good], np.float64).reshape(
+            len(good), len(self.places)
+        )
+        predicted = [self.places[as_text(rows.predicted[i])] for i in good]
+        actual = [self.places.get(as_text(rows.actual[i]), -1) for i in good]
+        return _Table(matrix[:, self.shown], np.array(predicted, np.intp), np.array(actual, np.intp))
+
+    def _is_good(self, odds: Any, answer: Any) -> bool:
+        return (
+            isinstance(odds, list)
+            and len(odds) == len(self.places)
+            and all(isinstance(each, float | int) and 0 <= each <= 1 for each in odds)
+            and as_text(answer) in self.places
+        )
+
+
+def _estimate_error(
+    signature: Signature, before: Latest, window: Latest, labelled: Latest, alpha: float
+) -> Told:
+    from app.stats.estimated_loss import correct_loss, expected_loss, fit_loss, shares_of  # noqa: PLC0415 - and SciPy
+
+    learnt, losses = known_losses(signature, before)
+    groups = group_inputs(signature, learnt)
+    sizes = [each.size for each in groups]
+    model = fit_loss(np.column_stack(code_rows(groups, learnt)), losses, sizes)
+    come, errors = known_losses(signature, labelled)
+    if len(come):
+        model = correct_loss(model, np.column_stack(code_rows(groups, come)), errors)
+    shares = shares_of(np.column_stack(code_rows(groups, window)), sizes)
+    return {"mae": ask(partial(expected_loss, model, shares, len(window), alpha))}
