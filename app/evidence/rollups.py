@@ -32,6 +32,7 @@ SETTLING = timedelta(seconds=30)
 """How long after its end a bucket's predictions are counted: spools of all replicas are shipped by then."""
 MOST_BUCKETS = 12
 """In one transaction: an hour of a model."""
+ROWS_PER_PIECE = 5000
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -131,12 +132,14 @@ async def _remake(session: AsyncSession, model: str, bucket: datetime) -> set[UU
     stored = await signatures_by_id(session, {group.version_id for group in counted})
     signatures = {version_id: Signature.from_json(body) for version_id, body in stored.items()}
     answers = await _count_answers(session, slice_, signatures)
-    labelled = {_group(row): row for row in await session.execute(_LABELLED, slice_)}
-    for group in sorted(counted.keys()):
+    pieces: dict[Group, list[Any]] = {}
+    for row in await session.execute(_LABELLED, slice_):
+        pieces.setdefault(_group(row), []).append(row)
+    for group in sorted(counted):
         version, rows = counted[group]
         sums = Realised(rows=rows, answers=answers.get(group, Counter()))
-        if group in labelled and group.version_id in signatures:
-            sums += await _realise(session, signatures[group.version_id], labelled[group])
+        if group in pieces and group.version_id in signatures:
+            sums += await _realise(session, signatures[group.version_id], pieces[group])
         await _keep(session, model, version, group, bucket, FIVE_MINUTES, sums)
     return {group.version_id for group in counted}
 
@@ -155,14 +158,19 @@ _ANSWERS = text(f"""
     WHERE {_ANSWERED} AND version_id = ANY(:labelling) GROUP BY 1, 2, 3, 4, 5
 """).bindparams(bindparam("labelling", type_=ARRAY(Uuid)))  # noqa: S608 - as above
 _LABELLED = text(f"""
-    SELECT {_GROUPED}, '[' || string_agg(CAST(actual AS text), ',') || ']' AS actual,
+    SELECT version_id, environment, arm, shadow, '[' || string_agg(CAST(actual AS text), ',') || ']' AS actual,
         '[' || string_agg(CAST(output AS text), ',') || ']' AS predicted,
         '[' || string_agg(coalesce(CAST(probabilities AS text), 'null'), ',') || ']' AS probabilities,
-        array_agg(CASE WHEN corrections = 0 THEN CAST(extract(epoch FROM given_at - prediction.at) AS float8) END) AS delays
-    FROM prediction JOIN outcome USING (at, model)
-    WHERE {_ANSWERED} AND outcome.prediction_id = prediction.id GROUP BY 1, 2, 3, 4
+        array_agg(delay) AS delays
+    FROM (
+        SELECT {_GROUPED}, actual, output, probabilities, row_number() OVER () / {ROWS_PER_PIECE} AS piece,
+            CASE WHEN corrections = 0 THEN CAST(extract(epoch FROM given_at - prediction.at) AS float8) END AS delay
+        FROM prediction JOIN outcome USING (at, model)
+        WHERE {_ANSWERED} AND outcome.prediction_id = prediction.id
+    ) AS known GROUP BY version_id, environment, arm, shadow, piece
 """)  # noqa: S608 - as above
-"""Each group's rows come as JSON in one piece, which is read in one call: by themselves they would hold up the loop."""
+"""Rows come as JSON, some thousands in a piece that is read in one call: one by one, or all at once, they would hold up
+the event loop."""
 
 
 async def _count_answers(
@@ -175,12 +183,15 @@ async def _count_answers(
     return answers
 
 
-async def _realise(session: AsyncSession, signature: Signature, row: Any) -> Realised:
-    labelled = await asyncio.to_thread(_read, row)
-    scale = None
-    if signature.task == Task.REGRESSION:
-        scale = await _scale_of(session, row.version_id) or scale_of([*labelled.actual, *labelled.predicted])
-    return await asyncio.to_thread(realise, signature, labelled, scale)
+async def _realise(session: AsyncSession, signature: Signature, pieces: Sequence[Any]) -> Realised:
+    sums, scale = Realised(), None
+    for piece in pieces:
+        labelled = await asyncio.to_thread(_read, piece)
+        if signature.task == Task.REGRESSION and scale is None:
+            scale = await _scale_of(session, piece.version_id)
+            scale = scale or scale_of([*labelled.actual, *labelled.predicted])
+        sums += await asyncio.to_thread(realise, signature, labelled, scale)
+    return sums
 
 
 def _read(row: Any) -> Labelled:

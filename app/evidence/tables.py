@@ -166,7 +166,10 @@ class LiveOutcome(Base):
     """
 
     __tablename__ = "live_outcome"
-    __table_args__ = (Index("ix_live_outcome_model", "model", "minutes", "bucket"),)
+    __table_args__ = (
+        Index("ix_live_outcome_model", "model", "minutes", "bucket"),
+        Index("ix_live_outcome_made", "minutes", "made_at"),
+    )
 
     version_id: Mapped[UUID] = mapped_column(primary_key=True)
     minutes: Mapped[int] = mapped_column(primary_key=True)

@@ -21,12 +21,12 @@ from app.evidence.realised import Labelled, Realised, has_labels, realise, scale
 from app.evidence.rollups import HOUR
 from app.evidence.rules import Target, read_actual
 from app.monitoring.measuring import measure
-from app.monitoring.performance_rules import BaselineKind, Told, name_here
+from app.monitoring.performance_rules import BaselineKind, Told, choose_metric, name_here
 from app.monitoring.tables import PerformanceBaseline
 from app.registry.files import manifest_of
 from app.registry.queries import files_of, find_version, find_version_by_id
 from app.runtimes.probe import Prober
-from app.runtimes.schema import Signature
+from app.runtimes.schema import Signature, Task
 
 if TYPE_CHECKING:
     from app.registry.tables import Version
@@ -72,7 +72,9 @@ async def find_baseline(session: AsyncSession, version: "Version") -> Baseline |
         sums = await asyncio.to_thread(Realised.from_json, row.labelled, row.labelled, row.sums)
         return Baseline(row.kind, row.labelled, row.made_at, row.until, sums, {})
     stated = {name_here(name): float(value) for name, value in version.metrics.items() if _is_number(value)}
-    return Baseline(BaselineKind.STATED, 0, version.made_at, None, None, stated) if stated else None
+    if choose_metric(Task(version.signature["task"]), stated) is None:
+        return None
+    return Baseline(BaselineKind.STATED, 0, version.made_at, None, None, stated)
 
 
 def _is_number(value: Any) -> bool:

@@ -44,6 +44,7 @@ def upgrade() -> None:
         ),
     )
     op.create_index("ix_live_outcome_model", "live_outcome", ["model", "minutes", "bucket"])
+    op.create_index("ix_live_outcome_made", "live_outcome", ["minutes", "made_at"])
     op.execute(MARK_ALL)
     op.create_table(
         "performance_baseline",

@@ -12,7 +12,7 @@ from app.core import clock
 from app.core.ids import new_id
 from app.evidence.actions import keep_log_days
 from app.evidence.realised import TRUE_CLASS, Labelled, Realised, Scale, add_up, realise, scale_of
-from app.evidence.rollups import refresh, refresh_due, start_of
+from app.evidence.rollups import ROWS_PER_PIECE, refresh, refresh_due, start_of
 from app.runtimes.schema import Signature
 from tests import make
 from tests.conftest import TESTER
@@ -62,6 +62,14 @@ async def test_a_label_counts_once_however_often_it_is_given_or_corrected(databa
     assert (second.rows, second.labelled, second.pairs) == (4, 2, {("1", "1"): 2})
     assert second.delays.total() == 1  # that of a corrected label is not known any more
     assert int(second.scores["1"].positives.sum()) == 2
+
+
+async def test_rows_that_are_read_in_several_pieces_are_counted_once(database, caller, version, tmp_path):
+    scored = scored_request(ROWS_PER_PIECE + 50, version_id=version.id)
+    await log_requests(database, tmp_path, scored)
+    await give(caller, *(about(each, i % 2) for i, each in enumerate(scored.ids)))
+    whole = await sums(database)
+    assert whole.labelled == whole.rows == whole.pairs.total() == whole.delays.total() == len(scored.ids)
 
 
 async def test_a_label_that_changes_nothing_leaves_the_sums_alone(database, caller, logged):

@@ -94,7 +94,7 @@ class Past:
     deployed: Deployed
     model: object
 
-    async def answer(self, rows, hours_ago):
+    async def answer(self, rows, hours_ago, **made_of):
         """Log rows as asked so many hours ago; their ids and answers."""
         async with self.database.reads() as session:
             version = await find_version(session, self.deployed.name, 1)
@@ -104,7 +104,7 @@ class Past:
         await log_requests(
             self.database, self.directory,
             scored_request(
-                len(rows), ids=ids, model=self.deployed.name, version_id=version.id, arm=None, features=rows,
+                len(rows), ids=ids, model=self.deployed.name, version_id=version.id, **{"arm": None} | made_of, features=rows,
                 column_types=("float",) * rows.shape[1], predictions=self.model.predict(rows).tolist(),
                 probabilities=self.model.predict_proba(rows) if classes else None,
             ),
@@ -156,6 +156,27 @@ async def test_without_labels_accuracy_is_estimated_from_earlier_ones(past):
 
 def label(generator, table):
     return (generator.random(len(table)) < 1 / (1 + np.exp(-3 * table.sum(axis=1)))).astype(int)
+
+
+async def test_arms_and_shadows_are_told_apart(past):
+    generator = np.random.default_rng(8)
+    table = generator.normal(size=(1000, 3)).round(4)
+    truth = label(generator, table)
+    model = LogisticRegression().fit(table, truth)
+    stream = await past(model, table)
+    for hours_ago, made_of, rows in ((3, {"arm": "a"}, 60), (2, {"arm": "b"}, 70), (2, {"shadow": True}, 80)):
+        ids, answers = await stream.answer(table[:rows], hours_ago, **made_of)
+        right = answers if made_of.get("arm") == "a" else 1 - answers
+        await stream.deployed.label(ids, right.tolist())
+    told = [
+        await stream.check(4, 1, **order)
+        for order in ({}, {"arm": "a"}, {"arm": "b"}, {"shadow": True}, {"arm": "c"})
+    ]
+    assert [each["window"]["labelled"] for each in told] == [130, 60, 70, 80, 0]
+    assert [each["metrics"]["accuracy"]["value"] for each in told] == [60 / 130, 1.0, 0.0, 0.0, None]
+    assert (await stream.check(4, 1, arm="a", slice_by="x0"))["slices"]["labelled"] == 60
+    elsewhere = await stream.deployed.check(f"{stream.deployed.name}:1", params={"environment": "staging"})
+    assert elsewhere["window"]["rows"] == 0
 
 
 async def test_the_column_that_moved_is_the_first_cause(past):
