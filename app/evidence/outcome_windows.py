@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
@@ -159,6 +159,19 @@ async def list_labelled(
     if since is not None:
         query = query.where(LiveOutcome.bucket >= since)
     return (await session.scalars(query)).all()
+
+
+async def count_labelled(
+    session: AsyncSession, cohort: Cohort, *, minutes: int
+) -> list[tuple[datetime, int]]:
+    """How many labels each stretch of a cohort holds that holds any, in order."""
+    query = (
+        select(LiveOutcome.bucket, func.sum(LiveOutcome.labelled))
+        .where(cohort.condition, LiveOutcome.minutes == minutes, LiveOutcome.labelled > 0)
+        .group_by(LiveOutcome.bucket)
+        .order_by(LiveOutcome.bucket)
+    )
+    return [(bucket, int(labelled)) for bucket, labelled in await session.execute(query)]
 
 
 async def list_told(session: AsyncSession, *, since: datetime) -> Sequence[tuple[UUID, str]]:

@@ -16,7 +16,7 @@ from app.core import clock
 from app.core.errors import Refusal
 from app.core.facts import get_fact
 from app.core.jobs import WORKER, Claim, enqueue
-from app.evidence.outcome_windows import Cohort, list_labelled, read_realised
+from app.evidence.outcome_windows import Cohort, count_labelled, read_realised
 from app.evidence.realised import Labelled, Realised, has_labels, realise, scale_of
 from app.evidence.rollups import HOUR
 from app.evidence.rules import Target, read_actual
@@ -88,13 +88,13 @@ async def freeze_first_labels(
 
     The first whole hours are taken that hold as many together.
     """
-    first = Realised()
-    for hour in await list_labelled(session, cohort, minutes=HOUR):
-        until = hour + timedelta(minutes=HOUR)
+    counted, labelled = await count_labelled(session, cohort, minutes=HOUR), 0
+    for hour, more in counted:
+        labelled, until = labelled + more, hour + timedelta(minutes=HOUR)
         if until > before:
             return
-        first += await read_realised(session, cohort, since=hour, until=until)
-        if first.labelled >= FIRST_LABELS:
+        if labelled >= FIRST_LABELS:
+            first = await read_realised(session, cohort, since=counted[0][0], until=until)
             await _keep(session, version.id, BaselineKind.FIRST_LABELS, first, until)
             return
 

@@ -230,9 +230,9 @@ def group_inputs(signature: Signature, rows: Latest) -> list[Groups]:
     return groups if has_labels(signature) else [*groups, group_numbers(rows.predicted, most)]
 
 
-def code_rows(groups: Sequence[Groups], rows: Latest) -> list[NDArray[np.intp]]:
+def code_rows(signature: Signature, groups: Sequence[Groups], rows: Latest) -> list[NDArray[np.intp]]:
     """The group of each row, input by input, as `group_inputs` made them."""
-    features, inputs = rows.features or (), len(rows.features[0]) if rows.features else 0
+    features, inputs = rows.features or (), len(signature.inputs)
     codes = [each.codes(cells_of(features, i)) for i, each in enumerate(groups[:inputs])]
     return codes if len(groups) == inputs else [*codes, groups[inputs].codes(rows.predicted)]
 
@@ -254,7 +254,9 @@ def tell_causes(signature: Signature, before: Latest, now: Latest, alpha: float)
     sides: list[Mapping[str, Any]] = [
         {
             name: sum_losses(codes, losses, each.size)
-            for name, each, codes in zip(signature.names, groups, code_rows(groups, rows), strict=True)
+            for name, each, codes in zip(
+                signature.names, groups, code_rows(signature, groups, rows), strict=True
+            )
         }
         for rows, losses in ((was, losses_before), (is_, losses_now))
     ]

@@ -146,9 +146,9 @@ def _estimate_error(
     learnt, losses = known_losses(signature, before)
     groups = group_inputs(signature, learnt)
     sizes = [each.size for each in groups]
-    model = fit_loss(np.column_stack(code_rows(groups, learnt)), losses, sizes)
+    model = fit_loss(np.column_stack(code_rows(signature, groups, learnt)), losses, sizes)
     come, errors = known_losses(signature, labelled)
     if len(come):
-        model = correct_loss(model, np.column_stack(code_rows(groups, come)), errors)
-    shares = shares_of(np.column_stack(code_rows(groups, window)), sizes)
+        model = correct_loss(model, np.column_stack(code_rows(signature, groups, come)), errors)
+    shares = shares_of(np.column_stack(code_rows(signature, groups, window)), sizes)
     return {"mae": ask(partial(expected_loss, model, shares, len(window), alpha))}

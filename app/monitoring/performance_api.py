@@ -186,7 +186,7 @@ async def get_performance_history(
 
 
 def _points(slots: Sequence[Slot], signatures: Mapping[UUID, Signature]) -> list[dict[str, Any]]:
-    return [_point(slot, signatures[slot.version_id]) for slot in slots]
+    return [_point(slot, signatures[slot.version_id]) for slot in slots if slot.version_id in signatures]
 
 
 def _point(slot: Slot, signature: Signature) -> dict[str, Any]:

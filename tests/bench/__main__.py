@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 
-from tests.bench import liveness, profiles, promotes, registry, starting
+from tests.bench import history, liveness, profiles, promotes, registry, starting
 from tests.bench.figures import Figure
 
 MEASURED: dict[str, Callable[[float], Awaitable[list[Figure]]]] = {
@@ -18,6 +18,7 @@ MEASURED: dict[str, Callable[[float], Awaitable[list[Figure]]]] = {
     "registry": lambda scale: registry.measure(seconds=8 * scale),
     "promotes": lambda scale: promotes.measure(seconds=15 * scale),
     "profiles": lambda _: profiles.measure(),
+    "history": lambda _: history.measure(),
     "liveness": lambda scale: liveness.measure(seconds=8 * scale),
 }
 PRINTED = {"predict": 60.0, "log": None, "seasons": None}
