@@ -1,5 +1,6 @@
 """M5, M6: each label counts once in the sums of its five minutes, hour and day, whenever and however often it comes."""
 
+import asyncio
 from collections import Counter
 from datetime import timedelta
 from uuid import UUID
@@ -62,6 +63,31 @@ async def test_a_label_counts_once_however_often_it_is_given_or_corrected(databa
     assert (second.rows, second.labelled, second.pairs) == (4, 2, {("1", "1"): 2})
     assert second.delays.total() == 1  # that of a corrected label is not known any more
     assert int(second.scores["1"].positives.sum()) == 2
+
+
+async def test_labels_that_come_while_sums_are_made_are_in_them_in_the_end(
+    database, caller, version, tmp_path
+):
+    scored = scored_request(200, version_id=version.id)
+    await log_requests(database, tmp_path, scored)
+    given = asyncio.Event()
+
+    async def keep_making():
+        while not given.is_set():
+            async with database.writes(TESTER) as session:
+                await refresh(session, "m")
+
+    async def keep_giving(number):
+        for each in scored.ids[number::4]:
+            await give(caller, about(each, 0))
+            await give(caller, about(each, 1))
+
+    making = asyncio.create_task(keep_making())
+    await asyncio.gather(*map(keep_giving, range(4)))
+    given.set()
+    await making
+    assert (await sums(database)).pairs == {("1", "1"): 200}
+    assert (await sums(database, 1440)).pairs == {("1", "1"): 200}
 
 
 async def test_rows_that_are_read_in_several_pieces_are_counted_once(database, caller, version, tmp_path):
