@@ -28,7 +28,7 @@ from app.core.idempotency import drop_old_receipts
 from app.core.jobs import CHANNEL, DEFAULT, UNHURRIED, WORKER, Claim, Handler, enqueue, work_on
 from app.core.locks import leadership
 from app.core.notify import Notifications
-from app.core.processes import calm_collector
+from app.core.processes import calm_collector, stand_back
 from app.core.replicas import forget_dead_replicas
 from app.core.telemetry import configure_logging
 from app.deployments import jobs as deployments
@@ -47,7 +47,6 @@ from app.runtimes.probe import Prober
 
 log = structlog.get_logger()
 
-POLITENESS = 10  # of nice(2): where this process and one that answers want the same core, callers go first
 SEAL_SECONDS = 0.25
 AWAY_SECONDS = 1.0
 JOBS_AT_ONCE = 4
@@ -156,7 +155,7 @@ async def queue(database: Database, *kinds: str) -> None:
 
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
-    os.nice(POLITENESS)
+    stand_back()
     settings = Settings()
     configure_logging(settings.log_level)
     calm_collector()

@@ -20,6 +20,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 _SO_ATTACH_FILTER = 26  # socket(7); the module socket does not name it
 _BACKLOG = 2048
 _OPEN_FILES = 65_536
+POLITENESS = 10  # of nice(2): where this process and one that answers want the same core, callers go first
 _NEW_OBJECTS = (
     20_000  # between two looks for garbage: a turn with many requests makes thousands, and drops them all
 )
@@ -161,6 +162,13 @@ def calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS, 20, 20)
+
+
+def stand_back() -> None:
+    """Be a process that never displaces one that has just woken up to answer somebody; the kernel's batch class, sched(7)."""
+    os.nice(POLITENESS)
+    if hasattr(os, "SCHED_BATCH"):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def give_way() -> None:
