@@ -1,7 +1,6 @@
 """The process beside the HTTP ones: it seals facts, ships the log, does jobs and, as elected leader, keeps time."""
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
