@@ -1,7 +1,6 @@
 """The process beside the HTTP ones: it seals facts, ships the log, does jobs and, as elected leader, keeps time."""
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -28,6 +27,7 @@ from app.core.idempotency import drop_old_receipts
 from app.core.jobs import CHANNEL, DEFAULT, UNHURRIED, WORKER, Claim, Handler, enqueue, work_on
 from app.core.locks import leadership
 from app.core.notify import Notifications
+from app.core.processes import calm_collector, stand_back
 from app.core.replicas import forget_dead_replicas
 from app.core.telemetry import configure_logging
 from app.deployments import jobs as deployments
@@ -48,7 +48,6 @@ from app.runtimes.probe import Prober
 
 log = structlog.get_logger()
 
-POLITENESS = 10  # of nice(2): where this process and one that answers want the same core, callers go first
 SEAL_SECONDS = 0.25
 AWAY_SECONDS = 1.0
 JOBS_AT_ONCE = 4
@@ -160,9 +159,10 @@ async def queue(database: Database, *kinds: str) -> None:
 
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
-    os.nice(POLITENESS)
+    stand_back()
     settings = Settings()
     configure_logging(settings.log_level)
+    calm_collector()
     with suppress(asyncio.CancelledError):
         asyncio.run(_until_told_to_stop(settings))
 
