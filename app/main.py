@@ -52,6 +52,7 @@ from app.runtimes.probe import Prober
 from app.serving.api import PredictApp
 from app.serving.directory import Directory
 from app.serving.express import Express
+from app.serving.figures import tell_queues
 from app.serving.journal import Journal
 from app.serving.loader import VersionLoader
 from app.serving.predictor import Predictor
@@ -200,6 +201,8 @@ async def open_serving(state: State, stack: AsyncExitStack, notifications: Notif
     await stack.enter_async_context(state.routes)
     state.presence = Presence(name, state.database, notifications, state.routes, state.models)
     await stack.enter_async_context(state.presence)
+    queues = asyncio.create_task(tell_queues(state.models))
+    stack.callback(queues.cancel)
     journal = Journal(spool)
     shadows = Shadows(
         state.models,

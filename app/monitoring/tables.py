@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.database import Base, choice
 from app.core.ids import new_id
+from app.monitoring.kinds import Figure
 from app.monitoring.rules import Finding, Recommendation
 
 
@@ -41,6 +42,18 @@ class Watch(Base):
     last_bucket: Mapped[datetime | None]
     looked_at: Mapped[datetime]
     drifted_since: Mapped[datetime | None]
+
+
+class LatestFigure(Base):
+    """The latest value of one figure of a version, for those who ask often: the metrics of every replica."""
+
+    __tablename__ = "latest_figure"
+
+    version_id: Mapped[UUID] = mapped_column(primary_key=True)
+    environment: Mapped[str] = mapped_column(primary_key=True)
+    figure: Mapped[Figure] = mapped_column(choice(Figure), primary_key=True)
+    value: Mapped[float]
+    at: Mapped[datetime]
 
 
 class DriftVerdictRow(Base):
