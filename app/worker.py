@@ -38,7 +38,8 @@ from app.evidence.profiles import PLAN_PROFILE
 from app.evidence.shipper import ship_forever
 from app.monitoring import jobs as monitoring
 from app.monitoring.jobs import WATCH_ALL, WATCH_SECONDS
-from app.monitoring.signals import drift_scores
+from app.monitoring.quality_jobs import WATCH_QUALITY, quality_handlers
+from app.monitoring.signals import drift_scores, quality_scores
 from app.reactions import REACTIONS
 from app.registry.actions import CONVERT
 from app.registry.conversion import BackgroundConversion, Converter
@@ -54,6 +55,7 @@ MESSAGES_AT_ONCE = 2
 HOURLY = 3600
 SWEEP = "sweep"
 UPKEEP = (SWEEP, KEEP_LOG_DAYS)
+FROM_MONITORS = {Signal.DRIFT: drift_scores, Signal.QUALITY_SCORE: quality_scores}
 
 
 async def run_worker(settings: Settings) -> None:
@@ -107,7 +109,8 @@ async def open_handlers(settings: Settings) -> AsyncIterator[Mapping[str, Handle
             **deployments.HANDLERS,
             **evidence.job_handlers(settings),
             **monitoring.job_handlers(settings),
-            **alerts.job_handlers(settings, {**FROM_THE_LOG, Signal.DRIFT: drift_scores}),
+            **quality_handlers(settings),
+            **alerts.job_handlers(settings, {**FROM_THE_LOG, **FROM_MONITORS}),
         }
 
 
@@ -136,7 +139,7 @@ async def keep_time(database: Database) -> None:
         log.info("leading")
         scheduler = AsyncIOScheduler(timezone=UTC)
         scheduler.add_job(queue, IntervalTrigger(seconds=HOURLY), [database, *UPKEEP])
-        scheduler.add_job(queue, IntervalTrigger(seconds=WATCH_SECONDS), [database, WATCH_ALL])
+        scheduler.add_job(queue, IntervalTrigger(seconds=WATCH_SECONDS), [database, WATCH_ALL, WATCH_QUALITY])
         scheduler.add_job(alerts.queue_looks, IntervalTrigger(seconds=alerts.TICK_SECONDS), [database])
         scheduler.start()
         try:

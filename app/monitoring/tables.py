@@ -56,6 +56,34 @@ class LatestFigure(Base):
     at: Mapped[datetime]
 
 
+class QualityVerdictRow(Base):
+    """One look at the quality of inputs."""
+
+    __tablename__ = "quality_verdict"
+    __table_args__ = (
+        Index("ix_quality_verdict_version", "version_id", "environment", "at"),
+        Index("ix_quality_verdict_at", "at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    model_id: Mapped[UUID]
+    version_id: Mapped[UUID]
+    version: Mapped[int]
+    environment: Mapped[str]
+    at: Mapped[datetime]
+    since: Mapped[datetime | None]
+    """None where the caller sent the rows."""
+    until: Mapped[datetime | None]
+    asked_by: Mapped[str]
+    rows: Mapped[int]
+    refused: Mapped[float]
+    repeated: Mapped[float]
+    score: Mapped[float | None]
+    columns: Mapped[list[Any]]
+    """Those that are flawed."""
+    reasons: Mapped[list[Any]]
+
+
 class DriftVerdictRow(Base):
     """One look at a window: what was found, and the profile that it was found in, so that it can be found again.
 
