@@ -43,7 +43,7 @@ from app.inference.api import InferenceApp
 from app.inference.openapi import describe_doors
 from app.inference.wording import Reworded
 from app.monitoring import api as monitoring
-from app.monitoring import quality_api
+from app.monitoring import quality_api, regimes_api
 from app.registry import api as registry
 from app.registry.conversion import Converter
 from app.registry.gates import Gatekeeper
@@ -76,6 +76,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     evidence.router,
     monitoring.router,
     quality_api.router,
+    regimes_api.router,
     alerts.router,
     channels_api.router,
 )

@@ -39,7 +39,8 @@ from app.evidence.shipper import ship_forever
 from app.monitoring import jobs as monitoring
 from app.monitoring.jobs import WATCH_ALL, WATCH_SECONDS
 from app.monitoring.quality_jobs import WATCH_QUALITY, quality_handlers
-from app.monitoring.signals import drift_scores, quality_scores
+from app.monitoring.regimes_jobs import WATCH_REGIMES, regime_handlers
+from app.monitoring.signals import drift_scores, quality_scores, regime_changes
 from app.reactions import REACTIONS
 from app.registry.actions import CONVERT
 from app.registry.conversion import BackgroundConversion, Converter
@@ -55,7 +56,12 @@ MESSAGES_AT_ONCE = 2
 HOURLY = 3600
 SWEEP = "sweep"
 UPKEEP = (SWEEP, KEEP_LOG_DAYS)
-FROM_MONITORS = {Signal.DRIFT: drift_scores, Signal.QUALITY_SCORE: quality_scores}
+WATCHES = (WATCH_ALL, WATCH_QUALITY, WATCH_REGIMES)
+FROM_MONITORS = {
+    Signal.DRIFT: drift_scores,
+    Signal.QUALITY_SCORE: quality_scores,
+    Signal.REGIME_CHANGES: regime_changes,
+}
 
 
 async def run_worker(settings: Settings) -> None:
@@ -110,6 +116,7 @@ async def open_handlers(settings: Settings) -> AsyncIterator[Mapping[str, Handle
             **evidence.job_handlers(settings),
             **monitoring.job_handlers(settings),
             **quality_handlers(settings),
+            **regime_handlers(),
             **alerts.job_handlers(settings, {**FROM_THE_LOG, **FROM_MONITORS}),
         }
 
@@ -139,7 +146,7 @@ async def keep_time(database: Database) -> None:
         log.info("leading")
         scheduler = AsyncIOScheduler(timezone=UTC)
         scheduler.add_job(queue, IntervalTrigger(seconds=HOURLY), [database, *UPKEEP])
-        scheduler.add_job(queue, IntervalTrigger(seconds=WATCH_SECONDS), [database, WATCH_ALL, WATCH_QUALITY])
+        scheduler.add_job(queue, IntervalTrigger(seconds=WATCH_SECONDS), [database, *WATCHES])
         scheduler.add_job(alerts.queue_looks, IntervalTrigger(seconds=alerts.TICK_SECONDS), [database])
         scheduler.start()
         try:

@@ -1,4 +1,4 @@
-"""What monitors tell of a version as one number."""
+"""What monitors tell of a version as one number, and what series they follow."""
 
 from enum import StrEnum
 
@@ -20,3 +20,19 @@ MEANINGS = {
     Figure.DRIFT_DETECTED: "Whether drift was proven and has not been seen to end.",
     Figure.QUALITY_SCORE: "Quality of the inputs, from 0 to 1, at the latest look.",
 }
+
+
+class SeriesKind(StrEnum):
+    """Where the values of a followed series come from."""
+
+    COLUMN = "column"  # the mean of a column of the prediction log in each five minutes
+    METRIC = "metric"  # what the monitors of the model found, look by look
+    POSTED = "posted"  # whatever a caller sends
+
+
+class SeriesMetric(StrEnum):
+    """The metrics that can be followed."""
+
+    ROWS = "rows"
+    DRIFT_SCORE = "drift_score"
+    QUALITY_SCORE = "quality_score"

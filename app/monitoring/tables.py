@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, LargeBinary
+from sqlalchemy import ForeignKey, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.database import Base, choice
 from app.core.ids import new_id
-from app.monitoring.kinds import Figure
+from app.monitoring.kinds import Figure, SeriesKind
 from app.monitoring.rules import Finding, Recommendation
 
 
@@ -82,6 +82,71 @@ class QualityVerdictRow(Base):
     columns: Mapped[list[Any]]
     """Those that are flawed."""
     reasons: Mapped[list[Any]]
+
+
+class RegimeMonitor(Base):
+    """A series that is followed: all that must be remembered of it, and the regime that it is in."""
+
+    __tablename__ = "regime_monitor"
+    __table_args__ = (UniqueConstraint("model_id", "name"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    model_id: Mapped[UUID]
+    model: Mapped[str]
+    name: Mapped[str]
+    kind: Mapped[SeriesKind] = mapped_column(choice(SeriesKind))
+    source: Mapped[str | None]
+    environment: Mapped[str]
+    mean_run: Mapped[float]
+    """Values between false alarms, on average."""
+    state: Mapped[dict[str, Any] | None]
+    values: Mapped[int]
+    """How many were taken: the place of the next one."""
+    last_at: Mapped[datetime | None]
+    since: Mapped[datetime | None]
+    level: Mapped[str | None]
+    volatility: Mapped[str | None]
+    mean: Mapped[float | None]
+    deviation: Mapped[float | None]
+    regime_values: Mapped[int | None]
+    made_at: Mapped[datetime]
+    made_by: Mapped[str]
+
+
+class RegimeValue(Base):
+    """A value that was taken, for as long as the prediction log is kept: whoever sends it again is told so."""
+
+    __tablename__ = "regime_value"
+    __table_args__ = (UniqueConstraint("monitor_id", "at"),)
+
+    monitor_id: Mapped[UUID] = mapped_column(
+        ForeignKey("regime_monitor.id", ondelete="CASCADE"), primary_key=True
+    )
+    place: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    value: Mapped[float]
+
+
+class RegimeChange(Base):
+    """A change of regime: since when, and at which value it was found."""
+
+    __tablename__ = "regime_change"
+    __table_args__ = (Index("ix_regime_change_monitor", "monitor_id", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    monitor_id: Mapped[UUID] = mapped_column(ForeignKey("regime_monitor.id", ondelete="CASCADE"))
+    since: Mapped[datetime]
+    found_at: Mapped[datetime]
+    delay_values: Mapped[int]
+    level: Mapped[str]
+    volatility: Mapped[str]
+    mean: Mapped[float]
+    deviation: Mapped[float]
+    level_before: Mapped[str]
+    volatility_before: Mapped[str]
+    mean_before: Mapped[float]
+    deviation_before: Mapped[float]
+    told_at: Mapped[datetime]
 
 
 class DriftVerdictRow(Base):
