@@ -18,7 +18,7 @@ from uuid import UUID
 
 import structlog
 from prometheus_client import Counter, Histogram
-from sqlalchemy import Index, func, select, text, update
+from sqlalchemy import Index, and_, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -34,6 +34,7 @@ CHANNEL = "jobs"
 DEFAULT, UNHURRIED = "default", "unhurried"
 """The queues: of what somebody waits for, and of what may take its time without holding that up."""
 LEASE = timedelta(seconds=30)
+KEEP_DONE, KEEP_FAILED = timedelta(days=7), timedelta(days=90)
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 300.0
 ENDED = Counter(
     "jobs_attempted_total",
@@ -274,6 +275,14 @@ async def work_on(
             await run_claim(claim, handlers[claim.kind])
         else:
             await wait_until_told(woken, idle_seconds)
+
+
+async def drop_old_jobs(session: AsyncSession) -> None:
+    """Forget jobs that ended well a week ago, and those that were given up or cancelled ninety days ago."""
+    now = clock.now()
+    done = and_(Job.state == JobState.DONE, Job.ended_at < now - KEEP_DONE)
+    given_up = and_(Job.state.in_([JobState.FAILED, JobState.CANCELLED]), Job.ended_at < now - KEEP_FAILED)
+    await session.execute(delete(Job).where(or_(done, given_up)))
 
 
 async def count_open_jobs(session: AsyncSession) -> dict[str, int]:

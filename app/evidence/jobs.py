@@ -8,9 +8,11 @@ from app.core.facts import get_fact
 from app.core.jobs import WORKER, Claim, Handler
 from app.evidence.actions import keep_log_days
 from app.evidence.profiles import ask_for_plan
+from app.evidence.rollups import roll_up_profiles
 from app.registry.queries import find_version
 
 KEEP_LOG_DAYS = "keep_log_days"
+ROLL_UP = "roll_up_profiles"
 PLAN_REGISTERED = "plan_registered"
 
 
@@ -21,7 +23,12 @@ def job_handlers(settings: Settings) -> Mapping[str, Handler]:
         async with claim.database.writes(WORKER) as session:
             await keep_log_days(session, settings.prediction_retention_days)
 
-    return {KEEP_LOG_DAYS: keep_days, PLAN_REGISTERED: plan_registered}
+    return {KEEP_LOG_DAYS: keep_days, ROLL_UP: roll_up, PLAN_REGISTERED: plan_registered}
+
+
+async def roll_up(claim: Claim) -> None:
+    """Add up what is older than it needs to be told apart."""
+    await roll_up_profiles(claim.database)
 
 
 async def plan_registered(claim: Claim) -> None:

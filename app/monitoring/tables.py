@@ -84,6 +84,25 @@ class QualityVerdictRow(Base):
     reasons: Mapped[list[Any]]
 
 
+class DriftHour(Base):
+    """The looks of an hour that are not kept one by one any more, as the history tells them."""
+
+    __tablename__ = "drift_hour"
+
+    model_id: Mapped[UUID] = mapped_column(primary_key=True)
+    environment: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    score: Mapped[float]
+    low: Mapped[float]
+    high: Mapped[float]
+    rows: Mapped[int]
+    checks: Mapped[int]
+    drift_detected: Mapped[bool]
+    recommendation: Mapped[Recommendation] = mapped_column(choice(Recommendation))
+    """The latest of them; `last_at` is its time."""
+    last_at: Mapped[datetime]
+
+
 class RegimeMonitor(Base):
     """A series that is followed: all that must be remembered of it, and the regime that it is in."""
 

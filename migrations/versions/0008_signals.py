@@ -1,4 +1,4 @@
-"""Signals: the latest figures of versions, looks at the quality of inputs, regimes of series"""
+"""Signals: the latest figures of versions, looks at the quality of inputs, regimes of series, roll-ups"""
 
 from datetime import UTC, datetime
 
@@ -60,6 +60,7 @@ def upgrade() -> None:
     op.create_index("ix_quality_verdict_version", "quality_verdict", ["version_id", "environment", "at"])
     op.create_index("ix_quality_verdict_at", "quality_verdict", ["at"])
     create_regimes()
+    create_rollups()
     start = RULE | {"enabled": True, "changed_at": datetime.now(UTC), "changed_by": "bootstrap"}
     rules = sa.table("alert_rule", *map(sa.column, start))
     op.execute(insert(rules).values(start).on_conflict_do_nothing())
@@ -140,7 +141,37 @@ def create_regimes() -> None:
     op.create_index("ix_regime_change_monitor", "regime_change", ["monitor_id", "id"])
 
 
+def create_rollups() -> None:
+    op.add_column("live_profile", sa.Column("minutes", sa.BigInteger(), server_default="5", nullable=False))
+    op.create_table(
+        "drift_hour",
+        sa.Column("model_id", sa.Uuid(), nullable=False),
+        sa.Column("environment", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        *(sa.Column(name, sa.Double(), nullable=False) for name in ("score", "low", "high")),
+        *(sa.Column(name, sa.BigInteger(), nullable=False) for name in ("rows", "checks")),
+        sa.Column("drift_detected", sa.Boolean(), nullable=False),
+        sa.Column(
+            "recommendation",
+            sa.Enum(
+                "NO_ACTION_NEEDED",
+                "RETRAIN_SOON",
+                "RETRAIN_IMMEDIATELY",
+                name="recommendation",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("last_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("model_id", "environment", "at", name=op.f("pk_drift_hour")),
+    )
+
+
 def downgrade() -> None:
+    op.drop_table("drift_hour")
+    op.drop_column("live_profile", "minutes")
     op.execute("DELETE FROM alert_rule WHERE signal = 'regime_changes'")
     for name in ("regime_change", "regime_value", "regime_monitor"):
         op.drop_table(name)
