@@ -8,7 +8,6 @@ lets each connection have one more answer that says `Connection: close`, and end
 
 import argparse
 import asyncio
-import gc
 import os
 import socket
 import time
@@ -19,14 +18,11 @@ import uvicorn
 
 from app.connection import KEEP_ALIVE_SECONDS, EdgeProtocol, EdgeState
 from app.core.config import Settings
-from app.core.processes import raise_open_files
+from app.core.processes import calm_collector, raise_open_files
 
 APPLICATION = "app.main:create_app"
 
 _TICKS_PER_SWEEP = 5  # uvicorn ticks ten times a second
-_NEW_OBJECTS = (
-    20_000  # between two looks for garbage: a turn with many requests makes thousands, and drops them all
-)
 
 
 class EdgeServer(uvicorn.Server):
@@ -48,7 +44,7 @@ class EdgeServer(uvicorn.Server):
         self.lifespan.state["draining"] = self.server_state.draining
         await super().startup(sockets)
         if self._ready_fd is not None:
-            _calm_collector()
+            calm_collector()
             os.write(self._ready_fd, b"ready")
             os.close(self._ready_fd)
 
@@ -97,13 +93,6 @@ class EdgeServer(uvicorn.Server):
         for task in unfinished:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
-
-
-def _calm_collector() -> None:
-    """What the start has made stays: looking through it again and again stops everybody for a tenth of a second."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_NEW_OBJECTS, 20, 20)
 
 
 def edge_server(application: Any, settings: Settings, *, ready_fd: int | None = None) -> EdgeServer:

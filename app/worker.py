@@ -29,6 +29,7 @@ from app.core.idempotency import drop_old_receipts
 from app.core.jobs import CHANNEL, DEFAULT, UNHURRIED, WORKER, Claim, Handler, drop_old_jobs, enqueue, work_on
 from app.core.locks import leadership
 from app.core.notify import Notifications
+from app.core.processes import calm_collector
 from app.core.replicas import forget_dead_replicas
 from app.core.telemetry import configure_logging
 from app.deployments import jobs as deployments
@@ -173,6 +174,7 @@ def main() -> None:
     os.nice(POLITENESS)
     settings = Settings()
     configure_logging(settings.log_level)
+    calm_collector()
     with suppress(asyncio.CancelledError):
         asyncio.run(_until_told_to_stop(settings))
 

@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
+from app.core.processes import give_way
 from app.evidence.copying import HEADER, TRAILER, copy_rows, days_of
 from app.evidence.frames import LoggedRequest, UnreadableFrameError, decode_frame
-from app.evidence.segments import Piece
+from app.evidence.segments import FRAMES_PER_TURN, Piece
 
-ROWS_PER_CHUNK = 512
+ROWS_PER_CHUNK = 128
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class Batch:
             rows += request.rows
             if rows >= ROWS_PER_CHUNK:
                 yield copy_rows(chunk)
+                give_way()
                 chunk, rows = [], 0
         yield copy_rows(chunk) + TRAILER
 
@@ -49,7 +51,9 @@ class Batch:
 def collect(pieces: Sequence[Piece]) -> Batch:
     """What some frames tell of."""
     batch = Batch()
-    for piece in pieces:
+    for number, piece in enumerate(pieces):
+        if number % FRAMES_PER_TURN == 0:
+            give_way()
         try:
             batch.requests.append(decode_frame(piece.payload))
         except UnreadableFrameError as error:

@@ -34,6 +34,7 @@ _KEY = np.dtype([("at_size", ">i4"), ("at", ">i8"), ("id_size", ">i4"), ("id", "
 _CONFIDENCE = np.dtype([("size", ">i4"), ("value", ">f8")])
 _EPOCH_MS = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp()) * 1000  # of Postgres' timestamps
 _CASTS: dict[str, Callable[[float], Any]] = {"integer": int, "boolean": bool}
+_PLAIN = {int, float, bool}
 _DAY_MS = 86_400_000
 
 Fields = Sequence[bytes]
@@ -69,7 +70,8 @@ def _copy_block(block: Sequence[LoggedRequest]) -> bytes:
 
 def _scored_fields(block: Sequence[LoggedRequest]) -> Iterator[tuple[bytes, ...]]:
     """Row by row, the fields of those that reached the model."""
-    starts = chain.from_iterable(repeat(_start(request), request.scored_rows) for request in block)
+    origin = _origin_fields(block[0].origin)
+    starts = chain.from_iterable([repeat(_start(origin, request), request.scored_rows) for request in block])
     keys = _keys(b"".join([request.id_bytes for request in block]))
     answers = (_outputs(block), *_odds(block))
     errors = [_NULL] * len(keys)
@@ -90,7 +92,8 @@ def _failures(block: Sequence[LoggedRequest]) -> Iterator[tuple[int, Any]]:
 
 
 def _refused_row(request: LoggedRequest) -> bytes:
-    start, keys = _start(request), _keys(b"".join(_refused_ids(request)))
+    start = _start(_origin_fields(request.origin), request)
+    keys = _keys(b"".join(_refused_ids(request)))
     reasons = [_json_field(why) for _, why in request.refused]
     return b"".join(chain.from_iterable(zip(repeat(start), keys, repeat(_NULL * 4), reasons)))
 
@@ -99,10 +102,11 @@ def _refused_ids(request: LoggedRequest) -> list[bytes]:
     return [identifier.bytes for identifier, _ in request.refused]
 
 
-def _start(request: LoggedRequest) -> bytes:
+def _start(origin: bytes, request: LoggedRequest) -> bytes:
     """The fields that all rows of a request share."""
+    identifier = request.request_id.encode()
     return b"".join((
-        _origin_fields(request.origin), _field(request.request_id.encode()), _caller_field(request.caller),
+        origin, _LENGTH.pack(len(identifier)), identifier, _caller_field(request.caller),
         _text_field(request.entity_id), _FLOAT.pack(8, request.latency_ms),
     ))  # fmt: skip
 
@@ -152,7 +156,10 @@ def _casts_of(origin: Origin) -> list[tuple[int, Callable[[float], Any]]]:
 
 
 def _outputs(block: Sequence[LoggedRequest]) -> list[bytes]:
-    return [_json_field(value) for request in block for value in request.predictions]
+    values = [*chain.from_iterable([request.predictions for request in block])]
+    if {*map(type, values)} <= _PLAIN:  # most are, and written in one call: none holds a comma
+        return [*map(_field, to_json(values, inf_nan_mode="null")[1:-1].split(b","))] if values else []
+    return [*map(_json_field, values)]
 
 
 def _odds(block: Sequence[LoggedRequest]) -> tuple[list[bytes], list[bytes]]:

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.jobs import enqueue
 from app.core.locks import share_until_commit
+from app.core.processes import give_way
 from app.evidence.copying import group_alike, times_in
 from app.evidence.frames import LoggedRequest, table_of
 from app.evidence.tables import LiveProfile, ProfilePlan
@@ -31,6 +32,8 @@ BUCKET = timedelta(minutes=BUCKET_MINUTES)
 PLAN_PROFILE = "plan_profile"
 _BUCKET_MS = int(BUCKET.total_seconds() * 1000)
 _MOST_PLANS = 256
+REQUESTS_PER_TURN = 1000
+"""How many are counted before others have their turn."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -111,8 +114,10 @@ async def count_into_profiles(
         plan = known.get(block[0].origin.version_id)
         if plan is None:
             continue
-        for place, more in _count_block(plan, block).items():
-            counted[place] = counted[place] + more if place in counted else more
+        for start in range(0, len(block), REQUESTS_PER_TURN):
+            give_way()
+            for place, more in _count_block(plan, block[start : start + REQUESTS_PER_TURN]).items():
+                counted[place] = counted[place] + more if place in counted else more
     for place in sorted(counted):  # in one order, so that no two transactions wait for each other
         await add_to_profile(session, place, spool, counted[place])
 

@@ -16,7 +16,11 @@ from pathlib import Path
 from typing import NamedTuple, Self
 from uuid import UUID
 
+from app.core.processes import give_way
+
 SUFFIX = ".frames"
+FRAMES_PER_TURN = 100
+"""How many frames are looked at before others have their turn."""
 HEAD = struct.Struct("<8sII")
 
 
@@ -111,6 +115,8 @@ def _scan(buffer: bytes, marker: bytes, offset: int, *, max_frames: int) -> Stre
     stretch = Stretch(offset, offset)
     position = 0
     while len(stretch.pieces) < max_frames:
+        if len(stretch.pieces) % FRAMES_PER_TURN == 0:
+            give_way()
         payload = _payload_at(buffer, position, marker)
         if payload is not None:
             end = position + HEAD.size + len(payload)
