@@ -40,7 +40,9 @@ def main() -> None:
     window[:5] += 0.3
     seconds = ours(reference, window) | plain(reference, window) | others(python, reference, window)
     check, whole = seconds["ours: check of a stored profile"], seconds["ours: profile and check"]
-    print(f"{ROWS:,} rows x {COLUMNS} columns, seconds of processor time, the least of {TIMES}")
+    print(
+        f"{ROWS:,} rows x {COLUMNS} columns, seconds of processor time, the least of {TIMES} runs, or of one that takes long"
+    )
     print(f"{'':46}{'seconds':>10}{'x profile + check':>20}{'x check':>12}")
     for name, each in seconds.items():
         print(f"{name:46}{each:10.4f}{each / whole:20,.1f}{each / check:12,.0f}")
