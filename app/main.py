@@ -43,7 +43,7 @@ from app.inference.api import InferenceApp
 from app.inference.openapi import describe_doors
 from app.inference.wording import Reworded
 from app.monitoring import api as monitoring
-from app.monitoring import performance_api
+from app.monitoring import performance_api, quality_api, regimes_api
 from app.registry import api as registry
 from app.registry.conversion import Converter
 from app.registry.gates import Gatekeeper
@@ -53,6 +53,7 @@ from app.runtimes.probe import Prober
 from app.serving.api import PredictApp
 from app.serving.directory import Directory
 from app.serving.express import Express
+from app.serving.figures import tell_queues
 from app.serving.journal import Journal
 from app.serving.loader import VersionLoader
 from app.serving.predictor import Predictor
@@ -75,6 +76,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     evidence.router,
     monitoring.router,
     performance_api.router,
+    quality_api.router,
+    regimes_api.router,
     alerts.router,
     channels_api.router,
 )
@@ -202,6 +205,8 @@ async def open_serving(state: State, stack: AsyncExitStack, notifications: Notif
     await stack.enter_async_context(state.routes)
     state.presence = Presence(name, state.database, notifications, state.routes, state.models)
     await stack.enter_async_context(state.presence)
+    queues = asyncio.create_task(tell_queues(state.models))
+    stack.callback(queues.cancel)
     journal = Journal(spool)
     shadows = Shadows(
         state.models,

@@ -13,6 +13,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy.exc import DBAPIError
 
 from app.alerts import jobs as alerts
+from app.alerts.retention import KEEP_INCIDENTS, keep_incidents
 from app.alerts.rules import Signal
 from app.alerts.signals import FROM_THE_LOG
 from app.artifacts.cache import ArtifactCache
@@ -24,7 +25,7 @@ from app.core.config import Settings
 from app.core.database import Database
 from app.core.facts import seal_facts
 from app.core.idempotency import drop_old_receipts
-from app.core.jobs import CHANNEL, DEFAULT, UNHURRIED, WORKER, Claim, Handler, enqueue, work_on
+from app.core.jobs import CHANNEL, DEFAULT, UNHURRIED, WORKER, Claim, Handler, drop_old_jobs, enqueue, work_on
 from app.core.locks import leadership
 from app.core.notify import Notifications
 from app.core.processes import calm_collector, stand_back
@@ -32,7 +33,7 @@ from app.core.replicas import forget_dead_replicas
 from app.core.telemetry import configure_logging
 from app.deployments import jobs as deployments
 from app.evidence import jobs as evidence
-from app.evidence.jobs import KEEP_LOG_DAYS, ROLL_UP
+from app.evidence.jobs import KEEP_LOG_DAYS, ROLL_UP, SUM_OUTCOMES
 from app.evidence.planning import PlanMaking
 from app.evidence.profiles import PLAN_PROFILE
 from app.evidence.shipper import ship_forever
@@ -40,7 +41,10 @@ from app.monitoring import jobs as monitoring
 from app.monitoring.baselines import BASELINE, BaselineMaking
 from app.monitoring.jobs import WATCH_ALL, WATCH_SECONDS
 from app.monitoring.performance_signal import accuracy_drops
-from app.monitoring.signals import drift_scores
+from app.monitoring.quality_jobs import WATCH_QUALITY, quality_handlers
+from app.monitoring.regimes_jobs import WATCH_REGIMES, regime_handlers
+from app.monitoring.retention import KEEP_VERDICTS, retention_handlers
+from app.monitoring.signals import drift_scores, quality_scores, regime_changes
 from app.reactions import REACTIONS
 from app.registry.actions import CONVERT
 from app.registry.conversion import BackgroundConversion, Converter
@@ -54,8 +58,14 @@ JOBS_AT_ONCE = 4
 MESSAGES_AT_ONCE = 2
 HOURLY = 3600
 SWEEP = "sweep"
-SIGNALS = {**FROM_THE_LOG, Signal.DRIFT: drift_scores, Signal.ACCURACY_DROP: accuracy_drops}
-UPKEEP = (SWEEP, KEEP_LOG_DAYS, ROLL_UP)
+UPKEEP = (SWEEP, KEEP_LOG_DAYS, ROLL_UP, SUM_OUTCOMES, KEEP_VERDICTS, KEEP_INCIDENTS)
+WATCHES = (WATCH_ALL, WATCH_QUALITY, WATCH_REGIMES)
+FROM_MONITORS = {
+    Signal.ACCURACY_DROP: accuracy_drops,
+    Signal.DRIFT: drift_scores,
+    Signal.QUALITY_SCORE: quality_scores,
+    Signal.REGIME_CHANGES: regime_changes,
+}
 
 
 async def run_worker(settings: Settings) -> None:
@@ -98,6 +108,7 @@ async def open_handlers(settings: Settings) -> AsyncIterator[Mapping[str, Handle
             """Drop what nobody asks for any more: old receipts, dead replicas, uploads that were cut off."""
             async with claim.database.writes(WORKER) as session:
                 await drop_old_receipts(session)
+                await drop_old_jobs(session)
                 await forget_dead_replicas(session)
             await asyncio.to_thread(sweep_staging, settings.base_path)
             await asyncio.to_thread(store.sweep_partial_writes, clock.now())
@@ -111,7 +122,11 @@ async def open_handlers(settings: Settings) -> AsyncIterator[Mapping[str, Handle
             **deployments.HANDLERS,
             **evidence.job_handlers(settings),
             **monitoring.job_handlers(settings),
-            **alerts.job_handlers(settings, SIGNALS),
+            **quality_handlers(settings),
+            **regime_handlers(),
+            **retention_handlers(settings),
+            KEEP_INCIDENTS: keep_incidents,
+            **alerts.job_handlers(settings, {**FROM_THE_LOG, **FROM_MONITORS}),
         }
 
 
@@ -140,7 +155,7 @@ async def keep_time(database: Database) -> None:
         log.info("leading")
         scheduler = AsyncIOScheduler(timezone=UTC)
         scheduler.add_job(queue, IntervalTrigger(seconds=HOURLY), [database, *UPKEEP])
-        scheduler.add_job(queue, IntervalTrigger(seconds=WATCH_SECONDS), [database, WATCH_ALL])
+        scheduler.add_job(queue, IntervalTrigger(seconds=WATCH_SECONDS), [database, *WATCHES])
         scheduler.add_job(alerts.queue_looks, IntervalTrigger(seconds=alerts.TICK_SECONDS), [database])
         scheduler.start()
         try:

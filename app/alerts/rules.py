@@ -37,6 +37,7 @@ class Signal(StrEnum):
     LATENCY_MS = "latency_ms"
     ERROR_RATE = "error_rate"
     QUALITY_SCORE = "quality_score"
+    REGIME_CHANGES = "regime_changes"
     PIPELINE_FAILURES = "pipeline_failures"
     TRAINING_FAILURE = "training_failure"
     DEPLOYMENT_FAILURE = "deployment_failure"
@@ -192,6 +193,7 @@ DEFAULTS: Mapping[str, RuleTerms] = {
     "training-failure": RuleTerms(Signal.TRAINING_FAILURE, 0.0, Severity.WARNING, DAY),
     "deployment-failure": RuleTerms(Signal.DEPLOYMENT_FAILURE, 0.0, Severity.CRITICAL, DAY),
     "quality-score": RuleTerms(Signal.QUALITY_SCORE, 0.8, Severity.WARNING, HOUR, Comparison.BELOW),
+    "regime-change": RuleTerms(Signal.REGIME_CHANGES, 0.0, Severity.INFO, HOUR),
 }
 """The rules that are there from the start. Those over facts count a failure as 1 and a success as 0."""
 

@@ -7,6 +7,7 @@ queued while the first is open.
 
 import asyncio
 import random
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Index, func, select, text, update
+from prometheus_client import Counter, Histogram
+from sqlalchemy import Index, and_, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -32,7 +34,19 @@ CHANNEL = "jobs"
 DEFAULT, UNHURRIED = "default", "unhurried"
 """The queues: of what somebody waits for, and of what may take its time without holding that up."""
 LEASE = timedelta(seconds=30)
+KEEP_DONE, KEEP_FAILED = timedelta(days=7), timedelta(days=90)
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 300.0
+ENDED = Counter(
+    "jobs_attempted_total",
+    "Attempts at jobs, by how they ended: done, paused, retried, failed, lost.",
+    ["kind", "result"],
+)
+SECONDS = Histogram(
+    "job_duration_seconds",
+    "Of one attempt.",
+    ["kind"],
+    buckets=(0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0),
+)
 
 
 class JobState(StrEnum):
@@ -193,25 +207,32 @@ def retry_seconds(attempt: int) -> float:
 
 
 async def run_claim(claim: Claim, handler: Handler) -> None:
-    """Do one claimed job to its end, whatever that is."""
+    """Do one claimed job to its end, whatever that is, and count it."""
+    began = time.perf_counter()
     try:
-        await _try_once(claim, handler)
+        result = await _try_once(claim, handler)
     except LeaseLost:
         log.warning("job_lease_lost", kind=claim.kind, job_id=str(claim.id))
+        result = "lost"
+    ENDED.labels(claim.kind, result).inc()
+    SECONDS.labels(claim.kind).observe(time.perf_counter() - began)
 
 
-async def _try_once(claim: Claim, handler: Handler) -> None:
+async def _try_once(claim: Claim, handler: Handler) -> str:
+    """How an attempt ended: done, paused, to be retried, or failed for good."""
     try:
         await _work_under_lease(claim, handler)
         await _settle(claim, state=JobState.DONE, ended_at=clock.now(), error=None)
     except TryAgain as pause:
         again = clock.now() + timedelta(seconds=pause.seconds)
         await _settle(claim, state=JobState.QUEUED, due_at=again, attempts=claim.attempt - 1)
+        return "paused"
     except LeaseLost:
         raise
     except Exception as error:
         log.exception("job_failed", kind=claim.kind, job_id=str(claim.id), attempt=claim.attempt)
-        await _fail(claim, error)
+        return await _fail(claim, error)
+    return "done"
 
 
 async def _work_under_lease(claim: Claim, handler: Handler) -> None:
@@ -226,15 +247,16 @@ async def _work_under_lease(claim: Claim, handler: Handler) -> None:
         await asyncio.gather(work, lease, return_exceptions=True)
 
 
-async def _fail(claim: Claim, error: Exception) -> None:
+async def _fail(claim: Claim, error: Exception) -> str:
     reason = "".join(traceback.format_exception_only(error)).strip()[:4000]
     async with claim.database.reads() as session:
         last = await session.scalar(select(Job.max_attempts).where(Job.id == claim.id))
     if last is not None and claim.attempt >= last:
         await _settle(claim, state=JobState.FAILED, ended_at=clock.now(), error=reason)
-    else:
-        due = clock.now() + timedelta(seconds=retry_seconds(claim.attempt))
-        await _settle(claim, state=JobState.QUEUED, due_at=due, error=reason)
+        return JobState.FAILED
+    due = clock.now() + timedelta(seconds=retry_seconds(claim.attempt))
+    await _settle(claim, state=JobState.QUEUED, due_at=due, error=reason)
+    return "retried"
 
 
 async def work_on(
@@ -253,6 +275,14 @@ async def work_on(
             await run_claim(claim, handlers[claim.kind])
         else:
             await wait_until_told(woken, idle_seconds)
+
+
+async def drop_old_jobs(session: AsyncSession) -> None:
+    """Forget jobs that ended well a week ago, and those that were given up or cancelled ninety days ago."""
+    now = clock.now()
+    done = and_(Job.state == JobState.DONE, Job.ended_at < now - KEEP_DONE)
+    given_up = and_(Job.state.in_([JobState.FAILED, JobState.CANCELLED]), Job.ended_at < now - KEEP_FAILED)
+    await session.execute(delete(Job).where(or_(done, given_up)))
 
 
 async def count_open_jobs(session: AsyncSession) -> dict[str, int]:

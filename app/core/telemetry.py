@@ -16,10 +16,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import structlog
 from fastapi.telemetry import TelemetryConfig
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
-from prometheus_client.registry import REGISTRY
+from prometheus_client import (
+    PROCESS_COLLECTOR,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import REGISTRY, Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.ids import new_id
@@ -39,6 +48,7 @@ class Timings(Histogram):
             self._buckets[place].inc(count)
 
 
+REGISTRY.unregister(PROCESS_COLLECTOR)  # it knows its own process only; `app.system.resources` tells of all
 REQUESTS = Counter("http_requests_total", "Requests answered.", ["method", "route", "status"])
 REQUEST_SECONDS = Timings(
     "http_request_duration_seconds", "Time to the last byte.", ["route"], buckets=_SECONDS
@@ -206,13 +216,35 @@ def shared_metrics(base_path: Path) -> dict[str, str]:
     return {_SHARED: str(directory)}
 
 
-def exposition() -> bytes:
-    """Every metric of every process of this replica, in the Prometheus text format."""
-    if _SHARED not in os.environ:
-        return generate_latest(REGISTRY)
+class _Read(Collector):
+    """Figures that were read for one exposition."""
+
+    def __init__(self, figures: Iterable[Metric]) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterable[Metric]:
+        """As they were read."""
+        return self._figures
+
+
+def exposition(figures: Iterable[Metric] = ()) -> bytes:
+    """Every metric of every process of this replica, and some figures beside them, in the Prometheus text format."""
     registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(_Read(figures))
+    directory = os.environ.get(_SHARED)
+    if directory is None:
+        registry.register(REGISTRY)
+    else:
+        _forget_the_dead(Path(directory))
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
+
+
+def _forget_the_dead(directory: Path) -> None:
+    """What a process that ended held last is no gauge of the present; what it counted stays."""
+    for path in directory.glob("gauge_live*_*.db"):
+        if not psutil.pid_exists(int(path.stem.rpartition("_")[2])):
+            path.unlink(missing_ok=True)
 
 
 def tracing(enabled: bool) -> TelemetryConfig | None:  # noqa: FBT001 - the one setting that it turns into options

@@ -12,10 +12,10 @@ from app.core.facts import announce
 from app.evidence.batches import Batch
 from app.evidence.copying import COLUMNS
 from app.evidence.facts import LogDaysDropped, OutcomesCorrected
+from app.evidence.outcome_sums import forget_five_minutes, mark_shipped
 from app.evidence.outcomes import Portion, Refused, Sorted, Tally
 from app.evidence.partitions import drop_old_partitions, ensure_partitions
 from app.evidence.profiles import Plans, count_into_profiles
-from app.evidence.rollups import forget_five_minutes, mark_shipped
 from app.evidence.tables import PredictionRow
 
 DAYS_AHEAD = 2

@@ -12,9 +12,9 @@ from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
+from app.evidence.outcome_sums import DAY, FIVE_MINUTES, HOUR, end_of, start_of, sum_of
 from app.evidence.profiles import BUCKET
 from app.evidence.realised import Realised
-from app.evidence.rollups import DAY, FIVE_MINUTES, HOUR, end_of, start_of, sum_of
 from app.evidence.tables import LiveOutcome
 
 USUAL_SHARE = 0.9

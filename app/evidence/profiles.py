@@ -27,7 +27,8 @@ from app.stats.profile import Profile
 log = structlog.get_logger()
 
 UNCOUNTED = Counter("log_rows_not_profiled_total", "Rows of the log that no profile could count.")
-BUCKET = timedelta(minutes=5)
+BUCKET_MINUTES = 5
+BUCKET = timedelta(minutes=BUCKET_MINUTES)
 PLAN_PROFILE = "plan_profile"
 _BUCKET_MS = int(BUCKET.total_seconds() * 1000)
 _MOST_PLANS = 256
@@ -177,12 +178,16 @@ def _picked(rows: Answered, chosen: NDArray[np.bool_]) -> Answered:
     )
 
 
-async def add_to_profile(session: AsyncSession, place: Place, spool: str, more: Counted) -> None:
+async def add_to_profile(
+    session: AsyncSession, place: Place, spool: str, more: Counted, *, minutes: int = BUCKET_MINUTES
+) -> None:
     """Add to what is stored for a place; nobody else adds to this spool's share of it meanwhile."""
     layout = more.profile.layout
     key = {name: getattr(place, name) for name in Place.__slots__} | {"spool": spool}
     counts, sums, extremes = Profile.empty(layout).to_bytes()
-    first = insert(LiveProfile).values(**key, rows=0, counts=counts, sums=sums, extremes=extremes)
+    first = insert(LiveProfile).values(
+        **key, minutes=minutes, rows=0, counts=counts, sums=sums, extremes=extremes
+    )
     await session.execute(first.on_conflict_do_nothing())
     stored = await session.get_one(LiveProfile, tuple(key.values()), with_for_update=True)
     known = Profile.from_bytes(layout, stored.counts, stored.sums, stored.extremes)

@@ -136,6 +136,9 @@ class LiveProfile(Base):
     """Empty where the caller named the version."""
     shadow: Mapped[bool] = mapped_column(primary_key=True)
     spool: Mapped[str] = mapped_column(primary_key=True)
+    """That brought the rows; of a roll-up how long its stretch is."""
+    minutes: Mapped[int] = mapped_column(server_default="5")
+    """How long the stretch is: see `rollups`."""
     rows: Mapped[int]
     counts: Mapped[bytes] = mapped_column(LargeBinary)
     sums: Mapped[bytes] = mapped_column(LargeBinary)

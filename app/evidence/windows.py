@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import Select, select
@@ -62,21 +62,26 @@ async def read_window(
     until: datetime,
     arm: str | None = None,
 ) -> Window:
-    """The rows that were answered between two moments, to the bucket; those of shadows are not among them."""
+    """The rows that were answered between two moments, to the bucket; those of shadows are not among them.
+
+    Buckets of a month ago and longer are hours, much older ones days: `rollups` has added them up.
+    """
     query = _select_live(reference.version_id, environment, arm).where(
         LiveProfile.bucket >= start_of_bucket(since), LiveProfile.bucket < until
     )
     cells = (LiveProfile.counts, LiveProfile.sums, LiveProfile.extremes)
     rows = (
-        await session.execute(query.with_only_columns(LiveProfile.bucket, LiveProfile.rows, *cells))
+        await session.execute(
+            query.with_only_columns(LiveProfile.bucket, LiveProfile.rows, *cells, LiveProfile.minutes)
+        )
     ).all()
     starts = {row.bucket for row in rows}
     return Window(
         min(starts, default=since),
-        max(starts) + BUCKET if starts else until,
+        max((row.bucket + timedelta(minutes=row.minutes) for row in rows), default=until),
         sum(row.rows for row in rows),
         len(starts),
-        Profile.merged_from_bytes(reference.plan.layout, [row[2:] for row in rows]),
+        Profile.merged_from_bytes(reference.plan.layout, [row[2:5] for row in rows]),
     )
 
 

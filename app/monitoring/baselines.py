@@ -16,9 +16,9 @@ from app.core import clock
 from app.core.errors import Refusal
 from app.core.facts import get_fact
 from app.core.jobs import WORKER, Claim, enqueue
+from app.evidence.outcome_sums import HOUR
 from app.evidence.outcome_windows import Cohort, count_labelled, read_realised
 from app.evidence.realised import Labelled, Realised, has_labels, realise, scale_of
-from app.evidence.rollups import HOUR
 from app.evidence.rules import Target, read_actual
 from app.monitoring.measuring import measure
 from app.monitoring.performance_rules import BaselineKind, Told, choose_metric, name_here

@@ -2,7 +2,51 @@
 
 from dataclasses import dataclass
 
-from app.core.errors import Conflict, Invalid
+from app.core.errors import Conflict, Invalid, NotFound
+
+
+@dataclass(eq=False)
+class RegimeMonitorNotFound(NotFound):
+    """The model has no regime monitor of this name."""
+
+    model: str
+    monitor: str
+
+    def detail(self) -> str:
+        return f"{self.model} has no regime monitor {self.monitor}."
+
+
+@dataclass(eq=False)
+class RegimeMonitorExists(Conflict):
+    """The model has a regime monitor of this name already."""
+
+    model: str
+    monitor: str
+
+    def detail(self) -> str:
+        return f"{self.model} has a regime monitor {self.monitor} already; delete it first, or take another name."
+
+
+@dataclass(eq=False)
+class SeriesNotPosted(Conflict):
+    """The monitor reads its series by itself."""
+
+    monitor: str
+    source: str
+
+    def detail(self) -> str:
+        return f"{self.monitor} follows {self.source} by itself; values can be posted to a monitor of kind `posted`."
+
+
+@dataclass(eq=False)
+class NoSuchSeries(Invalid):
+    """The model has no column or metric of numbers of this name."""
+
+    source: str
+    known: list[str]
+
+    def detail(self) -> str:
+        return f"source: {self.source} is none of {', '.join(self.known)}"
 
 
 @dataclass(eq=False)

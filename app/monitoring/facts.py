@@ -58,6 +58,46 @@ class PerformanceRecovered(PerformanceFact):
 
 
 @dataclass(frozen=True)
+class SeriesFact(Fact):
+    """Something about a series of a model that is followed."""
+
+    model: str
+    monitor: str
+
+    @property
+    def subject(self) -> str:
+        """`model:<name>`."""
+        return f"model:{self.model}"
+
+
+@dataclass(frozen=True)
+class RegimeMonitorMade(SeriesFact):
+    """A series is followed from now on."""
+
+    kind: str
+    source: str | None
+
+
+@dataclass(frozen=True)
+class RegimeMonitorRemoved(SeriesFact):
+    """A series is followed no more."""
+
+
+@dataclass(frozen=True)
+class RegimeChanged(SeriesFact):
+    """A series has changed its level or its volatility."""
+
+    change_id: str
+    since: str
+    level: str
+    volatility: str
+    mean_before: float
+    mean: float
+    deviation_before: float
+    deviation: float
+
+
+@dataclass(frozen=True)
 class MonitorSet(Fact):
     """How a model is watched was changed."""
 

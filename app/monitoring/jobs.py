@@ -26,6 +26,8 @@ from app.evidence.windows import (
 from app.monitoring.actions import Seen, Subject, Terms, keep_summary, keep_verdict, look_at
 from app.monitoring.baselines import BASELINE_REGISTERED, baseline_registered
 from app.monitoring.facts import DriftDetected, DriftEnded
+from app.monitoring.figures import note_figures
+from app.monitoring.kinds import Figure
 from app.monitoring.performance_jobs import WATCH_PERFORMANCE, ask_for_watches, watch_claimed
 from app.monitoring.queries import Watching, watching_of
 from app.monitoring.rules import Finding
@@ -155,3 +157,8 @@ async def _tell(
     elif verdict.finding == Finding.NO_RELEVANT_DRIFT and state.drifted_since is not None:
         state.drifted_since = None
         announce(session, DriftEnded(*where, verdict.score))
+    told = {
+        Figure.DRIFT_SCORE: verdict.score,
+        Figure.DRIFT_DETECTED: float(state.drifted_since is not None),
+    }
+    await note_figures(session, subject.version_id, subject.environment, told)

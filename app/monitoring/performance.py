@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core import clock
 from app.core.database import Actor, Database
 from app.core.jobs import WORKER
+from app.evidence.outcome_sums import FIVE_MINUTES, end_of, refresh, start_of
 from app.evidence.outcome_windows import Cohort, mature_until, read_realised, usual_delay
 from app.evidence.realised import Realised
-from app.evidence.rollups import FIVE_MINUTES, end_of, refresh, start_of
 from app.monitoring.baselines import Baseline, find_baseline, freeze_first_labels, held_out_rows
 from app.monitoring.measuring import Measured, measure
 from app.monitoring.performance_rules import (

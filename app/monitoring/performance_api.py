@@ -13,9 +13,9 @@ from app.core.access import Role, allows, caller_of
 from app.core.edge import Begins, Db, Reads, room
 from app.core.errors import FieldProblem
 from app.core.problems import problems
+from app.evidence.outcome_sums import DAY, HOUR
 from app.evidence.outcome_windows import Cohort, Slot, read_slots
 from app.evidence.realised import Realised
-from app.evidence.rollups import DAY, HOUR
 from app.monitoring import queries
 from app.monitoring.api import REFUSED_REFERENCES, Environment, ModelId
 from app.monitoring.baselines import Baseline

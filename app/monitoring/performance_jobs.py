@@ -20,9 +20,9 @@ from app.core.config import Settings
 from app.core.database import Database
 from app.core.facts import announce
 from app.core.jobs import WORKER, Claim, enqueue
+from app.evidence.outcome_sums import FIVE_MINUTES, SETTLING, start_of
 from app.evidence.outcome_windows import Cohort, list_labelled, list_told, usual_delay
 from app.evidence.profiles import BUCKET
-from app.evidence.rollups import FIVE_MINUTES, SETTLING, start_of
 from app.monitoring.baselines import Baseline, ask_for_baseline, held_out_rows
 from app.monitoring.facts import PerformanceDropped, PerformanceRecovered
 from app.monitoring.performance import (

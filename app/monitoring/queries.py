@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Row, Text, func, select
+from sqlalchemy import ARRAY, BigInteger, Row, Select, Text, cast, func, literal, select, union_all
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.config import Settings
-from app.monitoring.tables import DriftVerdictRow, Monitor
+from app.monitoring.rules import Finding
+from app.monitoring.tables import DriftHour, DriftVerdictRow, Monitor
 
 INTERVAL_MINUTES = 5
 FALSE_ALARMS = 0.05
@@ -45,27 +46,36 @@ async def drift_history(
     session: AsyncSession, model_id: UUID, *, environment: str, since: datetime, granularity: Granularity
 ) -> list[Row[Any]]:
     """The verdicts since a moment, by hour or day: of each the farthest score, and the latest recommendation."""
-    at = func.date_trunc(granularity, DriftVerdictRow.at, "UTC").label("at")
-    newest_first = aggregate_order_by(DriftVerdictRow.recommendation, DriftVerdictRow.at.desc())
-    latest = func.array_agg(newest_first, type_=ARRAY(Text))
+    told = union_all(_select_looks(), _select_hours()).subquery().c
+    at = func.date_trunc(granularity, told.at, "UTC").label("at")
+    latest = func.array_agg(aggregate_order_by(told.recommendation, told.last_at.desc()), type_=ARRAY(Text))
     query = (
         select(
             at,
-            func.max(DriftVerdictRow.score).label("score"),
-            func.max(DriftVerdictRow.low).label("low"),
-            func.max(DriftVerdictRow.high).label("high"),
-            func.sum(DriftVerdictRow.rows).label("rows"),
-            func.count().label("checks"),
-            func.bool_or(DriftVerdictRow.finding == "drift").label("drift_detected"),
+            func.max(told.score).label("score"),
+            func.max(told.low).label("low"),
+            func.max(told.high).label("high"),
+            cast(func.sum(told.rows), BigInteger).label("rows"),
+            cast(func.sum(told.checks), BigInteger).label("checks"),
+            func.bool_or(told.drift_detected).label("drift_detected"),
             latest[1].label("recommendation"),
         )
-        .where(
-            DriftVerdictRow.model_id == model_id,
-            DriftVerdictRow.environment == environment,
-            DriftVerdictRow.at >= since,
-            DriftVerdictRow.since.is_not(None),
-        )
+        .where(told.model_id == model_id, told.environment == environment, told.at >= since)
         .group_by(at)
         .order_by(at)
     )
     return list((await session.execute(query)).all())
+
+
+def _select_looks() -> Select[*tuple[Any, ...]]:
+    """The looks that are kept one by one."""
+    row = DriftVerdictRow
+    return select(
+        row.model_id, row.environment, row.at, row.score, row.low, row.high, row.rows, literal(1).label("checks"),
+        (row.finding == Finding.DRIFT).label("drift_detected"), row.recommendation, row.at.label("last_at"),
+    ).where(row.since.is_not(None))  # fmt: skip
+
+
+def _select_hours() -> Select[*tuple[Any, ...]]:
+    """The others, hour by hour."""
+    return select(DriftHour.__table__)

@@ -1,7 +1,7 @@
 """Monitoring on the wire."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from pydantic import ConfigDict, Field, model_validator
@@ -13,10 +13,8 @@ from app.monitoring.rules import Finding, Recommendation
 MOST_INSTANCES = 100_000
 
 
-class DriftCheck(Incoming):
+class WindowOrder(Incoming):
     """Which rows to look at: those of the log in a window, or those that come along."""
-
-    model_config = ConfigDict(json_schema_extra={"example": {"window_hours": 24}})
 
     window_hours: float | None = Field(
         None, gt=0, le=24 * 400, description="The latest hours; the monitor's by default."
@@ -30,15 +28,9 @@ class DriftCheck(Incoming):
         max_length=MOST_INSTANCES,
         description="Rows as for predict, to look at instead of the log.",
     )
-    false_alarm_rate: float = Field(
-        0.05, gt=0, lt=0.5, description="Of this check, over all columns together."
-    )
-    threshold: float | None = Field(
-        None, gt=0, lt=1, description="The drift score that matters; the monitor's by default."
-    )
 
     @model_validator(mode="after")
-    def _one_window(self) -> "DriftCheck":
+    def _one_window(self) -> Self:
         ways = [self.window_hours is not None, self.since is not None, self.instances is not None]
         if sum(ways) > 1:
             raise ValueError("give one of `window_hours`, `since` (with `until`) and `instances`")
@@ -47,6 +39,19 @@ class DriftCheck(Incoming):
         if self.since is not None and self.until is not None and self.since >= self.until:
             raise ValueError("`since` must be before `until`")
         return self
+
+
+class DriftCheck(WindowOrder):
+    """Which rows to look at, and how strictly."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"window_hours": 24}})
+
+    false_alarm_rate: float = Field(
+        0.05, gt=0, lt=0.5, description="Of this check, over all columns together."
+    )
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="The drift score that matters; the monitor's by default."
+    )
 
 
 class FeatureDrift(Outgoing):

@@ -3,13 +3,42 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import case, select
+from sqlalchemy import and_, case, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.jobs import WORKER
 from app.monitoring.rules import Finding
-from app.monitoring.tables import DriftVerdictRow
+from app.monitoring.tables import DriftVerdictRow, QualityVerdictRow, RegimeChange, RegimeMonitor
 from app.registry.queries import references_of
+
+
+async def quality_scores(session: AsyncSession, since: datetime, until: datetime) -> Mapping[str, float]:
+    """For each model the quality of its inputs, over all looks of its monitor in that time by their rows.
+
+    Where several environments or versions of a model were looked at, the worst of them speaks.
+    """
+    weight = QualityVerdictRow.rows + 1.0  # a look at refused rows only counts as well
+    mean = func.sum(QualityVerdictRow.score * weight) / func.sum(weight)
+    query = (
+        select(QualityVerdictRow.version_id, mean.label("score"))
+        .where(QualityVerdictRow.at.between(since, until), QualityVerdictRow.score.is_not(None))
+        .where(QualityVerdictRow.asked_by == WORKER.name)
+        .group_by(QualityVerdictRow.version_id, QualityVerdictRow.environment)
+        .order_by(mean.desc())
+    )
+    found = (await session.execute(query)).all()
+    references = await references_of(session, {row.version_id for row in found})
+    return {references[row.version_id].partition(":")[0]: row.score for row in found}
+
+
+async def regime_changes(session: AsyncSession, since: datetime, until: datetime) -> Mapping[str, float]:
+    """For each model with followed series how many changes of regime were found in that time."""
+    lately = and_(RegimeChange.monitor_id == RegimeMonitor.id, RegimeChange.told_at.between(since, until))
+    query = select(RegimeMonitor.model, func.count(RegimeChange.id)).outerjoin(RegimeChange, lately)
+    return {
+        model: float(count) for model, count in await session.execute(query.group_by(RegimeMonitor.model))
+    }
 
 
 async def drift_scores(session: AsyncSession, since: datetime, until: datetime) -> Mapping[str, float]:

@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, LargeBinary
+from sqlalchemy import ForeignKey, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.database import Base, choice
 from app.core.ids import new_id
+from app.monitoring.kinds import Figure, SeriesKind
 from app.monitoring.performance_rules import BaselineKind, PerformanceFinding
 from app.monitoring.rules import Finding, Recommendation
 
@@ -43,6 +44,130 @@ class Watch(Base):
     last_bucket: Mapped[datetime | None]
     looked_at: Mapped[datetime]
     drifted_since: Mapped[datetime | None]
+
+
+class LatestFigure(Base):
+    """The latest value of one figure of a version, for those who ask often: the metrics of every replica."""
+
+    __tablename__ = "latest_figure"
+
+    version_id: Mapped[UUID] = mapped_column(primary_key=True)
+    environment: Mapped[str] = mapped_column(primary_key=True)
+    figure: Mapped[Figure] = mapped_column(choice(Figure), primary_key=True)
+    value: Mapped[float]
+    at: Mapped[datetime]
+
+
+class QualityVerdictRow(Base):
+    """One look at the quality of inputs."""
+
+    __tablename__ = "quality_verdict"
+    __table_args__ = (
+        Index("ix_quality_verdict_version", "version_id", "environment", "at"),
+        Index("ix_quality_verdict_at", "at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    model_id: Mapped[UUID]
+    version_id: Mapped[UUID]
+    version: Mapped[int]
+    environment: Mapped[str]
+    at: Mapped[datetime]
+    since: Mapped[datetime | None]
+    """None where the caller sent the rows."""
+    until: Mapped[datetime | None]
+    asked_by: Mapped[str]
+    rows: Mapped[int]
+    refused: Mapped[float]
+    repeated: Mapped[float]
+    score: Mapped[float | None]
+    columns: Mapped[list[Any]]
+    """Those that are flawed."""
+    reasons: Mapped[list[Any]]
+
+
+class DriftHour(Base):
+    """The looks of an hour that are not kept one by one any more, as the history tells them."""
+
+    __tablename__ = "drift_hour"
+
+    model_id: Mapped[UUID] = mapped_column(primary_key=True)
+    environment: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    score: Mapped[float]
+    low: Mapped[float]
+    high: Mapped[float]
+    rows: Mapped[int]
+    checks: Mapped[int]
+    drift_detected: Mapped[bool]
+    recommendation: Mapped[Recommendation] = mapped_column(choice(Recommendation))
+    """The latest of them; `last_at` is its time."""
+    last_at: Mapped[datetime]
+
+
+class RegimeMonitor(Base):
+    """A series that is followed: all that must be remembered of it, and the regime that it is in."""
+
+    __tablename__ = "regime_monitor"
+    __table_args__ = (UniqueConstraint("model_id", "name"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    model_id: Mapped[UUID]
+    model: Mapped[str]
+    name: Mapped[str]
+    kind: Mapped[SeriesKind] = mapped_column(choice(SeriesKind))
+    source: Mapped[str | None]
+    environment: Mapped[str]
+    mean_run: Mapped[float]
+    """Values between false alarms, on average."""
+    state: Mapped[dict[str, Any] | None]
+    values: Mapped[int]
+    """How many were taken: the place of the next one."""
+    last_at: Mapped[datetime | None]
+    since: Mapped[datetime | None]
+    level: Mapped[str | None]
+    volatility: Mapped[str | None]
+    mean: Mapped[float | None]
+    deviation: Mapped[float | None]
+    regime_values: Mapped[int | None]
+    made_at: Mapped[datetime]
+    made_by: Mapped[str]
+
+
+class RegimeValue(Base):
+    """A value that was taken, for as long as the prediction log is kept: whoever sends it again is told so."""
+
+    __tablename__ = "regime_value"
+    __table_args__ = (UniqueConstraint("monitor_id", "at"),)
+
+    monitor_id: Mapped[UUID] = mapped_column(
+        ForeignKey("regime_monitor.id", ondelete="CASCADE"), primary_key=True
+    )
+    place: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    value: Mapped[float]
+
+
+class RegimeChange(Base):
+    """A change of regime: since when, and at which value it was found."""
+
+    __tablename__ = "regime_change"
+    __table_args__ = (Index("ix_regime_change_monitor", "monitor_id", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    monitor_id: Mapped[UUID] = mapped_column(ForeignKey("regime_monitor.id", ondelete="CASCADE"))
+    since: Mapped[datetime]
+    found_at: Mapped[datetime]
+    delay_values: Mapped[int]
+    level: Mapped[str]
+    volatility: Mapped[str]
+    mean: Mapped[float]
+    deviation: Mapped[float]
+    level_before: Mapped[str]
+    volatility_before: Mapped[str]
+    mean_before: Mapped[float]
+    deviation_before: Mapped[float]
+    told_at: Mapped[datetime]
 
 
 class DriftVerdictRow(Base):

@@ -162,6 +162,11 @@ async def find_version(session: AsyncSession, model: str, number: int) -> Versio
     return version
 
 
+async def version_ids_of(session: AsyncSession, model_id: UUID) -> Sequence[UUID]:
+    """Every version that a model has."""
+    return (await session.scalars(select(Version.id).where(Version.model_id == model_id))).all()
+
+
 async def references_of(session: AsyncSession, version_ids: Collection[UUID]) -> dict[UUID, str]:
     """The canonical `name:number` of some versions."""
     rows = await session.scalars(select(Version).where(Version.id.in_(version_ids)))

@@ -160,6 +160,11 @@ class ModelCache:
             for version_id, entry in self._entries.items()
         }
 
+    def queued_rows(self) -> dict[str, int]:
+        """How many rows wait for each version that takes traffic."""
+        ready = [entry.ready for entry in self._entries.values() if entry.ready is not None]
+        return {version.model_id: version.batcher.queued_rows for version in ready}
+
     def missing(self) -> dict[UUID, VersionState]:
         """The pinned versions that don't take traffic yet, and why."""
         return {

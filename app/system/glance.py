@@ -14,6 +14,7 @@ from app.core.database import Database, Reading
 from app.core.health import Part
 from app.core.replicas import Replica, list_live_replicas
 from app.evidence.backlog import examine_log
+from app.monitoring.figures import Told, list_figures
 from app.registry.queries import references_of
 from app.system.queries import JobCounts, Leader, count_jobs, find_leader, unsealed_seconds
 
@@ -32,6 +33,7 @@ class Glance:
     unsealed_seconds: float
     replicas: Sequence[Replica]
     log: Part
+    figures: Sequence[Told]
 
 
 @dataclass(frozen=True)
@@ -95,4 +97,5 @@ async def _read(session: Reading, log: Part) -> Glance:
         unsealed_seconds=await unsealed_seconds(session),
         replicas=await list_live_replicas(session),
         log=log,
+        figures=await list_figures(session),
     )

@@ -28,10 +28,10 @@ _UNKNOWN = Part(Condition.DEGRADED, "unknown while the database is away")
 
 
 def watch_parts(state: State) -> None:
-    """Let the health of a service whose state is complete tell how its parts are."""
+    """Let the health of a service whose state is complete tell how its parts are, and its metrics look there too."""
     settings: Settings = state.settings
     health: Health = state.health
-    watch = Watch(
+    watch = state.watch = Watch(
         state.database,
         settings.base_path / "spool",
         lambda: answering(state.routes) | state.models.states().keys(),

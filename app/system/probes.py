@@ -13,6 +13,7 @@ from app.core.access import anyone
 from app.core.health import Condition, Health, Part, is_draining
 from app.core.telemetry import exposition
 from app.core.wire import Outgoing
+from app.system.metrics import read_figures
 
 router = APIRouter(tags=["probes"], dependencies=[anyone()])
 DRAINING = "this process is shutting down"
@@ -125,6 +126,8 @@ async def tell_version() -> Any:
     response_class=PlainTextResponse,
     responses={200: {"content": {"text/plain": {"example": 'http_requests_total{method="GET"} 42.0\n'}}}},
 )
-async def read_metrics() -> Response:
+async def read_metrics(request: Request) -> Response:
     """The metrics of every process of this replica, for Prometheus. It holds model names, but no inputs or answers."""
-    return Response(await asyncio.to_thread(exposition), media_type=CONTENT_TYPE_LATEST)
+    state = request.app.state
+    figures = await read_figures(state.watch, state.settings)
+    return Response(await asyncio.to_thread(exposition, figures), media_type=CONTENT_TYPE_LATEST)

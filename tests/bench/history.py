@@ -16,8 +16,8 @@ import numpy as np
 from sqlalchemy import text
 
 from app.core.database import Actor, Database
+from app.evidence.outcome_sums import DAY, FIVE_MINUTES, HOUR, start_of
 from app.evidence.realised import Labelled, Realised, add_up, realise
-from app.evidence.rollups import DAY, FIVE_MINUTES, HOUR, start_of
 from app.runtimes.schema import Signature
 from tests import make
 from tests.bench.figures import Figure

@@ -105,3 +105,28 @@ def test_the_processes_of_a_replica_add_up_even_those_that_are_gone(tmp_path):
     run(COUNT.format(2))
     run(COUNT.format(3))
     assert 'http_requests_total{method="GET",route="/x",status="200"} 5.0' in run(TELL)
+
+
+HOLD = """
+from prometheus_client import Gauge
+gauge = Gauge("held", "What is held now.", multiprocess_mode="livesum")
+gauge.set({})
+print(__import__("os").getpid(), flush=True)
+__import__("sys").stdin.read()
+"""
+
+
+def test_what_a_process_held_is_told_until_it_ends(tmp_path):
+    environment = os.environ | shared_metrics(tmp_path)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    holders = [
+        subprocess.Popen([sys.executable, "-c", HOLD.format(value)], env=environment, **pipes)
+        for value in (2, 3)
+    ]
+    told = []
+    for holder in holders:
+        holder.stdout.readline()
+    for holder in holders:
+        told.append(subprocess.check_output([sys.executable, "-c", TELL], env=environment, text=True))
+        holder.communicate()
+    assert ["held 5.0" in told[0], "held 3.0" in told[1]] == [True, True]

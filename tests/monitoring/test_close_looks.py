@@ -13,7 +13,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from app.core import clock
-from app.evidence.rollups import start_of
+from app.evidence.outcome_sums import start_of
 from app.registry.queries import find_version
 from tests.evidence.making import log_requests, scored_request
 from tests.monitoring.test_performance import Deployed, cancer, clinic, register  # noqa: F401 - fixtures

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from app.core import clock
 from app.core.config import Settings
 from app.core.ids import new_id
-from app.evidence.rollups import refresh, start_of
+from app.evidence.outcome_sums import refresh, start_of
 from app.monitoring.performance import fallen_since
 from app.monitoring.performance_jobs import ask_for_watches, watch_performance
 from app.monitoring.performance_signal import accuracy_drops

@@ -1,0 +1,160 @@
+"""The quality of inputs over HTTP."""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from fastapi import Request
+from pydantic import ConfigDict, Field
+
+from app.core import clock
+from app.core.access import Role, allows
+from app.core.edge import Begins, Db, room
+from app.core.problems import problems
+from app.core.wire import Outgoing
+from app.evidence.planning import FIRST_ROWS
+from app.evidence.windows import find_reference
+from app.monitoring import queries
+from app.monitoring.api import REFUSED_REFERENCES, Environment, ModelId
+from app.monitoring.errors import NoReferenceYet
+from app.monitoring.quality import (
+    Of,
+    Quality,
+    Rows,
+    judge_quality,
+    keep_quality,
+    rows_of_caller,
+    rows_of_log,
+    tell_reasons,
+)
+from app.monitoring.schemas import ReferenceOut, WindowOrder
+from app.registry import queries as registry
+from app.runtimes import errors as runtime_errors
+
+router = room("/models", "monitoring")
+
+
+class QualityCheck(WindowOrder):
+    """Which rows to look at: those of the log in a window, or those that come along."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"window_hours": 24}})
+
+
+class ColumnOut(Outgoing):
+    """One input."""
+
+    feature: str
+    values: int
+    flawed: float = Field(description="The share that counts: what is beyond the usual and beyond chance.")
+    shares: dict[str, float] = Field(
+        description="Of the values: missing, not_finite, below_range, above_range, new_category."
+    )
+    usual: dict[str, float] = Field(description="The shares that the reference lets expect.")
+
+
+class RefusalOut(Outgoing):
+    """One reason why rows were refused."""
+
+    column: str | None = Field(description="None where the row as a whole was no row.")
+    problem: str
+    rows: int
+
+
+class LookedAt(Outgoing):
+    """Which rows were looked at."""
+
+    since: datetime | None
+    until: datetime | None
+    rows: int = Field(description="That could be read.")
+    looked_through: int = Field(
+        description="Rows looked at one by one, for refusals and repetitions; of the log the latest 5,000 of the window."
+    )
+    refused: float = Field(description="The share of rows that could not be read.")
+    repeated: float = Field(description="The share of rows whose values all are those of another one.")
+
+
+_A_CHECK: dict[str, Any] = {
+    "check_id": "01a1fd46-3f9c-71d3-9878-5c15666f8e2d",
+    "model_id": "breast-cancer:3",
+    "environment": "production",
+    "window": {
+        "since": "2026-11-26T12:00:00Z", "until": "2026-11-27T12:00:00Z", "rows": 4210, "looked_through": 4294,
+        "refused": 0.0196, "repeated": 0.001,
+    },
+    "reference": {"kind": "sample", "rows": 400, "made_at": "2026-11-01T08:00:00Z"},
+    "quality_score": 0.77,
+    "columns": [{
+        "feature": "mean radius", "values": 4210, "flawed": 0.214,
+        "shares": {"missing": 0.22, "not_finite": 0.0, "below_range": 0.0, "above_range": 0.002, "new_category": 0.0},
+        "usual": {"missing": 0.001, "not_finite": 0.001, "below_range": 0.0025, "above_range": 0.0025, "new_category": 0.0},
+    }],
+    "refusals": [{"column": "mean texture", "problem": "has the wrong type", "rows": 84}],
+}  # fmt: skip
+
+
+class QualityOut(Outgoing):
+    """How good the inputs are, and what is wrong with them."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _A_CHECK})
+
+    check_id: UUID
+    model_id: str
+    environment: str
+    window: LookedAt
+    reference: ReferenceOut
+    quality_score: float | None = Field(
+        description="(1 - refused) x (1 - the worst column's flawed share), for rows that come along also x (1 - repeated); "
+        "none where there were no rows."
+    )
+    columns: list[ColumnOut] = Field(description="The inputs, the worst first.")
+    refusals: list[RefusalOut] = Field(description="Why rows were refused, the most frequent reasons first.")
+
+
+@router.post(
+    "/{model_id}/quality-check",
+    response_model=QualityOut,
+    dependencies=[allows(Role.OPERATOR)],
+    responses=problems(
+        *REFUSED_REFERENCES, NoReferenceYet, runtime_errors.UnknownPayload, runtime_errors.MisshapenPayload
+    ),
+)
+async def check_quality(
+    model_id: ModelId,
+    order: QualityCheck,
+    request: Request,
+    database: Db,
+    begin: Begins,
+    environment: Environment = "production",
+) -> Any:
+    """Missing, out of range, new, refused, repeated: how good the inputs of a window, or of rows that come along, are."""
+    async with database.reads() as reading:
+        version = await registry.get_version(reading, model_id, environment)
+        reference = await find_reference(reading, version.id)
+        if reference is None:
+            raise NoReferenceYet(version.model_reference, FIRST_ROWS)
+        watching = await queries.watching_of(reading, version.model_id, request.app.state.settings)
+        until = order.until or clock.now()
+        since = order.since or until - timedelta(hours=order.window_hours or watching.window_hours)
+        if order.instances is None:
+            rows = await rows_of_log(
+                reading, reference, version.model_name,
+                environment=environment, since=since, until=until, arm=order.arm,
+            )  # fmt: skip
+    if order.instances is not None:
+        rows = await rows_of_caller(reference, version.signature, order.instances)
+    quality = await judge_quality(reference, rows)
+    of = Of(version.model_id, version.id, version.number, environment)
+    row = await keep_quality(await begin(), of, rows, quality)
+    told = {"check_id": row.id, "model_id": version.model_reference, "environment": environment}
+    return told | {"reference": reference, **_tell(rows, quality)}
+
+
+def _tell(rows: Rows, quality: Quality) -> dict[str, Any]:
+    repeated = rows.repeated / rows.looked_through if rows.looked_through else 0.0
+    window = {name: getattr(rows, name) for name in ("since", "until", "rows", "looked_through", "refused")}
+    return {
+        "window": {**window, "repeated": repeated},
+        "quality_score": quality.score,
+        "columns": quality.columns,
+        "refusals": tell_reasons(rows.reasons),
+    }

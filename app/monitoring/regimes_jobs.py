@@ -1,0 +1,100 @@
+"""The durable work of regime monitors: taking what has been added to the series that they read by themselves."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core import clock
+from app.core.jobs import WORKER, Claim, Handler
+from app.evidence.series import Series, Values, bucket_rows
+from app.evidence.windows import start_of_bucket
+from app.monitoring.kinds import SeriesKind, SeriesMetric
+from app.monitoring.regimes import take_values
+from app.monitoring.tables import DriftVerdictRow, QualityVerdictRow, RegimeMonitor
+from app.registry.queries import version_ids_of
+
+WATCH_REGIMES = "watch_regimes"
+SETTLING_SECONDS = 30.0
+MOST_VALUES = 2000
+FIRST_LOOK = timedelta(days=14)
+"""How far a new monitor looks back: two weeks, so that the long run is known from the start."""
+
+Found = type[DriftVerdictRow] | type[QualityVerdictRow]
+
+
+def regime_handlers() -> Mapping[str, Handler]:
+    """The one kind of job."""
+    series = Series()
+
+    async def watch(claim: Claim) -> None:
+        """Follow each series on, one transaction each."""
+        async with claim.database.reads() as reading:
+            query = select(RegimeMonitor.id).where(RegimeMonitor.kind != SeriesKind.POSTED)
+            monitors = (await reading.scalars(query.order_by(RegimeMonitor.id))).all()
+        for monitor_id in monitors:
+            async with claim.database.writes(WORKER) as session:
+                await watch_regime(session, monitor_id, series)
+
+    return {WATCH_REGIMES: watch}
+
+
+async def watch_regime(session: AsyncSession, monitor_id: UUID, series: Series) -> None:
+    """Take the values that are complete since the last; done twice, the second finds none."""
+    monitor = await session.get(RegimeMonitor, monitor_id, with_for_update=True)
+    if monitor is None:  # deleted meanwhile
+        return
+    until = start_of_bucket(clock.now() - timedelta(seconds=SETTLING_SECONDS))
+    values = await _read(session, monitor, series, monitor.last_at or until - FIRST_LOOK, until)
+    if values:
+        await take_values(session, monitor, values)
+
+
+async def _read(
+    session: AsyncSession, monitor: RegimeMonitor, series: Series, after: datetime, until: datetime
+) -> Values:
+    assert monitor.source is not None, "only what is posted has no source"
+    if monitor.kind == SeriesKind.METRIC:
+        return await METRICS[SeriesMetric(monitor.source)](session, monitor, after, until)
+    versions = await version_ids_of(session, monitor.model_id)
+    return await series.bucket_means(
+        session, versions, monitor.source, environment=monitor.environment, after=after, until=until
+    )
+
+
+async def _rows(session: AsyncSession, monitor: RegimeMonitor, after: datetime, until: datetime) -> Values:
+    versions = await version_ids_of(session, monitor.model_id)
+    return await bucket_rows(session, versions, environment=monitor.environment, after=after, until=until)
+
+
+async def _drift(session: AsyncSession, monitor: RegimeMonitor, after: datetime, _until: datetime) -> Values:
+    return await _scores(session, DriftVerdictRow, monitor, after)
+
+
+async def _quality(
+    session: AsyncSession, monitor: RegimeMonitor, after: datetime, _until: datetime
+) -> Values:
+    return await _scores(session, QualityVerdictRow, monitor, after)
+
+
+async def _scores(session: AsyncSession, found: Found, monitor: RegimeMonitor, after: datetime) -> Values:
+    """What the looks of the model's own monitor gave; what people asked for is no series."""
+    query = (
+        select(found.at, found.score)
+        .where(found.model_id == monitor.model_id, found.environment == monitor.environment)
+        .where(found.asked_by == WORKER.name, found.at > after, found.score.is_not(None))
+        .order_by(found.at)
+        .limit(MOST_VALUES)
+    )
+    return [(at, float(score)) for at, score in await session.execute(query) if score is not None]
+
+
+Reader = Callable[[AsyncSession, RegimeMonitor, datetime, datetime], Awaitable[Values]]
+METRICS: Mapping[SeriesMetric, Reader] = {
+    SeriesMetric.ROWS: _rows,
+    SeriesMetric.DRIFT_SCORE: _drift,
+    SeriesMetric.QUALITY_SCORE: _quality,
+}
+"""Who reads each metric."""
