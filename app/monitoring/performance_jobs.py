@@ -5,7 +5,7 @@ shift anybody's number. They are looked at once their labels are there as usual,
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -25,6 +25,8 @@ from app.evidence.outcome_windows import Cohort, list_labelled, list_told, usual
 from app.evidence.profiles import BUCKET
 from app.monitoring.baselines import Baseline, ask_for_baseline, held_out_rows
 from app.monitoring.facts import PerformanceDropped, PerformanceRecovered
+from app.monitoring.figures import note_figures
+from app.monitoring.kinds import Figure
 from app.monitoring.performance import (
     PerformanceSeen,
     PerformanceTerms,
@@ -172,6 +174,7 @@ async def _tell(
 ) -> None:
     version, judgement = watched.version, seen.judgement
     row = keep_performance(session, seen, version, watched.cohort.environment, terms)
+    await note_figures(session, version.id, watched.cohort.environment, _figures(seen))
     has_fallen = judgement.finding == PerformanceFinding.FALLEN
     if not has_fallen:
         row.sums = {}  # those of five minutes between `since` and `until` are it
@@ -188,3 +191,12 @@ async def _tell(
     elif judgement.finding == PerformanceFinding.HOLDING and state.fallen_since is not None:
         state.fallen_since = None
         announce(session, PerformanceRecovered(*told, *what))
+
+
+def _figures(seen: PerformanceSeen) -> Mapping[Figure, float]:
+    """What the metrics tell of a look: a regression has no accuracy, and neither have a few labels."""
+    compared, accuracy = seen.compared, seen.measured.metrics.get("accuracy")
+    figures = {Figure.LABEL_COVERAGE: compared.labelled / compared.rows} if compared.rows else {}
+    if accuracy is not None and not isinstance(accuracy, ValueError):
+        figures[Figure.ACCURACY] = accuracy.value
+    return figures

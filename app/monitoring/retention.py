@@ -3,19 +3,26 @@
 from collections.abc import Mapping
 from datetime import timedelta
 
-from sqlalchemy import and_, delete, exists, text
+from sqlalchemy import and_, delete, exists, or_, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
 from app.core.config import Settings
 from app.core.jobs import WORKER, Claim, Handler
-from app.monitoring.tables import LatestFigure, QualityVerdictRow, RegimeMonitor, RegimeValue
+from app.monitoring.performance_rules import PerformanceFinding
+from app.monitoring.tables import (
+    LatestFigure,
+    PerformanceVerdictRow,
+    QualityVerdictRow,
+    RegimeMonitor,
+    RegimeValue,
+)
 
 KEEP_VERDICTS = "keep_verdicts"
 QUIET_LOOKS = timedelta(days=31)
-"""How long each look of a monitor that found no drift is kept."""
+"""How long each look of a monitor that found nothing is kept."""
 EVERY_LOOK = timedelta(days=400)
-"""How long the others are: those that found drift, and those that people asked for, with the profiles they rest on."""
+"""How long the others are: those that found something, and those that people asked for, with the profiles they rest on."""
 
 _ROLL_UP = text("""
     WITH gone AS (
@@ -43,6 +50,7 @@ def retention_handlers(settings: Settings) -> Mapping[str, Handler]:
     async def keep(claim: Claim) -> None:
         async with claim.database.writes(WORKER) as session:
             await roll_up_verdicts(session)
+            await forget_quiet_performance(session)
         async with claim.database.writes(WORKER) as session:
             await forget_with_the_log(session, settings.prediction_retention_days)
 
@@ -54,6 +62,17 @@ async def roll_up_verdicts(session: AsyncSession) -> None:
     now = clock.now()
     bounds = {"quiet": now - QUIET_LOOKS, "every": now - EVERY_LOOK, "worker": WORKER.name}
     await session.execute(_ROLL_UP, bounds)
+
+
+async def forget_quiet_performance(session: AsyncSession) -> None:
+    """Drop old looks at what came true; the history of performance is told from sums, not from them."""
+    verdict, now = PerformanceVerdictRow, clock.now()
+    is_quiet = and_(verdict.finding != PerformanceFinding.FALLEN, verdict.asked_by == WORKER.name)
+    await session.execute(
+        delete(verdict).where(
+            or_(verdict.at < now - EVERY_LOOK, and_(verdict.at < now - QUIET_LOOKS, is_quiet))
+        )
+    )
 
 
 async def forget_with_the_log(session: AsyncSession, keep_days: int) -> None:

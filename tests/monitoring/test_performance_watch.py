@@ -15,6 +15,7 @@ from app.evidence.outcome_sums import refresh, start_of
 from app.monitoring.performance import fallen_since
 from app.monitoring.performance_jobs import ask_for_watches, watch_performance
 from app.monitoring.performance_signal import accuracy_drops
+from app.monitoring.retention import forget_quiet_performance
 from tests import make
 from tests.conftest import TESTER, client_of, running
 from tests.evidence.making import log_requests, scored_request
@@ -95,6 +96,23 @@ async def test_a_monitor_tells_once_that_performance_fell_and_once_that_it_recov
     assert len(verdicts) == 22
     assert all(row.sums["labelled"] for row in fallen)
     assert all(row.loss_low > row.threshold for row in fallen)
+    [(accuracy,), (coverage,)] = await stream.rows("SELECT value FROM latest_figure ORDER BY figure")
+    assert (accuracy, coverage) == (pytest.approx(verdicts[-1].value), 1.0)
+
+
+async def test_old_looks_go_but_those_that_found_a_fall_and_those_that_people_asked_for(stream):
+    await stream.live(*[0.9] * 6, *[0.55] * 4)
+    async with stream.database.writes(TESTER) as session:
+        query = "UPDATE performance_verdict SET asked_by = 'alice' WHERE id IN (SELECT min(id::text)::uuid FROM performance_verdict)"
+        await session.execute(text(query))
+    now = clock.now()
+    for days, left in ((30, {"alice", "fallen", "quiet"}), (32, {"alice", "fallen"}), (401, set())):
+        stream.monkeypatch.setattr(clock, "now", lambda days=days: now + timedelta(days=days))
+        async with stream.database.writes(TESTER) as session:
+            await forget_quiet_performance(session)
+        rows = await stream.rows("SELECT asked_by, finding FROM performance_verdict")
+        kinds = {"alice" if row.asked_by == "alice" else row.finding for row in rows}
+        assert {"quiet" if kind in {"holding", "too_little_data"} else kind for kind in kinds} == left
 
 
 async def test_a_small_loss_is_no_alarm_however_long_it_lasts(stream):
