@@ -132,12 +132,19 @@ def judge_drift(
         )
         for i, column in enumerate(columns)
     ]
-    inputs = [each for each in judged if each.column.is_input]
+    ranked = sorted(judged, key=lambda each: (not each.drifted, -each.distance * each.weight, each.p_value))
+    return _sum_up(tuple(ranked), rows=rows, reference_rows=reference_rows, threshold=threshold)
+
+
+def _sum_up(
+    columns: tuple[ColumnDrift, ...], *, rows: int, reference_rows: int, threshold: float
+) -> DriftVerdict:
+    inputs = [each for each in columns if each.column.is_input]
     score, low, high = (
         max((getattr(each, name) * each.weight for each in inputs), default=0.0)
         for name in ("distance", "low", "high")
     )
-    is_proven = any(each.drifted for each in judged)
+    is_proven = any(each.drifted for each in columns)
     largest = max((each.design_effect for each in inputs), default=1.0)
     needed = rows_needed(rows, reference_rows, threshold, largest)
     return DriftVerdict(
@@ -148,9 +155,7 @@ def judge_drift(
         high,
         floor(rows / largest),
         needed,
-        tuple(
-            sorted(judged, key=lambda each: (not each.drifted, -each.distance * each.weight, each.p_value))
-        ),
+        columns,
     )
 
 
