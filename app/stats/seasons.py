@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 HOURS = 168
 PROVEN = 4.5  # standard errors: an hour so far from all others in anything is known to be different
 EXPECTED = 5.0  # rows of a bin in an hour, for its share to be near normal
+LEAST = 1e-12  # variance: below, nothing varies
 LEAST_PRIOR = 1.0  # row that all hours together count for, where hours differ as much as can be
 
 
@@ -88,7 +89,7 @@ class Seasons:
             share = self.exclusive[:, :, cell]
             within = self._within(share * (1 - share))
             is_common = np.median(self.rows, axis=0) * within >= EXPECTED
-            yield share, np.where(is_common, within, 0.0)
+            yield share, np.where(is_common, within, np.nan)
 
     def _within(self, variances: Floats) -> Floats:
         within: Floats = (self.rows * variances).sum(axis=0) / self.rows.sum(axis=0).clip(1)
@@ -254,10 +255,13 @@ def _exclusive(layout: Layout, counts: NDArray[np.int64] | Floats) -> Floats:
 
 
 def _off(means: Floats, within: Floats, rows: Floats) -> Floats:
-    """How many standard errors each hour's mean is from that of all, squared; 0 where nothing varies."""
+    """How many standard errors each hour's mean is from that of all, squared; 0 where nothing varies, or nobody asks.
+
+    What varies between hours and never within, such as the day of the week itself, is as far off as can be.
+    """
     spread = rows * (means - (rows * means).sum(axis=0) / rows.sum(axis=0).clip(1)) ** 2
-    is_known = within > 1e-12
-    return np.where(is_known, spread / np.where(is_known, within, 1.0), 0.0)
+    off: Floats = np.where(spread > LEAST, spread / np.maximum(within, LEAST), 0.0)
+    return np.where(np.isnan(within), 0.0, off)
 
 
 def _within_over_between(squares: Floats, rows: Floats) -> Floats:

@@ -88,6 +88,17 @@ def test_an_hour_unlike_all_others_is_left_alone():
     assert seasons.reference(only(4)).sizes[0] > 600
 
 
+def test_what_the_hour_alone_decides_is_known_of_each():
+    """The day of the week as a column: nothing varies within an hour."""
+    days = np.arange(HOURS) // 24
+    layout = Layout((numeric_axis(days),))
+    seasons = by_hour((hour, observe(layout, [np.full(26, float(days[hour]))])) for hour in range(HOURS))
+    monday, tuesday = (observe(layout, [np.full(24, day)]) for day in (0.0, 1.0))
+    expected = seasons.reference(only(*range(24)))
+    assert compare(expected, monday).p[0] > 0.01
+    assert compare(expected, tuesday).p[0] < 1e-12
+
+
 def test_an_hour_never_seen_is_judged_by_how_much_hours_differ():
     generator = np.random.default_rng(9)
 
