@@ -82,7 +82,9 @@ def read(name: str, file: str, **options) -> pd.DataFrame:
 def elec2() -> Stream:
     """Half-hourly prices in New South Wales: trained on 120 days, held against the 60 after them."""
     frame = read("elec2", "elec2.csv.gz")
-    frame["at"] = pd.Timestamp("1996-05-07", tz="UTC") + pd.to_timedelta(30 * np.arange(len(frame)), unit="min")
+    frame["at"] = pd.Timestamp("1996-05-07", tz="UTC") + pd.to_timedelta(
+        30 * np.arange(len(frame)), unit="min"
+    )
     frame["class"] = frame["class"].astype(str)
     day = np.arange(len(frame)) // 48
     inputs = ["period", "nswprice", "nswdemand", "vicprice", "vicdemand", "transfer"]
@@ -93,7 +95,9 @@ def elec2() -> Stream:
 def bike_uci() -> Stream:
     """Hourly rentals: trained on the even weeks of 2011, held against the odd ones, replayed through 2012."""
     frame = read("bike_uci", "hour.csv", sep=";")
-    frame["at"] = pd.to_datetime(frame.dteday, format="%d/%m/%Y", utc=True) + pd.to_timedelta(frame.hr, unit="h")
+    frame["at"] = pd.to_datetime(frame.dteday, format="%d/%m/%Y", utc=True) + pd.to_timedelta(
+        frame.hr, unit="h"
+    )
     day = (frame["at"] - frame["at"].iloc[0]).dt.days.to_numpy()
     is_first, is_even = (frame.yr == 0).to_numpy(), day // 7 % 2 == 0
     inputs = ["hr", "weekday", "workingday", "weathersit", "temp", "hum", "windspeed"]
@@ -112,7 +116,9 @@ def credit_default(seed: int | None = 1) -> Stream:
     inputs = [column for column in frame.columns if column not in {"ID", target, "at"}]
     parts = place < 7500, (place >= 7500) & (place < 15_000), place >= 15_000
     name = "credit_default" if seed is not None else "credit_default by number"
-    return Stream(name, frame, inputs, target, *parts, place // 250, has_times=False, task=Task.CLASSIFICATION)
+    return Stream(
+        name, frame, inputs, target, *parts, place // 250, has_times=False, task=Task.CLASSIFICATION
+    )
 
 
 def metro_traffic() -> Stream:
@@ -146,7 +152,9 @@ class Replay:
         kind = HistGradientBoostingClassifier if self.is_class else HistGradientBoostingRegressor
         frame = stream.frame
         table = frame[stream.inputs].to_numpy(float)
-        model = kind(max_iter=100, random_state=0).fit(table[stream.train], frame[stream.target][stream.train])
+        model = kind(max_iter=100, random_state=0).fit(
+            table[stream.train], frame[stream.target][stream.train]
+        )
         self.table, self.truth = table, frame[stream.target].to_numpy()
         self.answers = model.predict(table)
         self.losses = self.answers == self.truth if self.is_class else np.abs(self.answers - self.truth)
@@ -208,7 +216,9 @@ class Replay:
     def _of(self, first: int, last: int) -> np.ndarray:
         return self.stream.live & (self.stream.bucket >= first) & (self.stream.bucket <= last)
 
-    def _look(self, told: Told, look: Look, profiles: Sequence[Profile], chosen: np.ndarray, origin: int) -> None:
+    def _look(
+        self, told: Told, look: Look, profiles: Sequence[Profile], chosen: np.ndarray, origin: int
+    ) -> None:
         last, alpha = look.first + look.buckets - 1, allowance(look, BUDGET)
         if chosen.sum() >= 50:
             now, before = self.metric(chosen, alpha / 2), self.metric(self.stream.reference, alpha / 2)
@@ -250,7 +260,9 @@ def describe(told: Told) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("streams", nargs="*", default=list(STREAMS), help=", ".join(STREAMS))
     for name in parser.parse_args().streams:
         told = Replay(STREAMS[name]()).run()
