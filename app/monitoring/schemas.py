@@ -60,7 +60,10 @@ class FeatureDrift(Outgoing):
     p_value: float = Field(description="The chance of any such difference, had nothing changed.")
     question: str = Field(description="Which test shows it most.")
     p_values: dict[str, float]
-    distance: float = Field(description="Jensen-Shannon distance, less what sampling alone adds.")
+    distance: float = Field(
+        description="Jensen-Shannon distance, less what sampling alone adds: on the reference's deciles, or on its fifteen "
+        "most frequent labels and the rest as one."
+    )
     low: float
     high: float
     psi: float = Field(description="Population stability index on the reference's deciles.")

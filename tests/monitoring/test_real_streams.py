@@ -21,7 +21,7 @@ def days(told, alarms):
 
 
 def test_traffic_with_its_season_is_silent_until_the_incident_and_after_it():
-    """Two years and nine months, less a gap of ten months; then the motorway was closed for a weekend of July 2016."""
+    """Two years and nine months, less a gap of ten months; then hardly anybody drove on a weekend of July 2016."""
     told = replay("metro_traffic")
     found = days(told, told.drift)
     assert found
