@@ -1,7 +1,7 @@
 """How a version gets the axes along which its rows are counted: from its reference sample, or from its first rows."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -24,13 +24,16 @@ from app.core.locks import hold_until_commit
 from app.evidence.facts import ReferenceProfiled
 from app.evidence.profiles import Counted, Place, add_to_profile, plan_lock
 from app.evidence.rules import ReferenceKind
+from app.evidence.seasons import REFERENCE, add_to_week
 from app.evidence.tables import PredictionRow, ProfilePlan
 from app.evidence.windows import start_of_bucket
 from app.registry.files import manifest_of
 from app.registry.queries import files_of, find_version_by_id
 from app.runtimes.probe import Prober
 from app.runtimes.profiles import Answered, Plan, columns_of, make_plan
+from app.runtimes.row_order import row_order, weekly
 from app.runtimes.schema import Signature
+from app.stats.profile import Profile
 
 if TYPE_CHECKING:
     from app.registry.tables import Version
@@ -52,6 +55,9 @@ class Reference:
     rows: int
     plan: Plan
     sections: tuple[bytes, bytes, bytes]
+    order: dict[str, Any]
+    week: Mapping[int, Counted]
+    """Its hours, where it holds whole weeks."""
     last: tuple[datetime, UUID] | None = None
     """The latest of the log's rows that it was made from."""
 
@@ -93,23 +99,33 @@ class PlanMaking:
         directory = await self._artifacts.materialise(manifest_of(files), version.artifact_signature)
         sample = b"".join([block async for block in self._store.open_stream(digest)])
         try:
-            made = await self._prober.profile_reference(directory, signature=version.signature, sample=sample)
+            made = await self._prober.profile_reference(
+                directory,
+                signature=version.signature,
+                sample=sample,
+                time_column=version.probe.get("reference_time"),
+            )
         except Refusal as refusal:
             log.warning("reference_not_profiled", version=version.model_reference, reason=refusal.detail())
             return None
-        sections = (made.counts, made.sums, made.extremes)
-        return Reference(ReferenceKind.SAMPLE, made.rows, Plan.from_json(made.plan), sections)
+        sections, plan = (made.counts, made.sums, made.extremes), Plan.from_json(made.plan)
+        week = {
+            hour: Counted(rows, Profile.from_bytes(plan.layout, *of_hour))
+            for hour, rows, of_hour in made.week
+        }
+        return Reference(ReferenceKind.SAMPLE, made.rows, plan, sections, made.order, week)
 
 
 async def _keep(session: AsyncSession, version: "Version", reference: Reference) -> None:
     counts, sums, extremes = reference.sections
     first = insert(ProfilePlan).values(
         version_id=version.id, kind=reference.kind, rows=reference.rows, columns=reference.plan.to_json(),
-        counts=counts, sums=sums, extremes=extremes, made_at=clock.now(),
+        counts=counts, sums=sums, extremes=extremes, made_at=clock.now(), row_order=reference.order,
     )  # fmt: skip
     made = await session.scalar(first.on_conflict_do_nothing().returning(ProfilePlan.version_id))
     if made is None:
         return
+    await add_to_week(session, version.id, REFERENCE, reference.week)
     await _count_afterwards(session, version, reference)
     announce(session, ReferenceProfiled(version.model_name, version.number, reference.kind, reference.rows))
 
@@ -118,12 +134,17 @@ async def _from_first_rows(session: AsyncSession, version: "Version") -> Referen
     rows = (await session.execute(_select_scored(version).order_by(*_IN_TIME).limit(MOST_FIRST_ROWS))).all()
     if len(rows) < FIRST_ROWS:
         return None
-    signature = Signature.from_json(version.signature)
-    answered = await asyncio.to_thread(_answered, rows, signature)
-    plan = await asyncio.to_thread(make_plan, signature, answered)
-    profile = await asyncio.to_thread(plan.profile, answered)
+    return await asyncio.to_thread(_freeze, rows, Signature.from_json(version.signature))
+
+
+def _freeze(rows: Sequence[Row[Any]], signature: Signature) -> Reference:
+    answered, seconds = _answered(rows, signature), np.array([int(row.at.timestamp()) for row in rows])
+    plan = make_plan(signature, answered)
+    profile = plan.profile(answered)
+    order = row_order(plan, profile, answered, seconds).to_json()
+    week = {hour: Counted(count, of_hour) for hour, count, of_hour in weekly(plan, [answered], seconds)}
     last = (rows[-1].at, rows[-1].id)
-    return Reference(ReferenceKind.FIRST_ROWS, len(rows), plan, profile.to_bytes(), last)
+    return Reference(ReferenceKind.FIRST_ROWS, len(rows), plan, profile.to_bytes(), order, week, last)
 
 
 async def _count_afterwards(session: AsyncSession, version: "Version", reference: Reference) -> None:

@@ -8,7 +8,6 @@ from uuid import UUID
 
 import numpy as np
 import structlog
-from numpy.typing import NDArray
 from prometheus_client import Counter
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -143,7 +142,8 @@ def _places(block: Sequence[LoggedRequest]) -> Iterator[tuple[Place, Answered]]:
     for number in np.unique(buckets).tolist():
         bucket = datetime.fromtimestamp(number * _BUCKET_MS / 1000, UTC)
         place = Place(origin.version_id, bucket, origin.environment, origin.arm or "", origin.shadow)
-        yield place, _picked(rows, buckets == number)
+        is_here = buckets == number
+        yield place, rows if is_here.all() else rows.at(np.flatnonzero(is_here))
 
 
 def _answered(block: Sequence[LoggedRequest]) -> Answered:
@@ -157,24 +157,6 @@ def _answered(block: Sequence[LoggedRequest]) -> Answered:
         list(chain.from_iterable(request.predictions for request in block)),
         None if odds is None else odds.max(axis=1),
         np.repeat([request.latency_ms for request in block], [request.scored_rows for request in block]),
-    )
-
-
-def _picked(rows: Answered, chosen: NDArray[np.bool_]) -> Answered:
-    if chosen.all():
-        return rows
-    places = np.flatnonzero(chosen).tolist()
-    assert rows.inputs is not None
-    assert rows.predictions is not None
-    assert rows.latencies_ms is not None
-    return Answered(
-        [
-            column[chosen] if isinstance(column, np.ndarray) else [column[i] for i in places]
-            for column in rows.inputs
-        ],
-        [rows.predictions[i] for i in places],
-        None if rows.confidences is None else rows.confidences[chosen],
-        rows.latencies_ms[chosen],
     )
 
 

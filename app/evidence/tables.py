@@ -117,6 +117,24 @@ class ProfilePlan(Base):
     sums: Mapped[bytes] = mapped_column(LargeBinary)
     extremes: Mapped[bytes] = mapped_column(LargeBinary)
     made_at: Mapped[datetime]
+    row_order: Mapped[dict[str, Any] | None] = mapped_column(AsWritten)
+    """How the rows of the reference depend on each other, and which hours of the week they are of."""
+
+
+class HourProfile(Base):
+    """What one hour of the week looked like, in all weeks together: of the reference itself, or of an environment's stream."""
+
+    __tablename__ = "hour_profile"
+
+    version_id: Mapped[UUID] = mapped_column(primary_key=True)
+    environment: Mapped[str] = mapped_column(primary_key=True)
+    """Empty for the reference's own rows."""
+    hour: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """From Monday 0 to 1 o'clock UTC."""
+    rows: Mapped[int]
+    counts: Mapped[bytes] = mapped_column(LargeBinary)
+    sums: Mapped[bytes] = mapped_column(LargeBinary)
+    extremes: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class LiveProfile(Base):

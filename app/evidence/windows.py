@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
 from uuid import UUID
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,7 +15,9 @@ from app.evidence.profiles import BUCKET
 from app.evidence.rules import ReferenceKind
 from app.evidence.tables import LiveProfile, ProfilePlan
 from app.runtimes.profiles import Plan
+from app.runtimes.row_order import RowOrder
 from app.stats.profile import Profile
+from app.stats.seasons import HOURS, hours_of_week
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class Reference:
     made_at: datetime
     plan: Plan
     profile: Profile
+    order: RowOrder
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Window:
     Attributes:
         since, until: the ends of the first and the last bucket that lie in it.
         buckets: how many of them hold rows.
+        hours: how many rows are of which hour of the week; None where nobody knows when they were.
     """
 
     since: datetime
@@ -41,6 +48,7 @@ class Window:
     rows: int
     buckets: int
     profile: Profile
+    hours: NDArray[np.float64] | None = None
 
 
 async def find_reference(session: AsyncSession, version_id: UUID) -> Reference | None:
@@ -50,7 +58,8 @@ async def find_reference(session: AsyncSession, version_id: UUID) -> Reference |
         return None
     plan = Plan.from_json(row.columns)
     profile = Profile.from_bytes(plan.layout, row.counts, row.sums, row.extremes)
-    return Reference(version_id, row.kind, row.rows, row.made_at, plan, profile)
+    order = RowOrder.from_json(row.row_order, len(plan.columns))
+    return Reference(version_id, row.kind, row.rows, row.made_at, plan, profile, order)
 
 
 async def read_window(
@@ -82,14 +91,38 @@ async def read_window(
         sum(row.rows for row in rows),
         len(starts),
         Profile.merged_from_bytes(reference.plan.layout, [row[2:5] for row in rows]),
+        _rows_by_hour([row.bucket for row in rows], [row.rows for row in rows]),
     )
 
 
+def _rows_by_hour(buckets: Sequence[datetime], rows: Sequence[int]) -> NDArray[np.float64]:
+    hours = hours_of_week([int(bucket.timestamp()) for bucket in buckets])
+    return np.bincount(hours, rows, minlength=HOURS).astype(np.float64)
+
+
+async def read_buckets(
+    session: AsyncSession, reference: Reference, *, environment: str, until: datetime, most: int
+) -> list[Profile]:
+    """The latest buckets before a moment, each by itself, in the order of time."""
+    query = _select_live(reference.version_id, environment, None).where(LiveProfile.bucket < until)
+    newest = query.with_only_columns(LiveProfile.bucket).distinct().order_by(LiveProfile.bucket.desc())
+    first = (await session.scalars(newest.limit(most))).all()[-1:]
+    cells = (LiveProfile.bucket, LiveProfile.counts, LiveProfile.sums, LiveProfile.extremes)
+    found = query.where(LiveProfile.bucket >= first[0]) if first else query
+    rows = (await session.execute(found.with_only_columns(*cells).order_by(LiveProfile.bucket))).all()
+    return [
+        Profile.merged_from_bytes(reference.plan.layout, [row[1:] for row in alike])
+        for _, alike in groupby(rows, lambda row: row.bucket)
+    ]
+
+
 async def list_buckets(
-    session: AsyncSession, version_id: UUID, environment: str, *, until: datetime
+    session: AsyncSession, version_id: UUID, environment: str, *, since: datetime, until: datetime
 ) -> Sequence[datetime]:
-    """The buckets before a moment that hold rows of a version, in order."""
-    query = _select_live(version_id, environment, None).where(LiveProfile.bucket < until)
+    """The buckets between two moments that hold rows of a version, in order."""
+    query = _select_live(version_id, environment, None).where(
+        LiveProfile.bucket >= since, LiveProfile.bucket < until
+    )
     starts = query.with_only_columns(LiveProfile.bucket).distinct().order_by(LiveProfile.bucket)
     return (await session.scalars(starts)).all()
 

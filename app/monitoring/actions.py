@@ -1,6 +1,7 @@
 """Looking at windows, and keeping what was found."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -13,20 +14,11 @@ from app.core import clock
 from app.core.database import Actor
 from app.core.facts import announce
 from app.evidence.windows import Reference, Window
+from app.monitoring.cases import Case
 from app.monitoring.facts import MonitorSet
+from app.monitoring.known import Known
 from app.monitoring.rules import MOST_NAMED, ColumnDrift, DriftVerdict, Recommendation, judge_drift
 from app.monitoring.tables import DriftVerdictRow, Monitor
-
-
-@dataclass(frozen=True)
-class Subject:
-    """Whose window it is."""
-
-    model_id: UUID
-    version_id: UUID
-    version: int
-    environment: str
-    importances: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -35,6 +27,8 @@ class Terms:
 
     threshold: float
     false_alarms: float
+    is_cautious: bool = False
+    """Whether rows of which nothing is known are suspected of depending on each other."""
 
 
 @dataclass(frozen=True)
@@ -44,30 +38,35 @@ class Seen:
     window: Window
     verdict: DriftVerdict
     columns: list[dict[str, Any]]
+    design_effects: list[float]
 
 
-async def look_at(reference: Reference, window: Window, subject: Subject, terms: Terms) -> Seen:
+async def look_at(case: Case, window: Window, terms: Terms) -> Seen:
     """Hold a window against its reference, in a thread: a thousand columns take a tenth of a second."""
-    return await asyncio.to_thread(_look, reference, window, subject, terms)
+    return await asyncio.to_thread(judge_window, case.known, window, terms, case.importances)
 
 
-def _look(reference: Reference, window: Window, subject: Subject, terms: Terms) -> Seen:
+def judge_window(
+    known: Known, window: Window, terms: Terms, importances: Mapping[str, float] | None = None
+) -> Seen:
+    """Hold a window against the reference of its hours, as far as they are known."""
     from app.stats import drift, effects  # noqa: PLC0415 - and SciPy with them, which no start waits for
-    from app.stats.reference import Reference as Prepared  # noqa: PLC0415 - as above
 
-    was = Prepared(reference.profile)
+    reference, was = known.reference, known.prepared_for(window)
+    counting = known.design_effects(is_cautious=terms.is_cautious)
     verdict = judge_drift(
         reference.plan.columns,
-        drift.compare(was, window.profile),
-        effects.measure(was, window.profile),
-        importances=subject.importances,
+        drift.compare(was, window.profile, design_effects=counting),
+        effects.measure(was, window.profile, design_effects=counting),
+        importances=importances or {},
         false_alarms=terms.false_alarms,
         threshold=terms.threshold,
         rows=window.rows,
-        reference_rows=reference.rows,
+        reference_rows=min(reference.rows, int(was.sizes.max())),
+        design_effects=counting,
     )
-    shares = _Shares(reference, effects.coarse(reference.profile), effects.coarse(window.profile))
-    return Seen(window, verdict, [_told(each, shares) for each in verdict.columns])
+    shares = _Shares(reference, effects.coarse(was.profile), effects.coarse(window.profile))
+    return Seen(window, verdict, [_told(each, shares) for each in verdict.columns], counting.tolist())
 
 
 class _Shares:
@@ -104,14 +103,14 @@ def heed_performance(seen: Seen, *, has_fallen: bool) -> Seen:
 def keep_verdict(
     session: AsyncSession,
     seen: Seen,
-    subject: Subject,
+    case: Case,
     terms: Terms,
     *,
     since: datetime | None,
     until: datetime | None,
 ) -> DriftVerdictRow:
     """Store what was found, with the profile that it was found in."""
-    row = keep_summary(session, seen, subject, terms, since=since, until=until)
+    row = keep_summary(session, seen, case, terms, since=since, until=until)
     row.columns = seen.columns
     row.counts, row.sums, row.extremes = seen.window.profile.to_bytes()
     return row
@@ -120,7 +119,7 @@ def keep_verdict(
 def keep_summary(
     session: AsyncSession,
     seen: Seen,
-    subject: Subject,
+    case: Case,
     terms: Terms,
     *,
     since: datetime | None,
@@ -130,14 +129,22 @@ def keep_summary(
     actor: Actor = session.info["actor"]
     verdict = seen.verdict
     row = DriftVerdictRow(
-        model_id=subject.model_id, version_id=subject.version_id, version=subject.version,
-        environment=subject.environment, at=clock.now(), since=since, until=until, rows=seen.window.rows,
+        model_id=case.version.model_id, version_id=case.version_id, version=case.version.number,
+        environment=case.environment, at=clock.now(), since=since, until=until, rows=seen.window.rows,
         asked_by=actor.name, finding=verdict.finding, recommendation=verdict.recommendation, score=verdict.score,
         low=verdict.low, high=verdict.high, false_alarms=terms.false_alarms, threshold=terms.threshold,
-        columns=seen.columns[:MOST_NAMED],
+        columns=seen.columns[:MOST_NAMED], basis=_basis(seen, case),
     )  # fmt: skip
     session.add(row)
     return row
+
+
+def _basis(seen: Seen, case: Case) -> dict[str, Any]:
+    return {
+        "season": case.known.season,
+        "buckets_learnt": case.known.buckets,
+        "design_effects": seen.design_effects,
+    }
 
 
 async def set_monitor(session: AsyncSession, model_id: UUID, model: str, **settings: Any) -> None:

@@ -1,6 +1,5 @@
 """Monitoring over HTTP."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -14,9 +13,10 @@ from app.core.edge import Begin, Begins, Db, Reads, Writes, room
 from app.core.problems import problems
 from app.core.wire import storable
 from app.evidence.planning import FIRST_ROWS
-from app.evidence.windows import Reference, find_reference, read_window
+from app.evidence.windows import read_window
 from app.monitoring import actions, queries
-from app.monitoring.actions import Seen, Subject, Terms
+from app.monitoring.actions import Seen, Terms
+from app.monitoring.cases import Case, find_case
 from app.monitoring.errors import NoGoodRow, NoReferenceYet
 from app.monitoring.incoming import Sent, profile_instances, profile_table
 from app.monitoring.performance import fallen_since
@@ -103,33 +103,16 @@ async def check_table(
     return await _judge(case, sent, begin, DriftCheck())
 
 
-@dataclass(frozen=True)
-class _Case:
-    """A version, what it is held against, and how it is watched."""
-
-    version: Any
-    reference: Reference
-    watching: Watching
-    environment: str
-
-    @property
-    def subject(self) -> Subject:
-        version = self.version
-        importances = version.probe.get("feature_importances") or {}
-        return Subject(version.model_id, version.id, version.number, self.environment, importances)
-
-
-async def _open_case(reading: Reading, request: Request, model_id: str, environment: str) -> _Case:
+async def _open_case(reading: Reading, request: Request, model_id: str, environment: str) -> Case:
     version = await registry.get_version(reading, model_id, environment)
-    watching = await queries.watching_of(reading, version.model_id, request.app.state.settings)
-    reference = await find_reference(reading, version.id)
-    if reference is None:
+    case = await find_case(reading, version, environment, request.app.state.settings)
+    if case is None:
         raise NoReferenceYet(version.model_reference, FIRST_ROWS)
-    return _Case(version, reference, watching, environment)
+    return case
 
 
 async def _judge(
-    case: _Case,
+    case: Case,
     sent: Sent,
     begin: Begin,
     order: DriftCheck,
@@ -138,13 +121,13 @@ async def _judge(
     until: datetime | None = None,
 ) -> dict[str, Any]:
     terms = Terms(order.threshold or case.watching.drift_threshold, order.false_alarm_rate)
-    seen = await actions.look_at(case.reference, sent.window, case.subject, terms)
+    seen = await actions.look_at(case, sent.window, terms)
     session = await begin()
     fallen = await fallen_since(session, case.version.id, case.environment)
     seen = actions.heed_performance(seen, has_fallen=fallen is not None)
-    row = actions.keep_verdict(session, seen, case.subject, terms, since=since, until=until)
+    row = actions.keep_verdict(session, seen, case, terms, since=since, until=until)
     await session.flush()
-    answer = _answer(row, seen, case.reference, case.version.model_reference, refused=sent.refused)
+    answer = _answer(row, seen, case, refused=sent.refused)
     if fallen is not None:
         answer["recommendations"].append(
             f"Its performance is proven to have fallen since {fallen:%Y-%m-%d %H:%M} UTC."
@@ -158,25 +141,27 @@ def _ends(order: DriftCheck, watching: Watching) -> tuple[datetime, datetime]:
     return order.since or until - timedelta(hours=hours), until
 
 
-def _answer(
-    row: DriftVerdictRow, seen: Seen, reference: Reference, model_reference: str, *, refused: int
-) -> dict[str, Any]:
-    verdict, is_log = seen.verdict, row.since is not None
+def _answer(row: DriftVerdictRow, seen: Seen, case: Case, *, refused: int) -> dict[str, Any]:
+    verdict, is_log, reference = seen.verdict, row.since is not None, case.reference
     return {
         "check_id": row.id,
-        "model_id": model_reference,
+        "model_id": case.version.model_reference,
         "environment": row.environment,
         "window": {
             "since": row.since, "until": row.until, "rows": row.rows,
             "buckets": seen.window.buckets if is_log else None, "rows_refused": refused,
         },
-        "reference": reference,
+        "reference": {
+            "kind": reference.kind, "rows": reference.rows, "made_at": reference.made_at,
+            "in_time": reference.order.in_time, "season": case.known.season if is_log else None,
+        },
         "drift_detected": verdict.finding == Finding.DRIFT,
         "finding": verdict.finding,
         "drift_score": verdict.score,
         "drift_score_interval": (verdict.low, verdict.high),
         "threshold": row.threshold,
         "false_alarm_rate": row.false_alarms,
+        "effective_rows": verdict.effective_rows,
         "rows_needed": verdict.rows_needed if verdict.finding == Finding.TOO_LITTLE_DATA else 0,
         "feature_drifts": seen.columns,
         "recommendation": verdict.recommendation,
@@ -185,6 +170,7 @@ def _answer(
             "columns_tested": len(verdict.columns),
             "columns_drifted": len(verdict.drifted),
             "smallest_p_value": min((each.p_value for each in verdict.columns), default=1.0),
+            "buckets_learnt": case.known.buckets,
             "features_to_look_at": [each.column.name for each in verdict.drifted[:5]],
         },
     }  # fmt: skip

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.config import Settings
 from app.monitoring.rules import Finding
-from app.monitoring.tables import DriftHour, DriftVerdictRow, Monitor
+from app.monitoring.tables import DriftHour, DriftVerdictRow, Monitor, Watch
 
 INTERVAL_MINUTES = 5
 FALSE_ALARMS = 0.05
@@ -40,6 +40,11 @@ async def watching_of(session: AsyncSession, model_id: UUID, settings: Settings)
         )
     names = Watching.__dataclass_fields__
     return Watching(**{name: getattr(row, name) for name in names})
+
+
+async def find_watch(session: AsyncSession, version_id: UUID, environment: str) -> Watch | None:
+    """How far the monitor of a version has come, once it has begun."""
+    return await session.get(Watch, (version_id, environment))
 
 
 async def drift_history(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import ceil, inf, isfinite, log
+from math import ceil, floor, inf, isfinite, log
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,7 @@ from app.runtimes.profiles import Source, Watched
 
 if TYPE_CHECKING:
     from app.stats.drift import Comparison
-    from app.stats.effects import Effects
+    from app.stats.effects import Effects, Floats
 
 MOST_NAMED = 5
 _USUAL_SPREAD = 28.0
@@ -36,6 +36,15 @@ class Finding(StrEnum):
     TOO_LITTLE_DATA = "too_little_data"
 
 
+class Season(StrEnum):
+    """Whose hours of the week a window is held against."""
+
+    OF_REFERENCE = "of_reference"  # its rows have times, of two weeks at least
+    LEARNT = "learnt"  # those of the stream's first weeks, at the level of the reference
+    NOT_KNOWN_YET = "not_known_yet"
+    TOO_MANY_COLUMNS = "too_many_columns"
+
+
 @dataclass(frozen=True)
 class ColumnDrift:
     """One column of a window beside its reference.
@@ -46,6 +55,7 @@ class ColumnDrift:
         drifted: whether the p-value is below the column's share of the false-alarm rate.
         distance, low, high: Jensen–Shannon distance, free of sampling's share, with its 95 % interval.
         weight: importance of the column beside the most important one, in [0, 1].
+        design_effect: how many of its rows count for one, because they depend on each other.
     """
 
     column: Watched
@@ -61,6 +71,7 @@ class ColumnDrift:
     spread: float | None
     wasserstein: float | None
     weight: float
+    design_effect: float
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,7 @@ class DriftVerdict:
 
     Attributes:
         score, low, high: the largest weighted distance of an input, and its interval.
+        effective_rows: as how many independent ones the window's count, in the input where they count least.
         rows_needed: how many more would be enough to tell; None when the reference is too small for that ever.
     """
 
@@ -77,6 +89,7 @@ class DriftVerdict:
     score: float
     low: float
     high: float
+    effective_rows: int
     rows_needed: int | None
     columns: tuple[ColumnDrift, ...]
 
@@ -96,6 +109,7 @@ def judge_drift(
     threshold: float,
     rows: int,
     reference_rows: int,
+    design_effects: "Floats | None" = None,
 ) -> DriftVerdict:
     """What a window shows.
 
@@ -108,29 +122,40 @@ def judge_drift(
         threshold: the score from which a model is to be trained again soon; from twice as much, at once.
         rows: of the window.
         reference_rows: of what it is held against.
+        design_effects: how many rows of each column count for one; one where nothing is said.
     """
-    weights = weigh(importances, columns)
+    weights, level = weigh(importances, columns), false_alarms / len(columns)
+    counting = [1.0] * len(columns) if design_effects is None else design_effects.tolist()
     judged = [
-        _judge_column(i, column, comparison, effects, weight=weights[i], level=false_alarms / len(columns))
+        _judge_column(
+            i, column, comparison, effects, weight=weights[i], level=level, design_effect=counting[i]
+        )
         for i, column in enumerate(columns)
     ]
-    inputs = [each for each in judged if each.column.is_input]
+    ranked = sorted(judged, key=lambda each: (not each.drifted, -each.distance * each.weight, each.p_value))
+    return _sum_up(tuple(ranked), rows=rows, reference_rows=reference_rows, threshold=threshold)
+
+
+def _sum_up(
+    columns: tuple[ColumnDrift, ...], *, rows: int, reference_rows: int, threshold: float
+) -> DriftVerdict:
+    inputs = [each for each in columns if each.column.is_input]
     score, low, high = (
         max((getattr(each, name) * each.weight for each in inputs), default=0.0)
         for name in ("distance", "low", "high")
     )
-    is_proven = any(each.drifted for each in judged)
-    needed = rows_needed(rows, reference_rows, threshold)
+    is_proven = any(each.drifted for each in columns)
+    largest = max((each.design_effect for each in inputs), default=1.0)
+    needed = rows_needed(rows, reference_rows, threshold, largest)
     return DriftVerdict(
         _find(is_proven=is_proven, high=high, threshold=threshold, needed=needed),
         recommend(is_proven=is_proven, low=low, threshold=threshold),
         score,
         low,
         high,
+        floor(rows / largest),
         needed,
-        tuple(
-            sorted(judged, key=lambda each: (not each.drifted, -each.distance * each.weight, each.p_value))
-        ),
+        columns,
     )
 
 
@@ -159,13 +184,15 @@ def recommend(*, is_proven: bool, low: float, threshold: float) -> Recommendatio
     return Recommendation.NO_ACTION_NEEDED
 
 
-def rows_needed(rows: int, reference_rows: int, threshold: float) -> int | None:
+def rows_needed(rows: int, reference_rows: int, threshold: float, design_effect: float = 1.0) -> int | None:
     """How many more rows tell an undrifted column from one past the threshold; None when no number of them can.
 
     >>> rows_needed(100, 10_000, 0.1), rows_needed(5000, 10_000, 0.1), rows_needed(100, 50, 0.1)
     (432, 0, None)
     """
-    share = 8 * log(2) * threshold**2 / _USUAL_SPREAD - (1 / reference_rows if reference_rows else inf)
+    share = 8 * log(2) * threshold**2 / _USUAL_SPREAD / design_effect - (
+        1 / reference_rows if reference_rows else inf
+    )
     return None if share <= 0 else max(0, ceil(1 / share) - rows)
 
 
@@ -176,7 +203,14 @@ def _find(*, is_proven: bool, high: float, threshold: float, needed: int | None)
 
 
 def _judge_column(
-    i: int, column: Watched, comparison: "Comparison", effects: "Effects", *, weight: float, level: float
+    i: int,
+    column: Watched,
+    comparison: "Comparison",
+    effects: "Effects",
+    *,
+    weight: float,
+    level: float,
+    design_effect: float,
 ) -> ColumnDrift:
     from app.stats.drift import Question  # noqa: PLC0415 - and SciPy with it
 
@@ -195,6 +229,7 @@ def _judge_column(
         _known(effects.spread[i]),
         _known(effects.wasserstein[i]),
         weight,
+        design_effect,
     )
 
 

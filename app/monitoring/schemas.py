@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from app.core.wire import Incoming, Line, Outgoing
 from app.evidence.schemas import Moment
-from app.monitoring.rules import Finding, Recommendation
+from app.monitoring.rules import Finding, Recommendation, Season
 
 MOST_INSTANCES = 100_000
 
@@ -65,7 +65,10 @@ class FeatureDrift(Outgoing):
     p_value: float = Field(description="The chance of any such difference, had nothing changed.")
     question: str = Field(description="Which test shows it most.")
     p_values: dict[str, float]
-    distance: float = Field(description="Jensen-Shannon distance, less what sampling alone adds.")
+    distance: float = Field(
+        description="Jensen-Shannon distance, less what sampling alone adds: on the reference's deciles, or on its fifteen "
+        "most frequent labels and the rest as one."
+    )
     low: float
     high: float
     psi: float = Field(description="Population stability index on the reference's deciles.")
@@ -75,6 +78,9 @@ class FeatureDrift(Outgoing):
     spread: float | None = Field(description="Ratio of the standard deviations.")
     wasserstein: float | None = Field(description="In standard deviations; rough where tails are heavy.")
     weight: float = Field(description="Importance beside the most important column.")
+    design_effect: float = Field(
+        description="How many rows count for one, because they depend on each other; at least 1."
+    )
     groups: dict[str, list[float]] = Field(
         description="Shares of the deciles or of the largest labels, for a plot."
     )
@@ -98,12 +104,19 @@ class ReferenceOut(Outgoing):
     )
     rows: int
     made_at: datetime
+    in_time: bool = Field(
+        description="Whether its rows are known to be in the order of time: only then they can show that they are "
+        "independent of each other."
+    )
+    season: Season | None = Field(
+        description="Whose hours of the week the window was held against; null for rows that came along."
+    )
 
 
 _A_COLUMN: dict[str, Any] = {
     "feature": "mean radius", "source": "input", "drifted": True, "p_value": 2.1e-09, "question": "location",
     "p_values": {"location": 2.3e-10, "scale": 0.41, "shape": 8.8e-09}, "distance": 0.27, "low": 0.21, "high": 0.34,
-    "psi": 0.31, "shift": 0.72, "spread": 1.04, "wasserstein": 0.7, "weight": 1.0,
+    "psi": 0.31, "shift": 0.72, "spread": 1.04, "wasserstein": 0.7, "weight": 1.0, "design_effect": 1.0,
     "groups": {"reference": [0.5, 0.5], "window": [0.27, 0.73]},
 }  # fmt: skip
 _A_CHECK: dict[str, Any] = {
@@ -113,13 +126,14 @@ _A_CHECK: dict[str, Any] = {
     "window": {
         "since": "2026-11-26T12:00:00Z", "until": "2026-11-27T12:00:00Z", "rows": 4210, "buckets": 288, "rows_refused": 0,
     },
-    "reference": {"kind": "sample", "rows": 400, "made_at": "2026-11-01T08:00:00Z"},
+    "reference": {"kind": "sample", "rows": 400, "made_at": "2026-11-01T08:00:00Z", "in_time": True, "season": "learnt"},
     "drift_detected": True,
     "finding": "drift",
     "drift_score": 0.27,
     "drift_score_interval": [0.21, 0.34],
     "threshold": 0.1,
     "false_alarm_rate": 0.05,
+    "effective_rows": 4210,
     "rows_needed": 0,
     "feature_drifts": [_A_COLUMN],
     "recommendation": "RETRAIN_IMMEDIATELY",
@@ -144,6 +158,9 @@ class DriftOut(Outgoing):
     drift_score_interval: tuple[float, float]
     threshold: float
     false_alarm_rate: float
+    effective_rows: int = Field(
+        description="As how many independent rows the window's count, in the input where they count least."
+    )
     rows_needed: int | None = Field(description="About how many more rows are enough to tell.")
     feature_drifts: list[FeatureDrift]
     recommendation: Recommendation

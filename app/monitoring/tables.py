@@ -31,19 +31,25 @@ class Monitor(Base):
 
 
 class Watch(Base):
-    """How far a monitor has come with a version: which bucket it looked at last, and whether it saw drift."""
+    """How far a monitor has come with a version, what it has learnt of its stream, and whether it saw drift."""
 
     __tablename__ = "watch"
 
     version_id: Mapped[UUID] = mapped_column(primary_key=True)
     environment: Mapped[str] = mapped_column(primary_key=True)
     looked: Mapped[int] = mapped_column(server_default="0")
-    """How many buckets with rows it has looked at."""
+    """The first bucket that no window was looked at with, counted from `started_at` by time, empty ones too."""
     origin: Mapped[int] = mapped_column(server_default="0")
     """The first of them that a window may hold: those in which drift was proven are not asked again."""
-    last_bucket: Mapped[datetime | None]
     looked_at: Mapped[datetime]
     drifted_since: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    buckets: Mapped[int] = mapped_column(server_default="0")
+    """How many with rows it has looked at."""
+    dependence: Mapped[dict[str, Any] | None]
+    """How the rows within them depend on each other, as far as they show it."""
+    season_from: Mapped[datetime | None]
+    """Since when the stream's own week is known, and windows are held against its hours."""
 
 
 class LatestFigure(Base):
@@ -201,6 +207,8 @@ class DriftVerdictRow(Base):
     counts: Mapped[bytes | None] = mapped_column(LargeBinary)
     sums: Mapped[bytes | None] = mapped_column(LargeBinary)
     extremes: Mapped[bytes | None] = mapped_column(LargeBinary)
+    basis: Mapped[dict[str, Any] | None]
+    """Beside the reference: how much less dependent rows count, and whose hours of the week the window was held against."""
 
 
 class PerformanceBaseline(Base):

@@ -10,6 +10,7 @@ from app.artifacts.store import ArtifactStore
 from app.artifacts.uploads import StagedFile, Staging, open_staging
 from app.core.config import Settings
 from app.core.database import Database
+from app.core.errors import FieldProblem
 from app.registry.actions import Draft
 from app.registry.conversion import Converter
 from app.registry.files import StoredFile, files_in
@@ -50,6 +51,8 @@ class Intake:
         Raises:
             Refusal: a file, an archive, the model or the sample can't be used; nothing of it is left behind.
         """
+        if registration.details.reference_time and registration.reference is None:
+            raise FieldProblem("reference_time", "names a column of `reference`, which was not sent")
         manifest, found, rows = await self._recall_held(registration) or await self._take_in(registration)
         return await self._assemble(registration.details, manifest, found, rows, creator)
 
@@ -102,7 +105,9 @@ class Intake:
     ) -> Found:
         sample = await asyncio.to_thread(reference.path.read_bytes) if reference else None
         directory = staging.files_directory
-        report = await self._prober.probe(directory, sample=sample, signature=details.signature)
+        report = await self._prober.probe(
+            directory, sample=sample, signature=details.signature, time_column=details.reference_time
+        )
         form = None
         if details.serve_as == "onnx" and report.format in CONVERTIBLE:
             form = await self._converter.convert(directory, report.signature, report.sample_input)
@@ -159,7 +164,8 @@ class Intake:
             framework=details.framework or found.framework,
             algorithm=details.algorithm or found.algorithm,
             signature=found.signature,
-            probe=found.probe | {"rows": digests, "target": details.target},
+            probe=found.probe
+            | {"rows": digests, "target": details.target, "reference_time": details.reference_time},
             parameters=found.parameters | details.parameters,
             metrics=details.metrics,
             requirements=details.requirements or found.requirements,

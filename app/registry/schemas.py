@@ -96,6 +96,11 @@ class VersionDetails(Incoming):
     target: Line | None = Field(
         None, description="The column of the `evaluation` part that holds the true answer."
     )
+    reference_time: Line | None = Field(
+        None,
+        description="The column of the `reference` part that says when each row was; none of the model's. With two "
+        "weeks of rows the model is watched by the hour of the week from the first day.",
+    )
     serve_as: Literal["auto", "native", "onnx"] = "auto"
     sha256: dict[str, Digest] = Field(
         default_factory=dict, description="Digests that the files must have, by name."

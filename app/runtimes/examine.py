@@ -12,6 +12,7 @@ from app.runtimes.errors import BadSample, BrokenArtifact, OutputsChanged
 from app.runtimes.formats import Format, ModelFile, detect_format
 from app.runtimes.loading import load_model, open_model
 from app.runtimes.openapi import example_row
+from app.runtimes.row_order import in_order_of
 from app.runtimes.rows import Rows, parse_rows
 from app.runtimes.samples import (
     STORED_ROWS,
@@ -48,7 +49,8 @@ def examine(directory: Path, sample: bytes, options: dict[str, Any]) -> dict[str
         loaded = open_model(file)
         loaded.check_structure()
         memory = max(0, resident_bytes() - before)
-        report = _report(loaded, sample, options.get("signature"))
+        frame = in_order_of(read_sample(sample), options.get("time_column")) if sample else None
+        report = _report(loaded, frame, options.get("signature"))
     told = sorted({first_line(item.message) for item in caught if issubclass(item.category, UserWarning)})
     identity = {
         "format": file.format.value,
@@ -60,9 +62,9 @@ def examine(directory: Path, sample: bytes, options: dict[str, Any]) -> dict[str
     return whole
 
 
-def _report(loaded: Loaded, sample: bytes, given: Any) -> dict[str, Any]:
+def _report(loaded: Loaded, sample: "pd.DataFrame | None", given: Any) -> dict[str, Any]:
     traits = loaded.traits()
-    frame = choose_columns(read_sample(sample), traits) if sample else None
+    frame = None if sample is None else choose_columns(sample, traits)
     signature = (
         complete_signature(Signature.from_json(given), traits) if given else infer_signature(traits, frame)
     )
@@ -80,7 +82,9 @@ def _report(loaded: Loaded, sample: bytes, given: Any) -> dict[str, Any]:
         "sample_input": [list(row) for row in rows.values],
         "sample_output": scores_to_json(scores),
         "latency_ms_per_row": lone_row_ms(model, rows),
-        "warnings": [] if sample else ["no reference sample: the smoke prediction used a made-up row"],
+        "warnings": []
+        if sample is not None
+        else ["no reference sample: the smoke prediction used a made-up row"],
     }
 
 

@@ -67,7 +67,12 @@ class Prober:
         self._server = self._control = None
 
     async def probe(
-        self, directory: Path, *, sample: bytes | None = None, signature: dict[str, Any] | None = None
+        self,
+        directory: Path,
+        *,
+        sample: bytes | None = None,
+        signature: dict[str, Any] | None = None,
+        time_column: str | None = None,
     ) -> ProbeReport:
         """Load the model in a directory for the first time, and try it on its reference sample.
 
@@ -75,6 +80,7 @@ class Prober:
             directory: where the artifact's files lie.
             sample: reference rows as CSV or Parquet, without the target.
             signature: what the caller says the model takes and gives, instead of what the sample shows.
+            time_column: of the sample, which tells when each row was, and is none of the model's.
 
         Raises:
             UnsafeArtifact: the file could run code or reach outside itself.
@@ -85,7 +91,8 @@ class Prober:
             ProbeTimedOut: it took too long.
             ProbeOutOfMemory: it took too much memory.
         """
-        result = await self._ask("examine", directory, {"signature": signature}, sample or b"")
+        options = {"signature": signature, "time_column": time_column}
+        result = await self._ask("examine", directory, options, sample or b"")
         return ProbeReport(**result)
 
     async def check(
@@ -142,17 +149,20 @@ class Prober:
         return Conversion.from_json(await self._ask("convert", directory, options))
 
     async def profile_reference(
-        self, directory: Path, *, signature: dict[str, Any], sample: bytes
+        self, directory: Path, *, signature: dict[str, Any], sample: bytes, time_column: str | None = None
     ) -> ReferenceProfile:
-        """The axes and the profile of a reference sample in CSV or Parquet.
+        """The axes and the profile of a reference sample in CSV or Parquet, with the hours of its week.
 
         Raises:
             BadSample: no row of it fits the model.
             Refusal: the model can't be loaded, as in `probe`.
         """
-        result = await self._ask("profile reference", directory, {"signature": signature}, sample)
-        sections = [b64decode(section) for section in result["profile"]]
-        return ReferenceProfile(result["plan"], result["rows"], *sections)
+        options = {"signature": signature, "time_column": time_column}
+        result = await self._ask("profile reference", directory, options, sample)
+        week = [(hour, rows, _decoded(profile)) for hour, rows, profile in result["week"]]
+        return ReferenceProfile(
+            result["plan"], result["rows"], *_decoded(result["profile"]), result["order"], week
+        )
 
     async def profile_table(
         self, *, signature: dict[str, Any], plan: list[dict[str, Any]], table: bytes
@@ -164,8 +174,7 @@ class Prober:
             Refusal: reading it took too long or too much memory, as in `probe`.
         """
         result = await self._ask("profile table", Path(), {"signature": signature, "plan": plan}, table)
-        counts, sums, extremes = (b64decode(section) for section in result["profile"])
-        return TableProfile(result["rows"], result["refused"], (counts, sums, extremes))
+        return TableProfile(result["rows"], result["refused"], _decoded(result["profile"]))
 
     async def _ask(self, work: str, directory: Path, options: dict[str, Any], payload: bytes = b"") -> Any:
         request = {"work": work, "directory": str(directory.absolute()), "seconds": self._seconds}
@@ -247,6 +256,11 @@ def _bare_environment() -> dict[str, str]:
     """Nothing that a child has no use for: no addresses, no keys."""
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     return kept | _FEW_THREADS | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def _decoded(profile: list[str]) -> tuple[bytes, bytes, bytes]:
+    counts, sums, extremes = map(b64decode, profile)
+    return counts, sums, extremes
 
 
 def _result_of(answer: dict[str, Any]) -> Any:

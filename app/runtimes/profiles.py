@@ -71,6 +71,24 @@ class Answered:
     confidences: NDArray[np.float64] | None = None
     latencies_ms: NDArray[np.float64] | None = None
 
+    @property
+    def count(self) -> int:
+        """How many rows these are."""
+        return len(self.inputs[0]) if self.inputs else len(self.predictions or ())
+
+    def at(self, places: NDArray[np.intp]) -> "Answered":
+        """The rows at some places."""
+        return Answered(
+            None if self.inputs is None else [_taken(column, places) for column in self.inputs],
+            None if self.predictions is None else _taken(self.predictions, places),
+            None if self.confidences is None else self.confidences[places],
+            None if self.latencies_ms is None else self.latencies_ms[places],
+        )
+
+
+def _taken(column: Any, places: NDArray[np.intp]) -> Any:
+    return column[places] if isinstance(column, np.ndarray) else [column[i] for i in places.tolist()]
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -83,9 +101,13 @@ class Plan:
         """Their axes."""
         return Layout(tuple(column.axis for column in self.columns))
 
+    def values(self, rows: Answered) -> list[Any]:
+        """What of some rows belongs into each column."""
+        return [_values(column, rows) for column in self.columns]
+
     def profile(self, rows: Answered) -> Profile:
         """The profile of some rows."""
-        return observe(self.layout, [_values(column, rows) for column in self.columns])
+        return observe(self.layout, self.values(rows))
 
     def to_json(self) -> list[dict[str, Any]]:
         """The form in which plans are stored; `from_json` reads it back."""

@@ -12,10 +12,12 @@ from app.runtimes.errors import BadSample
 from app.runtimes.formats import detect_format
 from app.runtimes.loading import load_model
 from app.runtimes.profiles import Answered, Plan, columns_of, make_plan
+from app.runtimes.row_order import in_order_of, row_order, weekly
 from app.runtimes.rows import Rows, merge_rows, parse_rows
 from app.runtimes.samples import cells_of, read_sample, spread_rows
 from app.runtimes.schema import Signature
 from app.runtimes.scores import Model
+from app.stats.profile import Profile
 
 MOST_ROWS = 100_000
 PART_ROWS = 1000
@@ -24,26 +26,50 @@ SCORING_SECONDS = 5.0
 
 
 def profile_reference(directory: Path, sample: bytes, options: dict[str, Any]) -> dict[str, Any]:
-    """The plan that a reference sample gives, and its profile along it.
+    """The plan that a reference sample gives, its profile along it, and what the times of its rows tell.
 
     Raises:
-        BadSample: it holds no row that the model takes.
+        BadSample: it holds no row that the model takes, or no times where it should.
     """
-    signature = Signature.from_json(options["signature"])
-    frame = spread_rows(_columns_of(read_sample(sample), signature), MOST_ROWS)
-    parts = [
-        _good(frame.iloc[start : start + PART_ROWS], signature) for start in range(0, len(frame), PART_ROWS)
-    ]
-    rows = merge_rows(parts)
-    if not rows.values:
-        raise BadSample("no row of it fits the model")
+    signature, time_column = Signature.from_json(options["signature"]), options.get("time_column")
+    whole = _columns_of(in_order_of(read_sample(sample), time_column), signature)
+    frame = spread_rows(whole, MOST_ROWS)
+    rows, parts, kept = _read(frame, signature)
     file = detect_format(directory, allowed_unsafe=tuple(options.get("allowed_unsafe", ())))
     answers = _score(load_model(file, signature), parts)
     asked = Answered(columns_of(rows.matrix, rows.values, signature.types))
-    plan = make_plan(signature, Answered(asked.inputs, answers.predictions, answers.confidences))
+    both = Answered(asked.inputs, answers.predictions, answers.confidences)
+    plan = make_plan(signature, both)
     profile = plan.profile(asked) + plan.profile(answers)
-    stored = [b64encode(section).decode() for section in profile.to_bytes()]
-    return {"plan": plan.to_json(), "profile": stored, "rows": len(rows.values)}
+    seconds = None if time_column is None else frame.index.to_numpy()[kept]
+    order = row_order(plan, profile, both, seconds, is_whole=len(frame) == len(whole))
+    week = [
+        (hour, count, _encoded(of_hour)) for hour, count, of_hour in weekly(plan, [asked, answers], seconds)
+    ]
+    return {
+        "plan": plan.to_json(), "profile": _encoded(profile), "rows": len(rows.values), "order": order.to_json(), "week": week,
+    }  # fmt: skip
+
+
+def _read(frame: Any, signature: Signature) -> tuple[Rows, list[Rows], NDArray[np.intp]]:
+    """The rows that the model takes, together and in parts, and where in the frame they are."""
+    parts, places = [], []
+    for start in range(0, len(frame), PART_ROWS):
+        rows = parse_rows(
+            {"instances": cells_of(frame.iloc[start : start + PART_ROWS], signature)},
+            signature,
+            max_rows=PART_ROWS,
+        )
+        places += [start + place for place in rows.good]
+        parts.append(rows.slice(0, len(rows.good)))
+    merged = merge_rows(parts)
+    if not merged.values:
+        raise BadSample("no row of it fits the model")
+    return merged, parts, np.array(places, np.intp)
+
+
+def _encoded(profile: Profile) -> list[str]:
+    return [b64encode(section).decode() for section in profile.to_bytes()]
 
 
 def profile_table(_directory: Path, table: bytes, options: dict[str, Any]) -> dict[str, Any]:
@@ -58,15 +84,10 @@ def profile_table(_directory: Path, table: bytes, options: dict[str, Any]) -> di
     if missing:
         raise BadSample(f"the table lacks columns that the model wants: {', '.join(missing[:10])}")
     frame = frame[list(signature.names)].iloc[:MOST_ROWS]
-    parts = [
-        _good(frame.iloc[start : start + PART_ROWS], signature) for start in range(0, len(frame), PART_ROWS)
-    ]
-    rows = merge_rows(parts)
-    if not rows.values:
-        raise BadSample("no row of it fits the model")
+    rows, _, _ = _read(frame, signature)
     profile = plan.profile(Answered(columns_of(rows.matrix, rows.values, signature.types)))
-    stored = [b64encode(section).decode() for section in profile.to_bytes()]
-    return {"profile": stored, "rows": len(rows.values), "refused": len(frame) - len(rows.values)}
+    refused = len(frame) - len(rows.values)
+    return {"profile": _encoded(profile), "rows": len(rows.values), "refused": refused}
 
 
 def _columns_of(frame: Any, signature: Signature) -> Any:
@@ -74,11 +95,6 @@ def _columns_of(frame: Any, signature: Signature) -> Any:
     if set(names) <= set(frame.columns):
         return frame[names]
     return frame.iloc[:, : len(names)].set_axis(names, axis=1)
-
-
-def _good(frame: Any, signature: Signature) -> Rows:
-    rows = parse_rows({"instances": cells_of(frame, signature)}, signature, max_rows=PART_ROWS)
-    return rows.slice(0, len(rows.good))
 
 
 def _score(model: Model, parts: list[Rows]) -> Answered:

@@ -83,6 +83,8 @@ class ReferenceProfile:
         plan: see `Plan.from_json`.
         rows: how many of it fit the model.
         counts, sums, extremes: see `Profile.to_bytes`.
+        order: see `RowOrder.from_json`.
+        week: each hour of the week with its rows and their profile, where whole weeks were seen.
     """
 
     plan: list[dict[str, Any]]
@@ -90,3 +92,5 @@ class ReferenceProfile:
     counts: bytes
     sums: bytes
     extremes: bytes
+    order: dict[str, Any]
+    week: list[tuple[int, int, tuple[bytes, bytes, bytes]]]

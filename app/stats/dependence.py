@@ -25,12 +25,14 @@ LEAST_ROWS = 32  # below, an autocorrelation is noise
 BLOCK = 1000  # rows: what moves slower than this is drift or season, not dependence
 TRUSTED = 60.0  # degrees of freedom that rows without dependence count for at most
 DOUBT = 0.001  # one-sided, of calling rows dependent
+SUSPECTED = 10.0  # the effect of an autoregression of .8, where nothing is known yet
 CAUTION = 0.9  # of the upper bound that stands for the effect of rows known to be dependent
 _MEDIAN = 0.45493642311957283  # of chi-squared with one degree of freedom
 _CAP = 3.841458820694124  # its 95 % quantile, where squared differences are cut off …
 _CAPPED_MEAN = 0.9130  # … and its mean so cut: P(χ²₃ < cap) + .05 cap
-_FREEDOM_PER_PAIR = (
-    0.57  # 2/3 for successive differences (von Neumann, Ann. Math. Stat. 12, 1941), .85 for the cut
+_WEIGHTS = (1.0, -2.0, 1.0)  # of three buckets in a row: what a straight line adds to them cancels
+_FREEDOM_PER_TRIPLE = (
+    0.44  # 18/35 for second differences (Seifert et al., Biometrika 80, 1993), .85 for the cut
 )
 
 
@@ -97,20 +99,32 @@ def design_effects(rows: Dependence | None, buckets: Dependence | None = None) -
     return chosen.clip(1.0)
 
 
-def of_buckets(reference: Reference, buckets: Sequence[Profile], *, lag: int = 1) -> Dependence:
+def cautious_effects(rows: Dependence, buckets: Dependence | None = None) -> Floats:
+    """The same where the rows of the reference may have been shuffled: what shows dependence is believed, nothing else.
+
+    Until buckets have spoken a column that shows none is suspected of `SUSPECTED`; then of their upper bound. Believing
+    it instead made most lives of autoregressive streams end in a false alarm within a day.
+
+    >>> silent, buckets = (Dependence(np.array([1.0]), np.array([freedom])) for freedom in (5000.0, 100.0))
+    >>> cautious_effects(silent).tolist(), cautious_effects(silent, buckets).round(2).tolist()
+    ([10.0], [1.21])
+    """
+    suspected = np.full_like(rows.effects, SUSPECTED) if buckets is None else buckets.at_most().clip(1.0)
+    return np.where(rows.at_least() > 1, design_effects(rows, buckets), suspected)
+
+
+def of_buckets(reference: Reference, buckets: Sequence[Profile]) -> Dependence:
     """From how much more the means of buckets differ than their rows within explain; the worse of location and scale.
 
-    Differences to the bucket `lag` before are taken, so that slow drift cancels; large ones are cut off, so that jumps
-    don't count as dependence. For windows of many buckets pass buckets merged to that length, for seasonal data the
-    season's length as `lag`.
+    Of three buckets in a row the second difference is taken, so that slow drift and the hours of a day cancel; large ones
+    are cut off, so that jumps don't count as dependence.
 
     Args:
         reference: whose scores the means are taken of.
         buckets: in the order of time, equally long, of the reference's layout.
-        lag: how many buckets apart, from 1.
 
     Raises:
-        ValueError: there are no two buckets so far apart.
+        ValueError: there are no three.
 
     >>> from app.stats.axes import numeric_axis
     >>> from app.stats.profile import Layout, observe
@@ -120,11 +134,11 @@ def of_buckets(reference: Reference, buckets: Sequence[Profile], *, lag: int = 1
     >>> bool(1.5 < of_buckets(Reference(observe(layout, [rows.ravel()])), pairs).effects[0] < 2.5)
     True
     """
-    if not 1 <= lag < len(buckets):
-        raise ValueError(f"{len(buckets)} buckets hold no two that are {lag} apart")
+    if len(buckets) < len(_WEIGHTS):
+        raise ValueError(f"{len(buckets)} buckets hold no {len(_WEIGHTS)} in a row")
     bins = np.stack([bucket.counts[:, :BINS] for bucket in buckets]).astype(np.float64)
     bins[:, list(reference.layout.labelled), BINS - GROUPS :] = 0.0
-    parts = [_of_means(bins, powers, lag) for powers in (reference.normal_scores, reference.squared_scores)]
+    parts = [_of_means(bins, powers) for powers in (reference.normal_scores, reference.squared_scores)]
     return _worst(parts)
 
 
@@ -135,18 +149,26 @@ def _worst(parts: Sequence[Dependence]) -> Dependence:
     return Dependence(effects[worst, columns], freedom[worst, columns])
 
 
-def _of_means(bins: Floats, powers: Floats, lag: int) -> Dependence:
+def _of_means(bins: Floats, powers: Floats) -> Dependence:
     """Design effects of the mean of one score; `bins` of shape (buckets, columns, bins)."""
     sizes = bins.sum(axis=2)
     first, second = (np.einsum("bci,ci->bc", bins, power) / sizes.clip(1) for power in powers[:2])
     within = (sizes * (second - first**2)).sum(axis=0) / (sizes - 1).clip(0).sum(axis=0).clip(1)
-    is_pair = (sizes[lag:] > 1) & (sizes[:-lag] > 1)
-    unit = np.where(is_pair, 1 / sizes[lag:].clip(1) + 1 / sizes[:-lag].clip(1), np.nan)
-    between = np.array(
-        [_cut_mean(column[~np.isnan(column)]) for column in ((first[lag:] - first[:-lag]) ** 2 / unit).T]
-    )
+    is_triple = _in_threes(sizes).min(axis=0) > 1
+    weights = np.array(_WEIGHTS)[:, np.newaxis, np.newaxis]
+    unit = np.where(is_triple, (weights**2 / _in_threes(sizes).clip(1)).sum(axis=0), np.nan)
+    squares = (weights * _in_threes(first)).sum(axis=0) ** 2 / unit
+    between = np.array([_cut_mean(column[~np.isnan(column)]) for column in squares.T])
     size = sizes.sum(axis=0) / (sizes > 0).sum(axis=0).clip(1)
-    return _effects(between, within, size, is_pair.sum(axis=0))
+    return _effects(between, within, size, is_triple.sum(axis=0))
+
+
+def _in_threes(values: Floats) -> Floats:
+    """Each bucket with the two that follow it, shape (3, buckets - 2, columns)."""
+    threes: Floats = np.moveaxis(
+        np.lib.stride_tricks.sliding_window_view(values, len(_WEIGHTS), axis=0), -1, 0
+    )
+    return threes
 
 
 def _cut_mean(squares: Floats) -> float:
@@ -159,15 +181,17 @@ def _cut_mean(squares: Floats) -> float:
     return float(np.minimum(squares, middle * _CAP / _MEDIAN).mean()) / _CAPPED_MEAN
 
 
-def _effects(between: Floats, within: Floats, size: Floats, pairs: NDArray[np.intp]) -> Dependence:
+def _effects(between: Floats, within: Floats, size: Floats, triples: NDArray[np.intp]) -> Dependence:
     """Dependence lowers the variance within a bucket: its mean is σ² (n - D) / (n - 1), from which D follows."""
     total = (size - 1) * within + between
-    is_known = (total > 1e-12) & (pairs > 1)
+    is_known = (total > 1e-12) & (triples > 1)
     effects = np.where(is_known, size * between / np.where(is_known, total, 1.0), 1.0)
-    return Dependence(effects, np.where(is_known, pairs * _FREEDOM_PER_PAIR, 0.0))
+    return Dependence(effects, np.where(is_known, triples * _FREEDOM_PER_TRIPLE, 0.0))
 
 
-def of_rows(reference: Reference, columns: Sequence[Column]) -> Dependence:
+def of_rows(
+    reference: Reference, columns: Sequence[Column], hours: NDArray[np.int64] | None = None
+) -> Dependence:
     """From the autocorrelation of scores in row order, by the initial monotone sequence; the worse of location and scale.
 
     Geyer, Statistical Science 7 (1992), section 3.3, about the mean of each `BLOCK` rows.
@@ -175,6 +199,8 @@ def of_rows(reference: Reference, columns: Sequence[Column]) -> Dependence:
     Args:
         reference: whose scores are taken.
         columns: as for `profile.observe`, rows in the order of time; nulls are passed over.
+        hours: of the week, in which each row was, where windows are held against them: what an hour's rows have in common
+            is no dependence then. Columns of another length, such as words, are taken as they are.
 
     Raises:
         ValueError: there are more or fewer columns than axes.
@@ -188,24 +214,39 @@ def of_rows(reference: Reference, columns: Sequence[Column]) -> Dependence:
     """
     if len(columns) != len(reference.layout.axes):
         raise ValueError(f"{len(columns)} columns for {len(reference.layout.axes)} axes")
-    places = [_places(axis, column) for axis, column in zip(reference.layout.axes, columns, strict=True)]
+    axes = reference.layout.axes
+    taken = [_places(axis, column, hours) for axis, column in zip(axes, columns, strict=True)]
     parts = [
-        [_of_sequence(score[place]) for score, place in zip(scores[0], places, strict=True)]
+        [_of_sequence(_apart(score[bins], of)) for score, (bins, of) in zip(scores[0], taken, strict=True)]
         for scores in (reference.normal_scores, reference.squared_scores)
     ]
     return _worst([Dependence(*np.array(part).T) for part in parts])
 
 
-def _places(axis: Any, column: Column) -> NDArray[np.intp]:
-    """The bin of each value that is neither null nor infinite, in order; none of a column that nobody looked at."""
+def _apart(scores: Floats, hours: NDArray[np.int64] | None) -> Floats:
+    """How far each score is from the mean of its hour."""
+    if hours is None or not len(scores):
+        return scores
+    rows = np.bincount(hours).clip(1)
+    off: Floats = scores - (np.bincount(hours, scores) / rows)[hours]
+    return off
+
+
+def _places(
+    axis: Any, column: Column, hours: NDArray[np.int64] | None
+) -> tuple[NDArray[np.intp], NDArray[np.int64] | None]:
+    """The bin of each value that is neither null nor infinite, in order, with its hour; none where nobody looked."""
     if column is None:
-        return np.empty(0, np.intp)
+        return np.empty(0, np.intp), None
     if isinstance(axis, CategoryAxis):
         tops = {label: i for i, label in enumerate(axis.top)} | dict.fromkeys(axis.rest, OTHER)
-        return np.array([tops.get(label, UNSEEN) for label in column if label is not None], np.intp)
-    values = np.asarray(column, np.float64)
-    places: NDArray[np.intp] = axis.bins_of(values[np.isfinite(values)])
-    return places
+        is_known = np.array([label is not None for label in column], np.bool_)
+        places = np.array([tops.get(label, UNSEEN) for label in column if label is not None], np.intp)
+    else:
+        values = np.asarray(column, np.float64)
+        is_known = np.isfinite(values)
+        places = axis.bins_of(values[is_known])
+    return places, hours[is_known] if hours is not None and len(hours) == len(is_known) else None
 
 
 def _of_sequence(scores: Floats) -> tuple[float, float]:

@@ -135,8 +135,20 @@ def _rank_test(pair: _Pair, powers: Floats) -> Floats:
         )
     is_known = np.isfinite(z) & np.isfinite(skew)
     z, skew = np.where(is_known, z, 0.0), np.where(is_known, skew, 0.0)
-    upper, lower = _pearson_tail(z, skew), _pearson_tail(-z, -skew)
+    most, least = _all_in_one(pair, powers[0]), _all_in_one(pair, -powers[0])
+    upper, lower = np.maximum(_pearson_tail(z, skew), most), np.maximum(_pearson_tail(-z, -skew), least)
     return np.where(is_known, np.minimum(1.0, 2 * np.minimum(upper, lower)), 1.0)
+
+
+def _all_in_one(pair: _Pair, scores: Floats) -> Floats:
+    """The chance that all rows are in the bin with the largest score: no sum can be less likely than that.
+
+    Few rows, or rows that count for less than one, can be beyond all that the fitted law allows.
+    """
+    largest = np.where(pair.both > 0, scores, -np.inf).argmax(axis=1)
+    mass = pair.both[np.arange(len(scores)), largest] / pair.total.clip(1e-300)
+    chance: Floats = mass**pair.size
+    return chance
 
 
 def _pearson_tail(z: Floats, skew: Floats) -> Floats:

@@ -1,5 +1,6 @@
 """How much a column's distribution has changed, in the sizes that people know, free of the size of the sample."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,11 +41,18 @@ class Effects:
     wasserstein: Floats
 
 
-def measure(reference: Reference, window: Profile) -> Effects:
+def measure(
+    reference: Reference, window: Profile, *, design_effects: Sequence[float] | Floats = (1.0,)
+) -> Effects:
     """The sizes of the changes between a reference and a window; columns without a value get NaN.
 
     Jensen–Shannon: Lin, IEEE Trans. Inf. Theory 37 (1991). For small differences n times the divergence follows a
     noncentral chi-squared law (Cressie and Read, J. R. Stat. Soc. B 46, 1984), which gives the bias and the interval.
+
+    Args:
+        reference: what was.
+        window: what is, counted along the same layout.
+        design_effects: as for `drift.compare`; dependent rows add more to a distance by chance, and make its interval wider.
 
     Raises:
         ValueError: the layouts differ.
@@ -55,7 +63,8 @@ def measure(reference: Reference, window: Profile) -> Effects:
     base, size = was.sum(axis=1), now.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         p, q = was / base[:, np.newaxis], now / size[:, np.newaxis]
-        distance, low, high = _distances(p, q, 1 / base + 1 / size)
+        per_row = np.asarray(design_effects, np.float64) * (1 / base + 1 / size)
+        distance, low, high = _distances(p, q, per_row)
     shift, spread = _moments(reference, window)
     return Effects(_psi(p, q), distance, low, high, shift, spread, _wasserstein(reference, window))
 

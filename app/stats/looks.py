@@ -5,7 +5,7 @@ other. The budget is spread over scales and over time so that all shares add up 
 union bound then holds whatever the windows have in common.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from math import log
 
@@ -46,6 +46,38 @@ def looks_after(bucket: int) -> Iterator[Look]:
     while (bucket + 1) % buckets == 0 and buckets <= bucket + 1:
         yield Look(bucket + 1 - buckets, buckets)
         buckets *= 2
+
+
+def looks_due(occupied: Collection[int], *, after: int, until: int, longest: int) -> list[Look]:
+    """The windows that became complete lately and may show what none before them did, in the order of their ends.
+
+    A bucket belongs where its time puts it: one that nothing came in is part of windows, but makes no look; a window
+    whose one half is empty holds what the other one held already.
+
+    Args:
+        occupied: the buckets with rows.
+        after: windows that ended before this bucket were due earlier.
+        until: the first bucket that is not complete.
+        longest: buckets of the longest window.
+
+    >>> looks_due([3, 6, 7], after=4, until=8, longest=4)
+    [Look(first=6, buckets=1), Look(first=7, buckets=1), Look(first=6, buckets=2)]
+    >>> looks_due([3, 6, 7], after=4, until=8, longest=8)[-1]
+    Look(first=0, buckets=8)
+
+    Raises:
+        ValueError: a bucket before the first, 0, or no window is short enough.
+    """
+    if longest < 1 or min(occupied, default=0) < 0:
+        raise ValueError("windows are of at least one bucket, and buckets are counted from 0")
+    due = {Look(bucket, 1) for bucket in occupied}
+    halves, buckets = set(occupied), 2
+    while buckets <= longest:
+        wholes = {half // 2 for half in halves}
+        due |= {Look(n * buckets, buckets) for n in wholes if {2 * n, 2 * n + 1} <= halves}
+        halves, buckets = wholes, 2 * buckets
+    in_time = (look for look in due if after < look.first + look.buckets <= until)
+    return sorted(in_time, key=lambda look: (look.first + look.buckets, look.buckets))
 
 
 def allowance(look: Look, budget: float) -> float:

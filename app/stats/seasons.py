@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 HOURS = 168
 PROVEN = 4.5  # standard errors: an hour so far from all others in anything is known to be different
 EXPECTED = 5.0  # rows of a bin in an hour, for its share to be near normal
+LEAST = 1e-12  # variance: below, nothing varies
 LEAST_PRIOR = 1.0  # row that all hours together count for, where hours differ as much as can be
 
 
@@ -29,13 +30,15 @@ class Seasons:
 
     Attributes:
         pooled: all hours together.
-        counts: int64, shape (`HOURS`, columns, `CELLS`).
-        sums: int64, shape (`HOURS`, columns, 2).
+        counts: shape (`HOURS`, columns, `CELLS`): whole numbers, unless `rebase` moved them.
+        sums: shape (`HOURS`, columns, 2).
+        most: rows of which nothing here can be surer than as many of them tell; infinity, but after `rebase`.
     """
 
     pooled: Profile
-    counts: NDArray[np.int64]
-    sums: NDArray[np.int64]
+    counts: NDArray[np.int64] | Floats
+    sums: NDArray[np.int64] | Floats
+    most: Floats | float = np.inf
 
     @property
     def layout(self) -> Layout:
@@ -86,7 +89,7 @@ class Seasons:
             share = self.exclusive[:, :, cell]
             within = self._within(share * (1 - share))
             is_common = np.median(self.rows, axis=0) * within >= EXPECTED
-            yield share, np.where(is_common, within, 0.0)
+            yield share, np.where(is_common, within, np.nan)
 
     def _within(self, variances: Floats) -> Floats:
         within: Floats = (self.rows * variances).sum(axis=0) / self.rows.sum(axis=0).clip(1)
@@ -120,7 +123,8 @@ class Seasons:
         parts = (window[covered] / window.sum())[:, np.newaxis]
         own, prior, total = self.rows[covered], self.prior[covered], self.rows.sum(axis=0)
         lent = (parts * prior / (own + prior)).sum(axis=0)
-        size = 1 / ((parts**2 / (own + prior)).sum(axis=0) + lent**2 / total.clip(1))
+        unsure = (parts**2 / (own + prior)).sum(axis=0) + lent**2 / total.clip(1)
+        size = 1 / (unsure + 1 / np.maximum(self.most, 1))
         return Reference(self._mixture(covered, size * parts / (own + prior), size * lent / total.clip(1)))
 
     def _mixture(self, covered: NDArray[np.intp], of_hours: Floats, of_all: Floats) -> Profile:
@@ -140,6 +144,16 @@ class Seasons:
         return Profile(
             self.layout, np.hstack([whole, beyond]), np.rint(sums).astype(np.int64), self.pooled.extremes
         )
+
+
+def hours_of_week(seconds: ArrayLike) -> NDArray[np.int64]:
+    """The hour of the week, from Monday 0 to 1 o'clock UTC, of moments in seconds since 1970, which began on a Thursday.
+
+    >>> hours_of_week([0, 4 * 86_400, 4 * 86_400 - 1]).tolist()
+    [72, 0, 167]
+    """
+    hours: NDArray[np.int64] = (np.asarray(seconds, np.int64) // 3600 + 72) % HOURS
+    return hours
 
 
 def by_hour(buckets: Iterable[tuple[int, Profile]]) -> Seasons:
@@ -169,6 +183,70 @@ def by_hour(buckets: Iterable[tuple[int, Profile]]) -> Seasons:
     return Seasons(pooled, counts, sums)
 
 
+def rebase(weeks: Seasons, reference: Profile, covered: ArrayLike | None = None) -> Seasons:
+    """The hours of a week as a reference implies them that itself doesn't tell them apart: its level, the weeks' shape.
+
+    Each hour is moved by what lies between the reference and the hours that it covers, cell by cell. So only how hours
+    differ from each other is taken from the weeks: what had changed in all of them alike stays as visible as it was.
+
+    Args:
+        weeks: what was seen, some of which may have drifted from the reference.
+        reference: of the same layout.
+        covered: how many of its rows were of each hour of the week, shape (`HOURS`,); as in the weeks where unknown.
+
+    Raises:
+        ValueError: the layouts differ, or not one hour that the reference covers was seen.
+
+    >>> from app.stats.axes import numeric_axis
+    >>> from app.stats.profile import observe
+    >>> draw = np.random.default_rng(1).normal
+    >>> sample = np.concatenate([draw(0.0, size=2000), draw(1.0, size=2000)])
+    >>> layout = Layout((numeric_axis(sample),))
+    >>> moved = [(hour, observe(layout, [draw(hour % 2 + 0.5, size=900)])) for hour in range(HOURS)]
+    >>> rebased = rebase(by_hour(moved), observe(layout, [sample]))
+    >>> [abs(round(rebased.reference(np.arange(HOURS) == hour).profile.moments(0)[0])) for hour in (6, 7)]
+    [0, 1]
+    """
+    if weeks.layout is not reference.layout and weeks.layout != reference.layout:
+        raise ValueError("a reference has the axes along which the weeks were counted")
+    rows, sizes = weeks.rows, _exclusive(weeks.layout, reference.counts).sum(axis=1)
+    shares = _covered_shares(rows, covered)
+    like, like_sums = (
+        np.einsum("hc,hci->ci", shares / rows.clip(1), cells) for cells in (weeks.counts, weeks.sums)
+    )
+    base = 1 / (shares**2 / rows.clip(1)).sum(axis=0).clip(1e-12)
+    per_row = 1 / sizes.clip(1)[:, np.newaxis]
+    moved, moved_sums = (
+        rows[:, :, np.newaxis] * (cells * per_row - alike)
+        for cells, alike in ((reference.counts, like), (reference.sums, like_sums))
+    )
+    counts = _as_many(weeks.layout, (weeks.counts + moved).clip(0), rows)
+    sums = weeks.sums + moved_sums
+    pooled = _pooled(weeks, counts, sums)
+    return Seasons(pooled, counts, sums, 1 / (1 / sizes.clip(1) + 1 / base))
+
+
+def _covered_shares(rows: Floats, covered: ArrayLike | None) -> Floats:
+    """What part of a reference is of which hour, shape (`HOURS`, columns); hours that were not seen are left out."""
+    known = rows if covered is None else np.asarray(covered, np.float64)[:, np.newaxis] * (rows > 0)
+    if not known.any():
+        raise ValueError("no hour that the reference covers was seen")
+    shares: Floats = known / known.sum(axis=0).clip(1e-12)
+    return shares
+
+
+def _as_many(layout: Layout, counts: Floats, rows: Floats) -> Floats:
+    """The counts, scaled so that each hour has as many rows as before."""
+    found = _exclusive(layout, counts).sum(axis=2)
+    scaled: Floats = counts * (rows / np.where(found > 0, found, 1.0))[:, :, np.newaxis]
+    return scaled
+
+
+def _pooled(weeks: Seasons, counts: Floats, sums: Floats) -> Profile:
+    whole = np.rint(counts.sum(axis=0)).astype(np.int64)
+    return Profile(weeks.layout, whole, np.rint(sums.sum(axis=0)).astype(np.int64), weeks.pooled.extremes)
+
+
 def _exclusive(layout: Layout, counts: NDArray[np.int64] | Floats) -> Floats:
     """The cells of which each row is in exactly one: all but the groups by hash and what is beyond the extremes."""
     cells = counts[..., : NOT_FINITE + 1].astype(np.float64)
@@ -177,10 +255,13 @@ def _exclusive(layout: Layout, counts: NDArray[np.int64] | Floats) -> Floats:
 
 
 def _off(means: Floats, within: Floats, rows: Floats) -> Floats:
-    """How many standard errors each hour's mean is from that of all, squared; 0 where nothing varies."""
+    """How many standard errors each hour's mean is from that of all, squared; 0 where nothing varies, or nobody asks.
+
+    What varies between hours and never within, such as the day of the week itself, is as far off as can be.
+    """
     spread = rows * (means - (rows * means).sum(axis=0) / rows.sum(axis=0).clip(1)) ** 2
-    is_known = within > 1e-12
-    return np.where(is_known, spread / np.where(is_known, within, 1.0), 0.0)
+    off: Floats = np.where(spread > LEAST, spread / np.maximum(within, LEAST), 0.0)
+    return np.where(np.isnan(within), 0.0, off)
 
 
 def _within_over_between(squares: Floats, rows: Floats) -> Floats:

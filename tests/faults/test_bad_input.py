@@ -15,7 +15,7 @@ from tests.faults.harness import eventually
 from tests.real_models import bring_to_production, register
 
 SOME_ID = str(UUID(int=7 << 76 | 2 << 62))
-FLEETING = {"replica", "preparation", "job", "profile_plan", "live_profile", "watch"}
+FLEETING = {"replica", "preparation", "job", "profile_plan", "live_profile", "hour_profile", "watch"}
 """What processes write on their own account; so they do `looked_at`."""
 REACTED = """
     SELECT NOT EXISTS (SELECT FROM fact WHERE sequence IS NULL)

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from app.core import clock
 from app.core.ids import new_id
 from app.runtimes.profiles import Answered, Plan, make_plan
+from app.runtimes.row_order import row_order
 from app.runtimes.schema import Signature
 from tests.conftest import TESTER
 from tests.faults.harness import eventually
@@ -49,16 +50,22 @@ async def profiled(client, reference: str) -> None:
     await eventually(is_there, within=60)
 
 
-async def plan_of(database, version) -> Plan:
-    """The plan of a version with two columns, as its job would have made it."""
+async def plan_of(database, version, *, in_time=True, table=None, seconds=None) -> Plan:
+    """The plan of a version with two columns, as its job would have made it of a table's rows in this order."""
     generator = np.random.default_rng(4)
-    answered = Answered(list(generator.normal(size=(2, 5000))))
+    answered = Answered(list(generator.normal(size=(2, 5000)) if table is None else table))
     plan = make_plan(Signature.from_json(version.signature), answered)
-    counts, sums, extremes = plan.profile(answered).to_bytes()
-    values = {"id": version.id, "columns": json.dumps(plan.to_json()), "a": counts, "b": sums, "c": extremes}
+    profile = plan.profile(answered)
+    times = np.arange(answered.count) if in_time and seconds is None else seconds
+    order = row_order(plan, profile, answered, times).to_json()
+    counts, sums, extremes = profile.to_bytes()
+    values = {
+        "id": version.id, "columns": json.dumps(plan.to_json()), "a": counts, "b": sums, "c": extremes, "rows": answered.count,
+        "at": clock.now(), "order": json.dumps(order),
+    }  # fmt: skip
+    statement = text(
+        "INSERT INTO profile_plan VALUES (:id, 'sample', :rows, :columns, :a, :b, :c, :at, :order)"
+    )
     async with database.writes(TESTER) as session:
-        await session.execute(
-            text("INSERT INTO profile_plan VALUES (:id, 'sample', 5000, :columns, :a, :b, :c, :at)"),
-            values | {"at": clock.now()},
-        )
+        await session.execute(statement, values)
     return plan

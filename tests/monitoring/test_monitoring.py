@@ -10,8 +10,8 @@ from app.core import clock
 from app.core.config import Settings
 from app.evidence.profiles import Counted, Place, add_to_profile
 from app.evidence.windows import find_reference, read_window
-from app.monitoring import jobs
 from app.monitoring.signals import drift_scores
+from app.monitoring.watching import watch_version
 from app.runtimes.profiles import Answered
 from app.stats.profile import Profile
 from tests import make
@@ -170,8 +170,7 @@ async def watch_days(database, monkeypatch, settings, version, plan, days):
         async with database.writes(TESTER) as session:
             await add_to_profile(session, place, "spool", Counted(500, plan.profile(Answered(list(rows)))))
         monkeypatch.setattr(clock, "now", lambda at=start: at + timedelta(minutes=6))
-        async with database.writes(TESTER) as session:
-            await jobs.watch_version(session, version.id, "production", settings)
+        await watch_version(database, version.id, "production", settings)
         async with database.reads() as session:
             facts = await session.scalars(text("SELECT kind FROM fact WHERE kind LIKE 'Drift%' ORDER BY at"))
             found.append(list(facts))

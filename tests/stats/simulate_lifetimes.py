@@ -2,6 +2,7 @@
 
 python -m tests.stats.simulate_lifetimes null --streams 40 --seed 1
 python -m tests.stats.simulate_lifetimes detect --streams 20
+With --shuffled, the order of the reference's rows is not known to be that of time.
 
 A stream is fifty mixed columns with a reference of their own; each look asks all of them, with one budget for all looks
 and columns. Streams are simulated side by side, as columns of one wide profile: nothing depends on the number.
@@ -9,15 +10,16 @@ and columns. Streams are simulated side by side, as columns of one wide profile:
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.signal import lfilter
 from scipy.special import betaincinv
 
+from app.monitoring.known import LEARNT_AT, MOST_BUCKETS
 from app.stats.axes import category_axis, numeric_axis
-from app.stats.dependence import Dependence, design_effects, of_buckets, of_rows
+from app.stats.dependence import Dependence, cautious_effects, design_effects, of_buckets, of_rows
 from app.stats.drift import Question, compare
 from app.stats.looks import Look, allowance, looks_after
 from app.stats.profile import Layout, Profile, merge, observe
@@ -28,7 +30,6 @@ KINDS = ("normal", "lognormal", "zero-inflated", "integer", "categorical", "ar1"
 COLUMNS = [KINDS[i % len(KINDS)] for i in range(50)]
 CARDINALITIES = (3, 20, 300, 10_000)
 PHI = 0.5
-LEARNT_AT = (8, 16, 32, 64, 128, 256)  # buckets after which dependence is estimated again
 
 
 class Stream:
@@ -65,14 +66,12 @@ class Stream:
 
 @dataclass
 class Lives:
-    """Several streams side by side with their common layout.
-
-    Of a reference in unknown order nothing is learnt: until there are buckets a window counts for one row.
-    """
+    """Several streams side by side with their common layout; a shuffled reference, whose order is unknown, hides dependence."""
 
     streams: list[Stream]
     reference: Reference
-    learnt: Dependence | None
+    rows: Dependence
+    design_effects: Callable[..., np.ndarray]
     effects: np.ndarray
 
     @classmethod
@@ -82,16 +81,21 @@ class Lives:
         axes = [category_axis(c) if isinstance(c, list) else numeric_axis(c) for c in columns]
         reference = Reference(observe(Layout(tuple(axes)), columns))
         if shuffled:
-            return cls(streams, reference, None, np.full(len(axes), float(ROWS)))
-        learnt = of_rows(reference, columns)
-        return cls(streams, reference, learnt, design_effects(learnt))
+            columns = [_shuffled(column, streams[0].generator) for column in columns]
+        learnt, judge = of_rows(reference, columns), cautious_effects if shuffled else design_effects
+        return cls(streams, reference, learnt, judge, judge(learnt))
 
     def observe(self, change=lambda column, _: column) -> Profile:
         columns = [change(column, i) for stream in self.streams for i, column in enumerate(stream.rows(ROWS))]
         return observe(self.reference.layout, columns)
 
     def learn(self, buckets: list[Profile]) -> None:
-        self.effects = design_effects(self.learnt, of_buckets(self.reference, buckets))
+        self.effects = self.design_effects(self.rows, of_buckets(self.reference, buckets[-MOST_BUCKETS:]))
+
+
+def _shuffled(column, generator: np.random.Generator):
+    order = generator.permutation(len(column))
+    return [column[i] for i in order] if isinstance(column, list) else column[order]
 
 
 def dyadic(
@@ -129,11 +133,11 @@ def false_alarms(
 
 
 def delays(
-    seed: int, streams: int, sds: float, looks: int, *, changed: int = 5, rows: int = 10_000
+    seed: int, streams: int, sds: float, looks: int, *, changed: int = 5, rows: int = 10_000, shuffled=False
 ) -> np.ndarray:
     """After how many windows each stream alarms when its first `changed` normal columns move; infinity if never."""
     places = [i for i, kind in enumerate(COLUMNS) if kind == "normal"][:changed]
-    lives = Lives.begin(seed, streams, rows)
+    lives = Lives.begin(seed, streams, rows, shuffled=shuffled)
     found = np.full(streams, np.inf)
     for look, p, _ in dyadic(lives, looks, lambda column, i: column + sds if i in places else column):
         is_alarm = (p <= allowance(look, BUDGET) / len(COLUMNS)).any(axis=1)
@@ -158,7 +162,7 @@ def main() -> None:
     if given.what == "null":
         print_null(given.seed, given.streams, shuffled=given.shuffled)
     else:
-        print_detection(given.seed, given.streams)
+        print_detection(given.seed, given.streams, shuffled=given.shuffled)
 
 
 def print_null(seed: int, streams: int, *, shuffled: bool) -> None:
@@ -172,9 +176,9 @@ def print_null(seed: int, streams: int, *, shuffled: bool) -> None:
         print("   ", *culprit, count)
 
 
-def print_detection(seed: int, streams: int) -> None:
+def print_detection(seed: int, streams: int, *, shuffled: bool) -> None:
     for sds, changed, looks, rows in ((0.3, 5, 1, 10_000), (0.1, 5, 16, 10_000), (0.05, 5, 96, 100_000)):
-        found = delays(seed, streams, sds, looks, changed=changed, rows=rows)
+        found = delays(seed, streams, sds, looks, changed=changed, rows=rows, shuffled=shuffled)
         print(
             f"{sds} sd in {changed} of 50 columns, reference {rows:,}: median {np.median(found):g} windows,",
             end=" ",

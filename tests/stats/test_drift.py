@@ -158,3 +158,14 @@ def test_windows_are_dyadic_and_their_shares_stay_within_the_budget():
         list(looks_after(-1))
     with pytest.raises(ValueError, match="between 0 and 1"):
         allowance(next(looks_after(0)), 1.0)
+
+
+@pytest.mark.parametrize("effect", [1.0, 30.0, 500.0])
+def test_rows_that_count_for_next_to_nothing_prove_nothing(effect):
+    """All in the middle: the law that is fitted to their squares says that they can't be there."""
+    sample = np.random.default_rng(31).normal(size=3000)
+    layout = Layout((numeric_axis(sample),))
+    reference = Reference(observe(layout, [sample]))
+    for values in ([0.0], [-0.5, -0.5], [0.01] * round(1 + effect / 20)):
+        window = observe(layout, [np.array(values)])
+        assert compare(reference, window, design_effects=[effect]).p[0] > 1e-3

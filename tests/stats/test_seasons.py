@@ -7,7 +7,7 @@ from app.stats.axes import category_axis, numeric_axis
 from app.stats.drift import compare
 from app.stats.profile import Layout, Profile, merge, observe
 from app.stats.reference import Reference
-from app.stats.seasons import HOURS, Seasons, by_hour
+from app.stats.seasons import HOURS, Seasons, by_hour, rebase
 from tests.stats import seasonal
 
 NORMAL, UNSEASONAL = 0, 7
@@ -88,6 +88,17 @@ def test_an_hour_unlike_all_others_is_left_alone():
     assert seasons.reference(only(4)).sizes[0] > 600
 
 
+def test_what_the_hour_alone_decides_is_known_of_each():
+    """The day of the week as a column: nothing varies within an hour."""
+    days = np.arange(HOURS) // 24
+    layout = Layout((numeric_axis(days),))
+    seasons = by_hour((hour, observe(layout, [np.full(26, float(days[hour]))])) for hour in range(HOURS))
+    monday, tuesday = (observe(layout, [np.full(24, day)]) for day in (0.0, 1.0))
+    expected = seasons.reference(only(*range(24)))
+    assert compare(expected, monday).p[0] > 0.01
+    assert compare(expected, tuesday).p[0] < 1e-12
+
+
 def test_an_hour_never_seen_is_judged_by_how_much_hours_differ():
     generator = np.random.default_rng(9)
 
@@ -99,6 +110,50 @@ def test_an_hour_never_seen_is_judged_by_how_much_hours_differ():
 
     assert size(amplitude=1.0) < 10
     assert size(amplitude=0.0) > 400
+
+
+def sampled(generator, layout, hours=range(HOURS), count=60):
+    """A reference whose own rows have no times."""
+    return merge([observe(layout, seasonal.rows(generator, hour, count)) for hour in hours])
+
+
+def of_stream(generator, layout, *, weeks=2, count=500, shift=0.0):
+    """What the weeks of a stream looked like."""
+    hours = [hour for _ in range(weeks) for hour in range(HOURS)]
+    return by_hour((hour, observe(layout, seasonal.rows(generator, hour, count, shift))) for hour in hours)
+
+
+def test_the_shape_of_weeks_at_the_level_of_a_reference_is_nominal():
+    generator = np.random.default_rng(21)
+    layout = seasonal.axes(generator, 60)
+    learnt = rebase(of_stream(generator, layout), sampled(generator, layout))
+    p = seasonal.p_values(generator, learnt, weeks=1, count=500)
+    assert all(is_nominal(p, level) for level in (0.05, 0.01, 0.001)), [(p < 0.01).mean(axis=0)]
+
+
+def test_what_had_drifted_before_the_week_was_learnt_is_not_learnt():
+    generator = np.random.default_rng(22)
+    layout = seasonal.axes(generator, 60)
+    learnt = rebase(of_stream(generator, layout, shift=0.5), sampled(generator, layout))
+    p = seasonal.p_values(generator, learnt, weeks=1, count=500, shift=0.5)
+    assert (p[:, NORMAL] < 1e-4).mean() >= 0.9
+    assert is_nominal(np.delete(p, NORMAL, axis=1), 0.01)
+
+
+def test_a_reference_of_a_few_hours_says_what_to_expect_of_the_others():
+    generator = np.random.default_rng(23)
+    layout = seasonal.axes(generator, 60)
+    night = sampled(generator, layout, hours=(18, 19, 20), count=2000)
+    learnt = rebase(of_stream(generator, layout), night, only(18, 19, 20) * 2000)
+    p = seasonal.p_values(generator, learnt, weeks=1, count=500)
+    assert is_nominal(p, 0.01), [(p < 0.01).mean(axis=0)]
+    with pytest.raises(ValueError, match="no hour that the reference covers"):
+        rebase(of_stream(generator, layout, weeks=1, count=5), night, np.zeros(HOURS))
+    with pytest.raises(ValueError, match="axes"):
+        rebase(
+            of_stream(generator, layout, weeks=1, count=5),
+            observe(Layout((numeric_axis([1.0]),)), [np.ones(3)]),
+        )
 
 
 def test_constant_and_empty_columns_say_nothing():

@@ -1,0 +1,95 @@
+"""M9 over HTTP: a sample whose rows have times."""
+
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+from sklearn.linear_model import LogisticRegression
+
+from app.core.ids import new_id
+from tests.monitoring.making import profiled
+
+NAMES = ["x0", "x1"]
+
+
+def sample(weeks, *, has_names=True):
+    """A model, and hourly batches of rows whose first column goes with the day; newest first, as nobody would expect."""
+    generator = np.random.default_rng(6)
+    times = pd.date_range("2026-01-05", periods=weeks * 168 * 12, freq="5min", tz="UTC")
+    table = generator.normal(size=(len(times), 2))
+    table[:, 0] += np.sin(2 * np.pi * times.hour / 24)
+    frame = pd.DataFrame(table.round(4), columns=NAMES)
+    rows = frame if has_names else frame.to_numpy()
+    model = LogisticRegression().fit(rows, (table.sum(axis=1) > 0).astype(int))
+    return model, frame.assign(when=times.strftime("%Y-%m-%dT%H:%M:%SZ"))[::-1]
+
+
+async def register(client, model, frame, **metadata):
+    return await client.post(
+        "/api/models",
+        data={"metadata": json.dumps({"name": f"m-{new_id().hex}", **metadata})},
+        files=[
+            ("artifact", ("model.skops", io.BytesIO(skops.io.dumps(model)).getvalue())),
+            ("reference", ("sample.csv", frame.to_csv(index=False).encode())),
+        ],
+    )
+
+
+async def checked(client, reference, **order):
+    answer = await client.post(f"/api/models/{reference}/drift-check", json=order)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+@pytest.mark.parametrize("has_names", [True, False])
+async def test_a_sample_with_times_gives_its_week_and_its_order(shared_client, has_names):
+    model, frame = sample(2, has_names=has_names)
+    answer = await register(shared_client, model, frame, reference_time="when")
+    assert answer.status_code == 201, answer.text
+    reference = answer.json()["model_id"]
+    assert [column["name"] for column in answer.json()["signature"]["inputs"]] == NAMES
+    await profiled(shared_client, reference)
+    told = (await checked(shared_client, reference, window_hours=1))["reference"]
+    assert (told["in_time"], told["season"], told["rows"]) == (True, "of_reference", len(frame))
+
+
+async def test_a_sample_without_times_waits_for_the_week(shared_client):
+    model, frame = sample(1)
+    answer = await register(shared_client, model, frame.drop(columns="when"))
+    reference = answer.json()["model_id"]
+    await profiled(shared_client, reference)
+    log = await checked(shared_client, reference, window_hours=1)
+    assert (log["reference"]["in_time"], log["reference"]["season"]) == (False, "not_known_yet")
+    sent = await checked(shared_client, reference, instances=frame[NAMES].head(50).to_numpy().tolist())
+    assert (sent["reference"]["season"], sent["effective_rows"] <= 50) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "problem"),
+    [
+        ("then", None, "no column 'then'"),
+        ("when", ["2026-01-01T00:00:00Z", "yesterday"], "'yesterday', which is no time"),
+        ("when", [1.7e9, 1.7e9], "the number 1700000000.0"),
+        ("when", ["2026-01-01T00:00:00Z", None], "which is no time"),
+    ],
+)
+async def test_a_column_without_times_is_refused_by_name(shared_client, column, values, problem):
+    model, frame = sample(1)
+    few = frame.head(2) if values is None else frame.head(2).assign(when=values)
+    answer = await register(shared_client, model, few, reference_time=column)
+    assert answer.status_code == 422, answer.text
+    assert problem in answer.text
+
+
+async def test_times_of_a_reference_that_was_not_sent_are_refused(shared_client):
+    model, _ = sample(1)
+    answer = await shared_client.post(
+        "/api/models",
+        data={"metadata": json.dumps({"name": f"m-{new_id().hex}", "reference_time": "when"})},
+        files=[("artifact", ("model.skops", io.BytesIO(skops.io.dumps(model)).getvalue()))],
+    )
+    assert answer.status_code == 422
+    assert "reference_time" in answer.text
