@@ -43,7 +43,10 @@ from app.inference.api import InferenceApp
 from app.inference.openapi import describe_doors
 from app.inference.wording import Reworded
 from app.monitoring import api as monitoring
-from app.monitoring import performance_api, quality_api, regimes_api
+from app.monitoring.drift import api as drift
+from app.monitoring.performance import api as performance
+from app.monitoring.quality import api as quality
+from app.monitoring.regimes import api as regimes
 from app.registry import api as registry
 from app.registry.conversion import Converter
 from app.registry.gates import Gatekeeper
@@ -75,9 +78,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     traffic.router,
     evidence.router,
     monitoring.router,
-    performance_api.router,
-    quality_api.router,
-    regimes_api.router,
+    drift.router,
+    performance.router,
+    quality.router,
+    regimes.router,
     alerts.router,
     channels_api.router,
 )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from app.alerts import jobs as alerts
 from app.evidence.jobs import PLAN_REGISTERED
-from app.monitoring.baselines import BASELINE_REGISTERED
+from app.monitoring.performance.baselines import BASELINE_REGISTERED
 from app.registry.facts import VersionRegistered
 
 REACTIONS: Mapping[str, tuple[str, ...]] = {

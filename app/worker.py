@@ -38,11 +38,11 @@ from app.evidence.planning import PlanMaking
 from app.evidence.profiles import PLAN_PROFILE
 from app.evidence.shipper import ship_forever
 from app.monitoring import jobs as monitoring
-from app.monitoring.baselines import BASELINE, BaselineMaking
 from app.monitoring.jobs import WATCH_ALL, WATCH_SECONDS
-from app.monitoring.performance_signal import accuracy_drops
-from app.monitoring.quality_jobs import WATCH_QUALITY, quality_handlers
-from app.monitoring.regimes_jobs import WATCH_REGIMES, regime_handlers
+from app.monitoring.performance.baselines import BASELINE, BaselineMaking
+from app.monitoring.performance.signals import accuracy_drops
+from app.monitoring.quality.jobs import WATCH_QUALITY, quality_handlers
+from app.monitoring.regimes.jobs import WATCH_REGIMES, regime_handlers
 from app.monitoring.retention import KEEP_VERDICTS, retention_handlers
 from app.monitoring.signals import drift_scores, quality_scores, regime_changes
 from app.reactions import REACTIONS

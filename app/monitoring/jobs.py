@@ -9,9 +9,9 @@ from app.core import clock
 from app.core.config import Settings
 from app.core.jobs import WORKER, Claim, Handler, enqueue
 from app.evidence.windows import list_answering
-from app.monitoring.baselines import BASELINE_REGISTERED, baseline_registered
-from app.monitoring.performance_jobs import WATCH_PERFORMANCE, ask_for_watches, watch_claimed
-from app.monitoring.watching import watch_version
+from app.monitoring.drift.watching import watch_version
+from app.monitoring.performance.baselines import BASELINE_REGISTERED, baseline_registered
+from app.monitoring.performance.jobs import WATCH_PERFORMANCE, ask_for_watches, watch_claimed
 
 WATCH_ALL, WATCH = "watch_all", "watch"
 WATCH_SECONDS = 60

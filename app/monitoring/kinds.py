@@ -1,6 +1,49 @@
-"""What monitors tell of a version as one number, and what series they follow."""
+"""The kinds of what monitors find, advise, compare with, tell as one number, and follow."""
 
 from enum import StrEnum
+
+
+class Recommendation(StrEnum):
+    """What to do about a model."""
+
+    NO_ACTION_NEEDED = "NO_ACTION_NEEDED"
+    RETRAIN_SOON = "RETRAIN_SOON"
+    RETRAIN_IMMEDIATELY = "RETRAIN_IMMEDIATELY"
+
+
+class Finding(StrEnum):
+    """What a window proves."""
+
+    DRIFT = "drift"  # the distribution changed
+    NO_RELEVANT_DRIFT = "no_relevant_drift"  # if it did, then by less than the threshold
+    TOO_LITTLE_DATA = "too_little_data"
+
+
+class PerformanceFinding(StrEnum):
+    """What a window proves of a relative loss."""
+
+    FALLEN = "fallen"  # it is past the threshold
+    HOLDING = "holding"  # it is within it
+    UNDECIDED = "undecided"
+    INSUFFICIENT_DATA = "insufficient_data"
+    NO_BASELINE = "no_baseline"
+
+
+class BaselineKind(StrEnum):
+    """What a version's performance is held against."""
+
+    EVALUATION = "evaluation"  # the held-out rows of its registration, answered by the version itself
+    STATED = "stated"  # metrics that were given at its registration
+    FIRST_LABELS = "first_labels"  # its own first labels, where it was registered without either
+
+
+class Season(StrEnum):
+    """Whose hours of the week a window is held against."""
+
+    OF_REFERENCE = "of_reference"  # its rows have times, of two weeks at least
+    LEARNT = "learnt"  # those of the stream's first weeks, at the level of the reference
+    NOT_KNOWN_YET = "not_known_yet"
+    TOO_MANY_COLUMNS = "too_many_columns"
 
 
 class Figure(StrEnum):

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.config import Settings
-from app.monitoring.rules import Finding
+from app.monitoring.kinds import Finding
 from app.monitoring.tables import DriftHour, DriftVerdictRow, Monitor, Watch
 
 INTERVAL_MINUTES = 5

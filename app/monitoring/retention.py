@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core import clock
 from app.core.config import Settings
 from app.core.jobs import WORKER, Claim, Handler
-from app.monitoring.performance_rules import PerformanceFinding
+from app.monitoring.kinds import PerformanceFinding
 from app.monitoring.tables import (
     LatestFigure,
     PerformanceVerdictRow,

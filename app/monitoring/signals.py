@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.jobs import WORKER
-from app.monitoring.rules import Finding
+from app.monitoring.kinds import Finding
 from app.monitoring.tables import DriftVerdictRow, QualityVerdictRow, RegimeChange, RegimeMonitor
 from app.registry.queries import references_of
 

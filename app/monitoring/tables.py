@@ -10,9 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.database import Base, choice
 from app.core.ids import new_id
-from app.monitoring.kinds import Figure, SeriesKind
-from app.monitoring.performance_rules import BaselineKind, PerformanceFinding
-from app.monitoring.rules import Finding, Recommendation
+from app.monitoring.kinds import BaselineKind, Figure, Finding, PerformanceFinding, Recommendation, SeriesKind
 
 
 class Monitor(Base):

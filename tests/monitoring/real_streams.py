@@ -21,9 +21,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from app.core.ids import new_id
 from app.evidence.rules import ReferenceKind
 from app.evidence.windows import Reference, Window
-from app.monitoring.actions import Terms, judge_window
-from app.monitoring.known import LEARNT_AT, MOST_BUCKETS, Known, Week, learn_dependence
-from app.monitoring.rules import Finding, Season
+from app.monitoring.drift.actions import Terms, judge_window
+from app.monitoring.drift.known import LEARNT_AT, MOST_BUCKETS, Known, Week, learn_dependence
+from app.monitoring.kinds import Finding, Season
 from app.runtimes.profiles import Answered, Plan, make_plan
 from app.runtimes.row_order import row_order, weekly
 from app.runtimes.schema import Column, ColumnType, Signature, Task

@@ -10,8 +10,8 @@ from app.core import clock
 from app.core.config import Settings
 from app.evidence.profiles import Counted, Place, add_to_profile
 from app.evidence.windows import find_reference, read_window
+from app.monitoring.drift.watching import watch_version
 from app.monitoring.signals import drift_scores
-from app.monitoring.watching import watch_version
 from app.runtimes.profiles import Answered
 from app.stats.profile import Profile
 from tests import make

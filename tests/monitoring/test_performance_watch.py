@@ -12,9 +12,9 @@ from app.core import clock
 from app.core.config import Settings
 from app.core.ids import new_id
 from app.evidence.outcome_sums import refresh, start_of
-from app.monitoring.performance import fallen_since
-from app.monitoring.performance_jobs import ask_for_watches, watch_performance
-from app.monitoring.performance_signal import accuracy_drops
+from app.monitoring.performance.jobs import ask_for_watches, watch_performance
+from app.monitoring.performance.looking import fallen_since
+from app.monitoring.performance.signals import accuracy_drops
 from app.monitoring.retention import forget_quiet_performance
 from tests import make
 from tests.conftest import TESTER, client_of, running

@@ -16,7 +16,7 @@ from app.core.ids import new_id
 from app.core.jobs import WORKER, claim_job, run_claim
 from app.evidence.profiles import Counted, Place, add_to_profile
 from app.monitoring.figures import list_figures
-from app.monitoring.quality_jobs import watch_quality
+from app.monitoring.quality.jobs import watch_quality
 from app.monitoring.signals import quality_scores
 from app.runtimes.profiles import Answered
 from tests import make

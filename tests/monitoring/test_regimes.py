@@ -22,8 +22,8 @@ from app.core.jobs import WORKER, claim_job, run_claim
 from app.evidence.profiles import Counted, Place, add_to_profile
 from app.evidence.series import Series
 from app.monitoring.kinds import SeriesKind
-from app.monitoring.regimes import Terms, make_monitor
-from app.monitoring.regimes_jobs import watch_regime
+from app.monitoring.regimes.following import Terms, make_monitor
+from app.monitoring.regimes.jobs import watch_regime
 from app.monitoring.signals import regime_changes
 from app.runtimes.profiles import Answered
 from tests import make

@@ -11,7 +11,7 @@ from app.core.ids import new_id
 from app.core.jobs import WORKER
 from app.monitoring.kinds import SeriesKind
 from app.monitoring.queries import drift_history
-from app.monitoring.regimes import Terms, get_monitor, make_monitor, take_values
+from app.monitoring.regimes.following import Terms, get_monitor, make_monitor, take_values
 from app.monitoring.retention import forget_with_the_log, roll_up_verdicts
 from tests import make
 from tests.conftest import TESTER

@@ -3,15 +3,8 @@
 import numpy as np
 import pytest
 
-from app.monitoring.rules import (
-    Finding,
-    Recommendation,
-    advise,
-    judge_drift,
-    recommend,
-    rows_needed,
-    weigh,
-)
+from app.monitoring.drift.rules import advise, judge_drift, recommend, rows_needed, weigh
+from app.monitoring.kinds import Finding, Recommendation
 from app.runtimes.profiles import Answered, make_plan
 from app.runtimes.schema import Column, ColumnType, Signature, Task
 from app.stats.drift import compare

@@ -11,8 +11,8 @@ from app.core import clock
 from app.core.config import Settings
 from app.evidence.profiles import BUCKET, Counted, Place, add_to_profile
 from app.evidence.seasons import find_week
-from app.monitoring import watching
-from app.monitoring.watching import watch_version
+from app.monitoring.drift import watching
+from app.monitoring.drift.watching import watch_version
 from app.runtimes.profiles import Answered
 from tests import make
 from tests.conftest import TESTER

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.signal import lfilter
 from scipy.special import betaincinv
 
-from app.monitoring.known import LEARNT_AT, MOST_BUCKETS
+from app.monitoring.drift.known import LEARNT_AT, MOST_BUCKETS
 from app.stats.axes import category_axis, numeric_axis
 from app.stats.dependence import Dependence, cautious_effects, design_effects, of_buckets, of_rows
 from app.stats.drift import Question, compare

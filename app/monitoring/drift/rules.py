@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from math import ceil, floor, inf, isfinite, log
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from app.monitoring.kinds import Finding, Recommendation
 from app.runtimes.profiles import Source, Watched
 
 if TYPE_CHECKING:
@@ -18,31 +18,6 @@ MOST_NAMED = 5
 _USUAL_SPREAD = 28.0
 """Up to which noncentrality a chi-squared variable with nine degrees of freedom (ten groups) may well be at its mean, for
 each of fifty columns at 97.5 % together."""
-
-
-class Recommendation(StrEnum):
-    """What to do about a model."""
-
-    NO_ACTION_NEEDED = "NO_ACTION_NEEDED"
-    RETRAIN_SOON = "RETRAIN_SOON"
-    RETRAIN_IMMEDIATELY = "RETRAIN_IMMEDIATELY"
-
-
-class Finding(StrEnum):
-    """What a window proves."""
-
-    DRIFT = "drift"  # the distribution changed
-    NO_RELEVANT_DRIFT = "no_relevant_drift"  # if it did, then by less than the threshold
-    TOO_LITTLE_DATA = "too_little_data"
-
-
-class Season(StrEnum):
-    """Whose hours of the week a window is held against."""
-
-    OF_REFERENCE = "of_reference"  # its rows have times, of two weeks at least
-    LEARNT = "learnt"  # those of the stream's first weeks, at the level of the reference
-    NOT_KNOWN_YET = "not_known_yet"
-    TOO_MANY_COLUMNS = "too_many_columns"
 
 
 @dataclass(frozen=True)

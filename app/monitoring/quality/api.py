@@ -1,13 +1,12 @@
 """The quality of inputs over HTTP."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from fastapi import Request
 from pydantic import ConfigDict, Field
 
-from app.core import clock
 from app.core.access import Role, allows
 from app.core.edge import Begins, Db, room
 from app.core.problems import problems
@@ -15,9 +14,9 @@ from app.core.wire import Outgoing
 from app.evidence.planning import FIRST_ROWS
 from app.evidence.windows import find_reference
 from app.monitoring import queries
-from app.monitoring.api import REFUSED_REFERENCES, Environment, ModelId
 from app.monitoring.errors import NoReferenceYet
-from app.monitoring.quality import (
+from app.monitoring.parameters import REFUSED_REFERENCES, Environment, ModelId
+from app.monitoring.quality.looking import (
     Of,
     Quality,
     Rows,
@@ -27,14 +26,14 @@ from app.monitoring.quality import (
     rows_of_log,
     tell_reasons,
 )
-from app.monitoring.schemas import ReferenceOut, WindowOrder
+from app.monitoring.schemas import ReferenceOut, RowsOrder
 from app.registry import queries as registry
 from app.runtimes import errors as runtime_errors
 
 router = room("/models", "monitoring")
 
 
-class QualityCheck(WindowOrder):
+class QualityCheck(RowsOrder):
     """Which rows to look at: those of the log in a window, or those that come along."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"window_hours": 24}})
@@ -133,8 +132,7 @@ async def check_quality(
         if reference is None:
             raise NoReferenceYet(version.model_reference, FIRST_ROWS)
         watching = await queries.watching_of(reading, version.model_id, request.app.state.settings)
-        until = order.until or clock.now()
-        since = order.since or until - timedelta(hours=order.window_hours or watching.window_hours)
+        since, until = order.ends(watching.window_hours)
         if order.instances is None:
             rows = await rows_of_log(
                 reading, reference, version.model_name,

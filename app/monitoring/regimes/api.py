@@ -10,8 +10,6 @@ from app.core.paging import Page, Paged
 from app.core.problems import problems
 from app.evidence.planning import FIRST_ROWS
 from app.evidence.series import Series
-from app.monitoring import regimes
-from app.monitoring.api import ModelId
 from app.monitoring.errors import (
     NoReferenceYet,
     NoSuchSeries,
@@ -20,7 +18,9 @@ from app.monitoring.errors import (
     SeriesNotPosted,
 )
 from app.monitoring.kinds import SeriesKind, SeriesMetric
-from app.monitoring.regimes_schemas import (
+from app.monitoring.parameters import ModelId
+from app.monitoring.regimes import following as regimes
+from app.monitoring.regimes.schemas import (
     MonitorName,
     RegimeChangeOut,
     RegimeMonitorOut,

@@ -19,13 +19,12 @@ from app.core.jobs import WORKER
 from app.evidence.profiles import BUCKET, Counted
 from app.evidence.seasons import add_to_week
 from app.evidence.windows import Window, list_buckets, read_buckets, read_window, start_of_bucket
-from app.monitoring.actions import Seen, Terms, keep_summary, keep_verdict, look_at
-from app.monitoring.cases import Case, find_case
+from app.monitoring.drift.actions import Seen, Terms, keep_summary, keep_verdict, look_at
+from app.monitoring.drift.cases import Case, find_case
+from app.monitoring.drift.known import LEARNT_AT, MOST_BUCKETS, learn_dependence
 from app.monitoring.facts import DriftDetected, DriftEnded
 from app.monitoring.figures import note_figures
-from app.monitoring.kinds import Figure
-from app.monitoring.known import LEARNT_AT, MOST_BUCKETS, learn_dependence
-from app.monitoring.rules import Finding, Season
+from app.monitoring.kinds import Figure, Finding, Season
 from app.monitoring.tables import Watch
 from app.registry.queries import get_version_by_id
 from app.stats.looks import Look, allowance, looks_due

@@ -20,8 +20,9 @@ from app.evidence.outcome_sums import HOUR
 from app.evidence.outcome_windows import Cohort, count_labelled, read_realised
 from app.evidence.realised import Labelled, Realised, has_labels, realise, scale_of
 from app.evidence.rules import Target, read_actual
-from app.monitoring.measuring import measure
-from app.monitoring.performance_rules import BaselineKind, Told, choose_metric, name_here
+from app.monitoring.kinds import BaselineKind
+from app.monitoring.performance.measuring import measure
+from app.monitoring.performance.rules import Told, choose_metric, name_here
 from app.monitoring.tables import PerformanceBaseline
 from app.registry.files import manifest_of
 from app.registry.queries import files_of, find_version, find_version_by_id

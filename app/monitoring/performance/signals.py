@@ -16,10 +16,10 @@ from app.evidence.outcome_windows import (
     usual_delay,
 )
 from app.evidence.realised import Realised
-from app.monitoring.baselines import Baseline, find_baseline
-from app.monitoring.measuring import measure
-from app.monitoring.performance import spokesman
-from app.monitoring.performance_rules import LESS_IS_BETTER
+from app.monitoring.performance.baselines import Baseline, find_baseline
+from app.monitoring.performance.looking import spokesman
+from app.monitoring.performance.measuring import measure
+from app.monitoring.performance.rules import LESS_IS_BETTER
 from app.registry.queries import find_version_by_id
 from app.runtimes.schema import Signature
 

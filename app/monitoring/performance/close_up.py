@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.evidence.latest import Latest, read_latest
 from app.evidence.outcome_windows import Cohort
-from app.monitoring import close_looks as looks
-from app.monitoring.estimating import Estimated, estimate
-from app.monitoring.performance import PerformanceSeen, PerformanceTerms
-from app.monitoring.performance_rules import PerformanceFinding
-from app.monitoring.performance_schemas import PerformanceCheck
+from app.monitoring.kinds import PerformanceFinding
+from app.monitoring.performance import close_looks as looks
+from app.monitoring.performance.estimating import Estimated, estimate
+from app.monitoring.performance.looking import PerformanceSeen, PerformanceTerms
+from app.monitoring.performance.schemas import PerformanceCheck
 from app.runtimes.schema import Signature, Task
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from app.monitoring.kinds import PerformanceFinding
 from app.runtimes.schema import Task
 
 if TYPE_CHECKING:
@@ -13,24 +13,6 @@ if TYPE_CHECKING:
 
 Told = Mapping[str, "Estimate | ValueError"]
 """Metrics by name; in place of one that can't be told, why it can't."""
-
-
-class BaselineKind(StrEnum):
-    """What a version's performance is held against."""
-
-    EVALUATION = "evaluation"  # the held-out rows of its registration, answered by the version itself
-    STATED = "stated"  # metrics that were given at its registration
-    FIRST_LABELS = "first_labels"  # its own first labels, where it was registered without either
-
-
-class PerformanceFinding(StrEnum):
-    """What a window proves of a relative loss."""
-
-    FALLEN = "fallen"  # it is past the threshold
-    HOLDING = "holding"  # it is within it
-    UNDECIDED = "undecided"
-    INSUFFICIENT_DATA = "insufficient_data"
-    NO_BASELINE = "no_baseline"
 
 
 SPOKESMEN: Mapping[Task, tuple[str, ...]] = {

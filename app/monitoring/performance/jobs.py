@@ -23,11 +23,11 @@ from app.core.jobs import WORKER, Claim, enqueue
 from app.evidence.outcome_sums import FIVE_MINUTES, SETTLING, start_of
 from app.evidence.outcome_windows import Cohort, list_labelled, list_told, usual_delay
 from app.evidence.profiles import BUCKET
-from app.monitoring.baselines import Baseline, ask_for_baseline, held_out_rows
 from app.monitoring.facts import PerformanceDropped, PerformanceRecovered
 from app.monitoring.figures import note_figures
-from app.monitoring.kinds import Figure
-from app.monitoring.performance import (
+from app.monitoring.kinds import BaselineKind, Figure, PerformanceFinding
+from app.monitoring.performance.baselines import Baseline, ask_for_baseline, held_out_rows
+from app.monitoring.performance.looking import (
     PerformanceSeen,
     PerformanceTerms,
     Period,
@@ -35,7 +35,6 @@ from app.monitoring.performance import (
     keep_performance,
     look_at_outcomes,
 )
-from app.monitoring.performance_rules import BaselineKind, PerformanceFinding
 from app.monitoring.queries import Watching, watching_of
 from app.monitoring.tables import PerformanceWatch
 from app.registry.queries import find_version_by_id

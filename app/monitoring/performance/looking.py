@@ -14,16 +14,10 @@ from app.core.jobs import WORKER
 from app.evidence.outcome_sums import FIVE_MINUTES, end_of, refresh, start_of
 from app.evidence.outcome_windows import Cohort, mature_until, read_realised, usual_delay
 from app.evidence.realised import Realised
-from app.monitoring.baselines import Baseline, find_baseline, freeze_first_labels, held_out_rows
-from app.monitoring.measuring import Measured, measure
-from app.monitoring.performance_rules import (
-    Judgement,
-    PerformanceFinding,
-    Told,
-    choose_metric,
-    judge_metric,
-)
-from app.monitoring.rules import Recommendation
+from app.monitoring.kinds import PerformanceFinding, Recommendation
+from app.monitoring.performance.baselines import Baseline, find_baseline, freeze_first_labels, held_out_rows
+from app.monitoring.performance.measuring import Measured, measure
+from app.monitoring.performance.rules import Judgement, Told, choose_metric, judge_metric
 from app.monitoring.tables import PerformanceVerdictRow, PerformanceWatch
 from app.runtimes.schema import Signature, Task
 

@@ -11,7 +11,7 @@ from app.core import clock
 from app.core.config import Settings
 from app.core.jobs import WORKER, Claim, Handler
 from app.evidence.windows import find_reference, list_answering, start_of_bucket
-from app.monitoring.quality import Of, judge_quality, keep_quality, note_quality, rows_of_log
+from app.monitoring.quality.looking import Of, judge_quality, keep_quality, note_quality, rows_of_log
 from app.monitoring.queries import watching_of
 from app.monitoring.tables import QualityVerdictRow
 from app.registry.queries import get_version_by_id

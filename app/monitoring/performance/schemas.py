@@ -4,11 +4,11 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field
 
-from app.core.wire import Incoming, Line, Outgoing, Value
-from app.evidence.schemas import Moment
-from app.monitoring.close_up_schemas import (
+from app.core.wire import Line, Outgoing, Value
+from app.monitoring.kinds import BaselineKind, PerformanceFinding, Recommendation
+from app.monitoring.performance.close_up_schemas import (
     CausesOut,
     EstimatedOut,
     FairnessOut,
@@ -18,8 +18,8 @@ from app.monitoring.close_up_schemas import (
     SlicesOut,
     WorthOut,
 )
-from app.monitoring.performance_rules import LESS_IS_BETTER, SPOKESMEN, BaselineKind, PerformanceFinding
-from app.monitoring.rules import Recommendation
+from app.monitoring.performance.rules import LESS_IS_BETTER, SPOKESMEN
+from app.monitoring.schemas import WindowOrder
 from app.runtimes.schema import Task
 
 METRICS = sorted(LESS_IS_BETTER.union(*SPOKESMEN.values()))
@@ -31,17 +31,11 @@ def _is_metric(name: str) -> str:
     return name
 
 
-class PerformanceCheck(Incoming):
+class PerformanceCheck(WindowOrder):
     """Which rows to look at, and what else to tell of them."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"window_hours": 24}})
 
-    window_hours: float | None = Field(
-        None, gt=0, le=24 * 400, description="The latest hours; the monitor's by default."
-    )
-    since: Moment | None = None
-    until: Moment | None = None
-    arm: Line | None = Field(None, description="Only the rows that this arm of the route answered.")
     shadow: bool = Field(
         False, description="The rows that the version answered as a shadow, instead of the others."
     )
@@ -88,16 +82,6 @@ class PerformanceCheck(Incoming):
     estimate: bool = Field(
         True, description="Whether to estimate what the labels that are missing will show."
     )
-
-    @model_validator(mode="after")
-    def _one_window(self) -> "PerformanceCheck":
-        if self.window_hours is not None and self.since is not None:
-            raise ValueError("give one of `window_hours` and `since` (with `until`)")
-        if self.until is not None and self.since is None:
-            raise ValueError("`until` needs `since`")
-        if self.since is not None and self.until is not None and self.since >= self.until:
-            raise ValueError("`since` must be before `until`")
-        return self
 
 
 class ClassOut(Outgoing):

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from app.core.errors import FieldProblem
 from app.evidence.latest import Latest
 from app.evidence.realised import Labelled, Realised, as_text, has_labels, numbers, realise, scale_of
-from app.monitoring.binning import Groups, as_name, cells_of, group_column, group_numbers
-from app.monitoring.measuring import ask, measure_briefly, shown
+from app.monitoring.performance.binning import Groups, as_name, cells_of, group_column, group_numbers
+from app.monitoring.performance.measuring import ask, measure_briefly, shown
 from app.runtimes.schema import Signature, Task
 
 if TYPE_CHECKING:

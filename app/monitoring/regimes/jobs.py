@@ -12,7 +12,7 @@ from app.core.jobs import WORKER, Claim, Handler
 from app.evidence.series import Series, Values, bucket_rows
 from app.evidence.windows import start_of_bucket
 from app.monitoring.kinds import SeriesKind, SeriesMetric
-from app.monitoring.regimes import take_values
+from app.monitoring.regimes.following import take_values
 from app.monitoring.tables import DriftVerdictRow, QualityVerdictRow, RegimeMonitor
 from app.registry.queries import version_ids_of
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -17,11 +17,11 @@ from app.evidence.outcome_sums import DAY, HOUR
 from app.evidence.outcome_windows import Cohort, Slot, read_slots
 from app.evidence.realised import Realised
 from app.monitoring import queries
-from app.monitoring.api import REFUSED_REFERENCES, Environment, ModelId
-from app.monitoring.baselines import Baseline
-from app.monitoring.close_up import CloseReader, CloseUp
-from app.monitoring.measuring import MOST_SHOWN_CLASSES, Measured, measure_briefly, shown, shown_label
-from app.monitoring.performance import (
+from app.monitoring.kinds import PerformanceFinding
+from app.monitoring.parameters import REFUSED_REFERENCES, Environment, ModelId
+from app.monitoring.performance.baselines import Baseline
+from app.monitoring.performance.close_up import CloseReader, CloseUp
+from app.monitoring.performance.looking import (
     PerformanceSeen,
     PerformanceTerms,
     baseline_of,
@@ -31,8 +31,15 @@ from app.monitoring.performance import (
     period_of,
     recommend,
 )
-from app.monitoring.performance_rules import PerformanceFinding, advise_on
-from app.monitoring.performance_schemas import PerformanceCheck, PerformanceHistory, PerformanceOut
+from app.monitoring.performance.measuring import (
+    MOST_SHOWN_CLASSES,
+    Measured,
+    measure_briefly,
+    shown,
+    shown_label,
+)
+from app.monitoring.performance.rules import advise_on
+from app.monitoring.performance.schemas import PerformanceCheck, PerformanceHistory, PerformanceOut
 from app.monitoring.queries import Granularity
 from app.monitoring.tables import PerformanceVerdictRow
 from app.registry import errors as registry_errors
@@ -69,7 +76,7 @@ async def check_performance(
             "slice_by", f"{order.slice_by!r} is a sensitive column; name it as `sensitive` instead"
         )
     await bring_up_to_date(database, version.model_name)
-    since, until = _ends(order, watching.window_hours)
+    since, until = order.ends(watching.window_hours)
     cohort = Cohort(version.id, environment, order.arm, order.shadow)
     terms = PerformanceTerms(
         order.threshold or settings.performance_threshold, order.false_alarm_rate, order.metric
@@ -89,11 +96,6 @@ async def check_performance(
     await session.flush()
     answer = _answer(row, seen, baseline) | _besides(close_up)
     return answer | {"model_id": version.model_reference, "task": signature.task}
-
-
-def _ends(order: PerformanceCheck, window_hours: float) -> tuple[datetime, datetime]:
-    until = order.until or clock.now()
-    return order.since or until - timedelta(hours=order.window_hours or window_hours), until
 
 
 def _answer(row: PerformanceVerdictRow, seen: PerformanceSeen, baseline: Baseline | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.evidence.seasons import find_week
 from app.evidence.windows import Reference, Window
-from app.monitoring.rules import Season
+from app.monitoring.kinds import Season
 from app.runtimes.row_order import MOST_COLUMNS
 from app.stats.profile import Profile
 from app.stats.seasons import Seasons, rebase

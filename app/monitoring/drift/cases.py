@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.config import Settings
 from app.evidence.windows import Reference, find_reference
-from app.monitoring.known import Known, find_known
+from app.monitoring.drift.known import Known, find_known
 from app.monitoring.queries import Watching, find_watch, watching_of
 
 

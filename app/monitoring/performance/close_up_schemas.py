@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from app.core.wire import Outgoing
-from app.monitoring.performance_rules import PerformanceFinding
+from app.monitoring.kinds import PerformanceFinding
 
 
 class MetricOut(Outgoing):

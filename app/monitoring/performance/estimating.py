@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from app.evidence.latest import Latest
 from app.evidence.realised import as_text
-from app.monitoring.close_looks import code_rows, group_inputs, known_losses
-from app.monitoring.measuring import ask, shown
-from app.monitoring.performance_rules import Judgement, Told, judge_metric
+from app.monitoring.performance.close_looks import code_rows, group_inputs, known_losses
+from app.monitoring.performance.measuring import ask, shown
+from app.monitoring.performance.rules import Judgement, Told, judge_metric
 from app.runtimes.schema import Signature, Task
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.evidence.realised import TRUE_CLASS, Realised, as_text, from_text, has_labels
-from app.monitoring.performance_rules import Told
+from app.monitoring.performance.rules import Told
 from app.runtimes.schema import Label, Signature, Task
 
 if TYPE_CHECKING:

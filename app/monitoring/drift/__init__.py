@@ -1,0 +1,1 @@
+"""Whether what is asked and answered is distributed as it was."""

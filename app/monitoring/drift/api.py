@@ -1,0 +1,183 @@
+"""Drift over HTTP."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import Query, Request
+
+from app.core import clock
+from app.core.access import Role, allows
+from app.core.database import Reading
+from app.core.edge import Begin, Begins, Db, Reads, room
+from app.core.problems import problems
+from app.evidence.planning import FIRST_ROWS
+from app.evidence.windows import read_window
+from app.monitoring import queries
+from app.monitoring.drift import actions
+from app.monitoring.drift.actions import Seen, Terms
+from app.monitoring.drift.cases import Case, find_case
+from app.monitoring.drift.incoming import Sent, profile_instances, profile_table
+from app.monitoring.drift.rules import advise
+from app.monitoring.drift.schemas import DriftCheck, DriftHistory, DriftOut
+from app.monitoring.errors import NoGoodRow, NoReferenceYet
+from app.monitoring.kinds import Finding
+from app.monitoring.parameters import REFUSED_REFERENCES, Environment, ModelId
+from app.monitoring.performance.looking import fallen_since
+from app.monitoring.queries import Granularity
+from app.monitoring.tables import DriftVerdictRow
+from app.registry import errors as registry_errors
+from app.registry import queries as registry
+from app.runtimes.errors import BadSample
+
+router = room("/models", "monitoring")
+TABLE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "text/csv": {"schema": {"type": "string"}, "example": "mean radius,mean texture\n14.1,19.3\n"},
+            "application/vnd.apache.parquet": {
+                "schema": {"type": "string", "format": "binary"},
+                "example": "PAR1…",
+            },
+        },
+    }
+}
+
+
+@router.post(
+    "/{model_id}/drift-check",
+    response_model=DriftOut,
+    dependencies=[allows(Role.OPERATOR)],
+    responses=problems(*REFUSED_REFERENCES, NoReferenceYet, NoGoodRow),
+)
+async def check_drift(
+    model_id: ModelId,
+    order: DriftCheck,
+    request: Request,
+    database: Db,
+    begin: Begins,
+    environment: Environment = "production",
+) -> Any:
+    """Hold a window of the log, or rows that come along, against the version's reference; the verdict is kept."""
+    async with database.reads() as reading:
+        case = await _open_case(reading, request, model_id, environment)
+        since, until = order.ends(case.watching.window_hours)
+        if order.instances is None:
+            window = await read_window(
+                reading, case.reference, environment=environment, since=since, until=until, arm=order.arm
+            )
+    if order.instances is None:
+        return await _judge(case, Sent(window), begin, order, since=since, until=until)
+    sent = await profile_instances(case.reference, case.version.signature, order.instances)
+    return await _judge(case, sent, begin, order)
+
+
+@router.post(
+    "/{model_id}/drift-check/table",
+    response_model=DriftOut,
+    openapi_extra=TABLE_BODY,
+    dependencies=[allows(Role.OPERATOR)],
+    responses=problems(*REFUSED_REFERENCES, NoReferenceYet, BadSample),
+)
+async def check_table(
+    model_id: ModelId,
+    request: Request,
+    database: Db,
+    begin: Begins,
+    environment: Environment = "production",
+) -> Any:
+    """The same for the rows of a CSV or Parquet file, whose columns are found by their names."""
+    async with database.reads() as reading:
+        case = await _open_case(reading, request, model_id, environment)
+    prober = request.app.state.prober
+    sent = await profile_table(case.reference, case.version.signature, await request.body(), prober)
+    return await _judge(case, sent, begin, DriftCheck())
+
+
+async def _open_case(reading: Reading, request: Request, model_id: str, environment: str) -> Case:
+    version = await registry.get_version(reading, model_id, environment)
+    case = await find_case(reading, version, environment, request.app.state.settings)
+    if case is None:
+        raise NoReferenceYet(version.model_reference, FIRST_ROWS)
+    return case
+
+
+async def _judge(
+    case: Case,
+    sent: Sent,
+    begin: Begin,
+    order: DriftCheck,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> dict[str, Any]:
+    terms = Terms(order.threshold or case.watching.drift_threshold, order.false_alarm_rate)
+    seen = await actions.look_at(case, sent.window, terms)
+    session = await begin()
+    fallen = await fallen_since(session, case.version.id, case.environment)
+    seen = actions.heed_performance(seen, has_fallen=fallen is not None)
+    row = actions.keep_verdict(session, seen, case, terms, since=since, until=until)
+    await session.flush()
+    answer = _answer(row, seen, case, refused=sent.refused)
+    if fallen is not None:
+        answer["recommendations"].append(
+            f"Its performance is proven to have fallen since {fallen:%Y-%m-%d %H:%M} UTC."
+        )
+    return answer
+
+
+def _answer(row: DriftVerdictRow, seen: Seen, case: Case, *, refused: int) -> dict[str, Any]:
+    verdict, is_log, reference = seen.verdict, row.since is not None, case.reference
+    return {
+        "check_id": row.id,
+        "model_id": case.version.model_reference,
+        "environment": row.environment,
+        "window": {
+            "since": row.since, "until": row.until, "rows": row.rows,
+            "buckets": seen.window.buckets if is_log else None, "rows_refused": refused,
+        },
+        "reference": {
+            "kind": reference.kind, "rows": reference.rows, "made_at": reference.made_at,
+            "in_time": reference.order.in_time, "season": case.known.season if is_log else None,
+        },
+        "drift_detected": verdict.finding == Finding.DRIFT,
+        "finding": verdict.finding,
+        "drift_score": verdict.score,
+        "drift_score_interval": (verdict.low, verdict.high),
+        "threshold": row.threshold,
+        "false_alarm_rate": row.false_alarms,
+        "effective_rows": verdict.effective_rows,
+        "rows_needed": verdict.rows_needed if verdict.finding == Finding.TOO_LITTLE_DATA else 0,
+        "feature_drifts": seen.columns,
+        "recommendation": verdict.recommendation,
+        "recommendations": advise(verdict, row.threshold),
+        "evidence": {
+            "columns_tested": len(verdict.columns),
+            "columns_drifted": len(verdict.drifted),
+            "smallest_p_value": min((each.p_value for each in verdict.columns), default=1.0),
+            "buckets_learnt": case.known.buckets,
+            "features_to_look_at": [each.column.name for each in verdict.drifted[:5]],
+        },
+    }  # fmt: skip
+
+
+@router.get(
+    "/{model_id}/drift-history",
+    response_model=DriftHistory,
+    dependencies=[allows(Role.VIEWER)],
+    responses=problems(registry_errors.BadReference, registry_errors.ModelNotFound),
+)
+async def get_drift_history(
+    model_id: ModelId,
+    session: Reads,
+    days: Annotated[int, Query(ge=1, le=400)] = 30,
+    granularity: Granularity = "day",
+    environment: Environment = "production",
+) -> Any:
+    """The drift that checks of the log found, by hour or day."""
+    model = await registry.get_model(session, registry.read_reference(model_id).name)
+    since = clock.now() - timedelta(days=days)
+    items = await queries.drift_history(
+        session, model.id, environment=environment, since=since, granularity=granularity
+    )
+    return {"model": model.name, "environment": environment, "granularity": granularity, "items": items}

@@ -1,0 +1,155 @@
+"""Drift on the wire."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import ConfigDict, Field
+
+from app.core.wire import Outgoing
+from app.monitoring.kinds import Finding, Recommendation, Season
+from app.monitoring.schemas import ReferenceOut, RowsOrder
+
+
+class DriftCheck(RowsOrder):
+    """Which rows to look at, and how strictly."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"window_hours": 24}})
+
+    false_alarm_rate: float = Field(
+        0.05, gt=0, lt=0.5, description="Of this check, over all columns together."
+    )
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="The drift score that matters; the monitor's by default."
+    )
+
+
+class FeatureDrift(Outgoing):
+    """One column of the window beside the reference."""
+
+    feature: str
+    source: str = Field(
+        description="input, text_length, text_tokens, text_words, prediction, confidence or latency_ms."
+    )
+    drifted: bool
+    p_value: float = Field(description="The chance of any such difference, had nothing changed.")
+    question: str = Field(description="Which test shows it most.")
+    p_values: dict[str, float]
+    distance: float = Field(
+        description="Jensen-Shannon distance, less what sampling alone adds: on the reference's deciles, or on its fifteen "
+        "most frequent labels and the rest as one."
+    )
+    low: float
+    high: float
+    psi: float = Field(description="Population stability index on the reference's deciles.")
+    shift: float | None = Field(
+        description="Difference of the means in standard deviations of the reference."
+    )
+    spread: float | None = Field(description="Ratio of the standard deviations.")
+    wasserstein: float | None = Field(description="In standard deviations; rough where tails are heavy.")
+    weight: float = Field(description="Importance beside the most important column.")
+    design_effect: float = Field(
+        description="How many rows count for one, because they depend on each other; at least 1."
+    )
+    groups: dict[str, list[float]] = Field(
+        description="Shares of the deciles or of the largest labels, for a plot."
+    )
+
+
+class WindowOut(Outgoing):
+    """Which rows were looked at."""
+
+    since: datetime | None
+    until: datetime | None
+    rows: int
+    buckets: int | None
+    rows_refused: int = 0
+
+
+class DriftReferenceOut(ReferenceOut):
+    """What they were held against, and how much is known of it."""
+
+    in_time: bool = Field(
+        description="Whether its rows are known to be in the order of time: only then they can show that they are "
+        "independent of each other."
+    )
+    season: Season | None = Field(
+        description="Whose hours of the week the window was held against; null for rows that came along."
+    )
+
+
+_A_COLUMN: dict[str, Any] = {
+    "feature": "mean radius", "source": "input", "drifted": True, "p_value": 2.1e-09, "question": "location",
+    "p_values": {"location": 2.3e-10, "scale": 0.41, "shape": 8.8e-09}, "distance": 0.27, "low": 0.21, "high": 0.34,
+    "psi": 0.31, "shift": 0.72, "spread": 1.04, "wasserstein": 0.7, "weight": 1.0, "design_effect": 1.0,
+    "groups": {"reference": [0.5, 0.5], "window": [0.27, 0.73]},
+}  # fmt: skip
+_A_CHECK: dict[str, Any] = {
+    "check_id": "01a1fd46-3f9c-71d3-9878-5c15666f8e2d",
+    "model_id": "breast-cancer:3",
+    "environment": "production",
+    "window": {
+        "since": "2026-11-26T12:00:00Z", "until": "2026-11-27T12:00:00Z", "rows": 4210, "buckets": 288, "rows_refused": 0,
+    },
+    "reference": {"kind": "sample", "rows": 400, "made_at": "2026-11-01T08:00:00Z", "in_time": True, "season": "learnt"},
+    "drift_detected": True,
+    "finding": "drift",
+    "drift_score": 0.27,
+    "drift_score_interval": [0.21, 0.34],
+    "threshold": 0.1,
+    "false_alarm_rate": 0.05,
+    "effective_rows": 4210,
+    "rows_needed": 0,
+    "feature_drifts": [_A_COLUMN],
+    "recommendation": "RETRAIN_IMMEDIATELY",
+    "recommendations": ["Look first at mean radius."],
+    "evidence": {"columns_tested": 33, "columns_drifted": 1, "smallest_p_value": 2.1e-09},
+}  # fmt: skip
+
+
+class DriftOut(Outgoing):
+    """Whether a window is distributed as its reference, by how much not, and what to do."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _A_CHECK})
+
+    check_id: UUID
+    model_id: str
+    environment: str
+    window: WindowOut
+    reference: DriftReferenceOut
+    drift_detected: bool
+    finding: Finding
+    drift_score: float
+    drift_score_interval: tuple[float, float]
+    threshold: float
+    false_alarm_rate: float
+    effective_rows: int = Field(
+        description="As how many independent rows the window's count, in the input where they count least."
+    )
+    rows_needed: int | None = Field(description="About how many more rows are enough to tell.")
+    feature_drifts: list[FeatureDrift]
+    recommendation: Recommendation
+    recommendations: list[str]
+    evidence: dict[str, Any]
+
+
+class DriftPoint(Outgoing):
+    """The checks of one hour or day."""
+
+    at: datetime
+    score: float
+    low: float
+    high: float
+    rows: int
+    checks: int
+    drift_detected: bool
+    recommendation: Recommendation
+
+
+class DriftHistory(Outgoing):
+    """Drift over time."""
+
+    model: str
+    environment: str
+    granularity: str
+    items: list[DriftPoint]

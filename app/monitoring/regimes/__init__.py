@@ -1,0 +1,1 @@
+"""Series that are followed for changes of level and volatility."""
