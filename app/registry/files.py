@@ -5,13 +5,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.artifacts.manifests import Manifest, ManifestFile
 from app.artifacts.store import ArtifactStore
 from app.core.locks import hold_until_commit, share_until_commit
 from app.registry.errors import FilesCleanedAway
-from app.registry.tables import Part, VersionFile
+from app.registry.tables import Part, Version, VersionFile
 
 _BLOBS = "blobs"
 _ASKED_AT_ONCE = 32
@@ -59,3 +60,11 @@ def files_in(manifest: Manifest) -> tuple[StoredFile, ...]:
 def manifest_of(files: Iterable[VersionFile] | Sequence[StoredFile]) -> Manifest:
     """The manifest that rows describe."""
     return Manifest(tuple(sorted(ManifestFile(file.path, file.digest, file.size_bytes) for file in files)))
+
+
+async def unused_digests(session: AsyncSession, digests: Sequence[str]) -> set[str]:
+    """Which of some blobs are neither a file nor the manifest of any version."""
+    files = await session.scalars(select(VersionFile.digest).where(VersionFile.digest.in_(digests)))
+    living = select(Version.artifact_digest).where(Version.deleted_at.is_(None))
+    manifests = await session.scalars(living.where(Version.artifact_digest.in_(digests)))
+    return set(digests) - set(files) - set(manifests)

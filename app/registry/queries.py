@@ -284,14 +284,6 @@ async def served_files_of(session: AsyncSession, version: Version) -> tuple[Sequ
     return await files_of(session, version.id, Part.SERVING), version.serving_signature
 
 
-async def unused_digests(session: AsyncSession, digests: Sequence[str]) -> set[str]:
-    """Which of some blobs are neither a file nor the manifest of any version."""
-    files = await session.scalars(select(VersionFile.digest).where(VersionFile.digest.in_(digests)))
-    living = select(Version.artifact_digest).where(Version.deleted_at.is_(None))
-    manifests = await session.scalars(living.where(Version.artifact_digest.in_(digests)))
-    return set(digests) - set(files) - set(manifests)
-
-
 async def stage_moves_of(session: AsyncSession, version_id: UUID) -> Sequence[StageMove]:
     """A version's way through its stages, oldest first."""
     query = select(StageMove).where(StageMove.version_id == version_id).order_by(StageMove.id)

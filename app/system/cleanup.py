@@ -23,7 +23,7 @@ from app.evidence.partitions import list_partitions
 from app.registry import queries as registry
 from app.registry import search
 from app.registry.errors import StillNeeded
-from app.registry.files import let_nobody_keep_blobs
+from app.registry.files import let_nobody_keep_blobs, unused_digests
 from app.registry.lifecycle import delete_version
 from app.registry.rules import Reference, Stage
 
@@ -190,7 +190,7 @@ async def _ways_back(session: AsyncSession, model_id: UUID) -> frozenset[UUID]:
 
 async def _unused(session: AsyncSession, digests: Sequence[str]) -> AsyncIterator[str]:
     for start in range(0, len(digests), BLOBS_AT_ONCE):
-        for digest in sorted(await registry.unused_digests(session, digests[start : start + BLOBS_AT_ONCE])):
+        for digest in sorted(await unused_digests(session, digests[start : start + BLOBS_AT_ONCE])):
             yield digest
 
 
@@ -215,6 +215,6 @@ async def _delete_blobs(
     for start in range(0, len(digests), DELETED_AT_ONCE):
         async with database.writes(actor) as session:
             await let_nobody_keep_blobs(session)
-            for digest in await registry.unused_digests(session, digests[start : start + DELETED_AT_ONCE]):
+            for digest in await unused_digests(session, digests[start : start + DELETED_AT_ONCE]):
                 await store.delete(digest)
     store.sweep_partial_writes(clock.now())

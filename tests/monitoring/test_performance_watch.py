@@ -111,8 +111,11 @@ async def test_old_looks_go_but_those_that_found_a_fall_and_those_that_people_as
         async with stream.database.writes(TESTER) as session:
             await forget_quiet_performance(session)
         rows = await stream.rows("SELECT asked_by, finding FROM performance_verdict")
-        kinds = {"alice" if row.asked_by == "alice" else row.finding for row in rows}
-        assert {"quiet" if kind in {"holding", "too_little_data"} else kind for kind in kinds} == left
+        kinds = {
+            "alice" if row.asked_by == "alice" else "fallen" if row.finding == "fallen" else "quiet"
+            for row in rows
+        }
+        assert kinds == left
 
 
 async def test_a_small_loss_is_no_alarm_however_long_it_lasts(stream):
