@@ -1,7 +1,7 @@
 """The whole loop on real data, over the public API, told as it happens.
 
 Two models for the Wisconsin breast cancer data (569 tumours, 30 measurements each; shipped with scikit-learn)
-are registered, signed, promoted, asked for predictions, given the true labels, replaced and rolled back.
+are registered, signed, promoted, asked for predictions, given the true labels, watched, replaced and rolled back.
 """
 
 import io
@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -102,6 +103,7 @@ def _tell_the_story(client: httpx.Client) -> None:
     second = _register(client, data, data.logistic_regression(), "logistic regression")
     _promote(client, second)
     _label(client, data, _predict(client, data))
+    _watch(client, data)
     _compare(client, first, second)
     _step(
         "roll back", _call(client, "POST", f"/models/{MODEL}/rollback", json={"reason": "demo: the way back"})
@@ -229,6 +231,30 @@ def _wait_for_log(client: httpx.Client, prediction_id: str) -> float:
     raise RuntimeError(f"prediction {prediction_id} did not reach the log within {ARRIVAL_SECONDS:.0f} s")
 
 
+def _watch(client: httpx.Client, data: _Data) -> None:
+    seen = _call(client, "POST", f"/models/{MODEL}/performance-check", json={"maturity_hours": 0})
+    typer.echo(f"  watch       {seen['window']['labelled']} labels: {' '.join(seen['recommendations'])}")
+    swollen = data.test.assign(**{"mean radius": data.test["mean radius"] * 1.3})
+    for what, order in (
+        ("what was logged", {}),
+        ("the radii 30 % larger", {"instances": json.loads(swollen.to_json(orient="records"))}),
+    ):
+        found = _check_drift(client, order)
+        finding = found["finding"].replace("_", " ")
+        typer.echo(f"  drift       {what}: {finding}. {' '.join(found['recommendations'])}")
+
+
+def _check_drift(client: httpx.Client, order: dict[str, Any]) -> dict[str, Any]:
+    """A check; what a new version is held against is made in the background, moments after its registration."""
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        answer = client.post(f"/api/models/{MODEL}/drift-check", json=order)
+        if answer.status_code != HTTPStatus.CONFLICT:
+            break
+        time.sleep(0.1)
+    return dict(_answer_of(answer))
+
+
 def _compare(client: httpx.Client, first: str, second: str) -> None:
     compared = _call(client, "GET", "/models/compare", params={"model_a": first, "model_b": second})
     metric = next(each for each in compared["metrics"] if each["metric"] == "accuracy")
@@ -236,10 +262,14 @@ def _compare(client: httpx.Client, first: str, second: str) -> None:
 
 
 def _call(client: httpx.Client, method: str, path: str, **options: Any) -> Any:
-    answer = client.request(method, f"/api{path}", **options)
-    if answer.is_error:
-        raise RuntimeError(f"{method} {path} was refused: {answer.text}")
-    return answer.json()
+    return _answer_of(client.request(method, f"/api{path}", **options))
+
+
+def _answer_of(response: httpx.Response) -> Any:
+    if response.is_error:
+        asked = response.request
+        raise RuntimeError(f"{asked.method} {asked.url.path} was refused: {response.text}")
+    return response.json()
 
 
 def _say_where(base: str) -> None:

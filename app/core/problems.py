@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from app.core.errors import MalformedJson, Refusal, Unavailable, kinds_of_refusal
+from app.core.wire import said_of
 
 log = structlog.get_logger()
 MEDIA_TYPE = "application/problem+json"
@@ -97,7 +98,7 @@ async def _on_invalid(_request: Request, error: Exception) -> Response:
         reason = faults[0].get("ctx", {}).get("error", "not JSON")
         return answer_refusal(MalformedJson(reason, str(faults[0]["loc"][0])))
     errors = [
-        {"field": _field_of(fault["loc"]), "problem": fault["msg"], "in": str(fault["loc"][0])}
+        {"field": _field_of(fault["loc"]), "problem": said_of(fault), "in": str(fault["loc"][0])}
         for fault in faults
     ]
     detail = "; ".join(f"{e['field']}: {e['problem']}" for e in errors[:5])

@@ -1,6 +1,7 @@
 """What travels as JSON: the base of all request and answer shapes, and text that the database can keep."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -69,3 +70,8 @@ Tags = Annotated[
     Field(max_length=200),
 ]
 Reason = Annotated[str, Field(max_length=2000), AfterValidator(storable)]
+
+
+def said_of(fault: Mapping[str, object]) -> str:
+    """What is wrong in one of pydantic's faults; where a validator of ours says it, in its words alone."""
+    return str(fault["msg"]).removeprefix("Value error, ")

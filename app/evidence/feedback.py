@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from app.core.wire import said_of
 from app.evidence.errors import TooManyOutcomes
 from app.evidence.outcomes import Given, Refused, Submission
 from app.evidence.rules import Target, problem_with_age, problem_with_time, read_actual, time_in
@@ -81,4 +82,4 @@ def _shown_id(item: Any) -> str | None:
 def _first_problem(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"])) or "item"
-    return f"{where}: {first['msg']}"
+    return f"{where}: {said_of(first)}"
