@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json, to_json
 
+from app.runtimes.groups import numbers
 from app.runtimes.schema import ColumnType, Label, Signature, Task
 
 if TYPE_CHECKING:
@@ -226,14 +227,6 @@ def _errors(labelled: Labelled, scale: Scale) -> "ErrorSums":
 
     return sum_errors(
         numbers(labelled.actual), numbers(labelled.predicted), centre=scale.centre, unit=scale.unit
-    )
-
-
-def numbers(values: Sequence[Any]) -> NDArray[np.float64]:
-    """Numbers as an array; NaN for whatever is none."""
-    return np.array(
-        [value if isinstance(value, int | float) and abs(value) < np.inf else np.nan for value in values],
-        np.float64,
     )
 
 

@@ -16,7 +16,7 @@ from app.core.errors import Refusal, Unavailable
 from app.runtimes import errors
 from app.runtimes.errors import BrokenArtifact, ProbeOutOfMemory, ProbeTimedOut
 from app.runtimes.onnx import Conversion
-from app.runtimes.reports import Answers, ProbeReport, ReferenceProfile, TableProfile
+from app.runtimes.reports import Answers, ProbeReport, ReferenceProfile, SliceProfiles, TableProfile
 
 IMPORT_SECONDS = (
     120.0  # the first probe waits for the libraries; on a loaded machine that takes tens of seconds
@@ -175,6 +175,19 @@ class Prober:
         """
         result = await self._ask("profile table", Path(), {"signature": signature, "plan": plan}, table)
         return TableProfile(result["rows"], result["refused"], _decoded(result["profile"]))
+
+    async def profile_slices(
+        self, *, signature: dict[str, Any], plan: list[dict[str, Any]], sample: bytes, place: int, most: int
+    ) -> SliceProfiles:
+        """A reference sample, counted along a plan apart by groups of one column, at most so many; no model is loaded.
+
+        Raises:
+            BadSample: no row of it fits the model.
+            Refusal: reading it took too long or too much memory, as in `probe`.
+        """
+        options = {"signature": signature, "plan": plan, "place": place, "most": most}
+        result = await self._ask("profile slices", Path(), options, sample)
+        return SliceProfiles(result["groups"], [(rows, _decoded(part)) for rows, part in result["slices"]])
 
     async def _ask(self, work: str, directory: Path, options: dict[str, Any], payload: bytes = b"") -> Any:
         request = {"work": work, "directory": str(directory.absolute()), "seconds": self._seconds}

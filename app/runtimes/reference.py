@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from app.runtimes.errors import BadSample
 from app.runtimes.formats import detect_format
+from app.runtimes.groups import column_of, group_column
 from app.runtimes.loading import load_model
 from app.runtimes.profiles import Answered, Plan, columns_of, make_plan
 from app.runtimes.row_order import in_order_of, row_order, weekly
@@ -88,6 +89,23 @@ def profile_table(_directory: Path, table: bytes, options: dict[str, Any]) -> di
     profile = plan.profile(Answered(columns_of(rows.matrix, rows.values, signature.types)))
     refused = len(frame) - len(rows.values)
     return {"profile": _encoded(profile), "rows": len(rows.values), "refused": refused}
+
+
+def profile_slices(_directory: Path, sample: bytes, options: dict[str, Any]) -> dict[str, Any]:
+    """The profile of each group of one column of a reference sample, along a plan that is there already.
+
+    Raises:
+        BadSample: it holds no row that the model takes.
+    """
+    signature, plan = Signature.from_json(options["signature"]), Plan.from_json(options["plan"])
+    place, most = options["place"], options["most"]
+    frame = spread_rows(_columns_of(read_sample(sample), signature), MOST_ROWS)
+    rows, _, _ = _read(frame, signature)
+    cells = column_of(rows.values, place)
+    groups = group_column(signature.inputs[place], cells, most)
+    asked = Answered(columns_of(rows.matrix, rows.values, signature.types))
+    slices = [(len(places), _encoded(plan.profile(asked.at(places)))) for places in groups.places(cells)]
+    return {"groups": groups.to_json(), "slices": slices}
 
 
 def _columns_of(frame: Any, signature: Signature) -> Any:

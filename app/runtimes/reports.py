@@ -76,6 +76,19 @@ class TableProfile:
 
 
 @dataclass(frozen=True)
+class SliceProfiles:
+    """A reference sample, apart by the groups of one column.
+
+    Attributes:
+        groups: see `Groups.from_json`.
+        slices: of each group the rows and their profile, see `Profile.to_bytes`.
+    """
+
+    groups: dict[str, Any]
+    slices: list[tuple[int, tuple[bytes, bytes, bytes]]]
+
+
+@dataclass(frozen=True)
 class ReferenceProfile:
     """A reference sample as monitoring keeps it.
 

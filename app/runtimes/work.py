@@ -7,7 +7,7 @@ from typing import Any
 from app.runtimes.evaluate import answer_instances, answer_table
 from app.runtimes.examine import check_outputs, examine
 from app.runtimes.onnx import convert
-from app.runtimes.reference import profile_reference, profile_table
+from app.runtimes.reference import profile_reference, profile_slices, profile_table
 
 WORK: dict[str, Callable[[Path, bytes, dict[str, Any]], dict[str, Any]]] = {
     "examine": examine,
@@ -15,6 +15,7 @@ WORK: dict[str, Callable[[Path, bytes, dict[str, Any]], dict[str, Any]]] = {
     "convert": convert,
     "answer table": answer_table,
     "profile reference": profile_reference,
+    "profile slices": profile_slices,
     "profile table": profile_table,
     "answer instances": answer_instances,
 }

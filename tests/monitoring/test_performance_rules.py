@@ -5,11 +5,11 @@ import pytest
 from app.core.errors import FieldProblem
 from app.evidence.realised import Realised
 from app.monitoring.kinds import PerformanceFinding, Recommendation
-from app.monitoring.performance.binning import group_column, group_numbers
 from app.monitoring.performance.close_looks import read_formula
 from app.monitoring.performance.looking import recommend
 from app.monitoring.performance.measuring import measure
 from app.monitoring.performance.rules import Judgement, advise_on, choose_metric, judge_metric, name_here
+from app.runtimes.groups import group_column, group_numbers
 from app.runtimes.schema import Column, ColumnType, Signature, Task
 from app.stats.intervals import TooLittleData, known, proportion
 

@@ -6,14 +6,17 @@ from typing import Annotated, Any
 from fastapi import Query, Request
 
 from app.core import clock
-from app.core.access import Role, allows
-from app.core.database import Reading
+from app.core.access import Role, allows, caller_of
+from app.core.database import Database, Reading
 from app.core.edge import Begin, Begins, Db, Reads, room
+from app.core.errors import FieldProblem
 from app.core.problems import problems
+from app.evidence.latest import read_latest
+from app.evidence.outcome_windows import Cohort
 from app.evidence.planning import FIRST_ROWS
 from app.evidence.windows import read_window
 from app.monitoring import queries
-from app.monitoring.drift import actions
+from app.monitoring.drift import actions, slices
 from app.monitoring.drift.actions import Seen, Terms
 from app.monitoring.drift.cases import Case, find_case
 from app.monitoring.drift.incoming import Sent, profile_instances, profile_table
@@ -48,7 +51,7 @@ TABLE_BODY = {
     "/{model_id}/drift-check",
     response_model=DriftOut,
     dependencies=[allows(Role.OPERATOR)],
-    responses=problems(*REFUSED_REFERENCES, NoReferenceYet, NoGoodRow),
+    responses=problems(*REFUSED_REFERENCES, NoReferenceYet, NoGoodRow, FieldProblem),
 )
 async def check_drift(
     model_id: ModelId,
@@ -67,7 +70,9 @@ async def check_drift(
                 reading, case.reference, environment=environment, since=since, until=until, arm=order.arm
             )
     if order.instances is None:
-        return await _judge(case, Sent(window), begin, order, since=since, until=until)
+        sliced = await _look_at_slices(case, order, request, database)
+        told = await _judge(case, Sent(window), begin, order, since=since, until=until)
+        return told | {"slices": sliced}
     sent = await profile_instances(case.reference, case.version.signature, order.instances)
     return await _judge(case, sent, begin, order)
 
@@ -94,12 +99,38 @@ async def check_table(
     return await _judge(case, sent, begin, DriftCheck())
 
 
+async def _look_at_slices(
+    case: Case, order: DriftCheck, request: Request, database: Database
+) -> dict[str, Any] | None:
+    if order.slice_by is None:
+        return None
+    place, (since, until) = slices.place_of(case, order.slice_by), order.ends(case.watching.window_hours)
+    version, state = case.version, request.app.state
+    async with database.reads() as reading:
+        model = await registry.get_model_by_id(reading, version.model_id)
+        if order.slice_by in model.sensitive_columns and caller_of(request).role < Role.ADMIN:
+            raise FieldProblem(
+                "slice_by", f"{order.slice_by!r} is a sensitive column; only an admin may look into it"
+            )
+        cohort = Cohort(version.id, case.environment, order.arm)
+        latest = await read_latest(
+            reading, version.model_name, cohort, since=since, until=until, with_features=True
+        )
+    sample = state.store.open_stream(slices.sample_digest(case))
+    was = await slices.slice_reference(case, order.slice_by, place, sample, state.prober)
+    return await slices.judge_slices(case, was, latest, _terms(order, case))
+
+
 async def _open_case(reading: Reading, request: Request, model_id: str, environment: str) -> Case:
     version = await registry.get_version(reading, model_id, environment)
     case = await find_case(reading, version, environment, request.app.state.settings)
     if case is None:
         raise NoReferenceYet(version.model_reference, FIRST_ROWS)
     return case
+
+
+def _terms(order: DriftCheck, case: Case) -> Terms:
+    return Terms(order.threshold or case.watching.drift_threshold, order.false_alarm_rate)
 
 
 async def _judge(
@@ -111,7 +142,7 @@ async def _judge(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> dict[str, Any]:
-    terms = Terms(order.threshold or case.watching.drift_threshold, order.false_alarm_rate)
+    terms = _terms(order, case)
     seen = await actions.look_at(case, sent.window, terms)
     session = await begin()
     fallen = await fallen_since(session, case.version.id, case.environment)

@@ -1,12 +1,12 @@
 """Drift on the wire."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
-from app.core.wire import Outgoing
+from app.core.wire import Line, Outgoing
 from app.monitoring.kinds import Finding, Recommendation, Season
 from app.monitoring.schemas import ReferenceOut, RowsOrder
 
@@ -22,6 +22,17 @@ class DriftCheck(RowsOrder):
     threshold: float | None = Field(
         None, gt=0, lt=1, description="The drift score that matters; the monitor's by default."
     )
+    slice_by: Line | None = Field(
+        None,
+        description="A column: look for drift within each of its groups as well, of numbers four of equal size. Reads the "
+        "latest 20,000 rows of the window, and the version's reference sample.",
+    )
+
+    @model_validator(mode="after")
+    def _slices_of_the_log(self) -> Self:
+        if self.slice_by is not None and self.instances is not None:
+            raise ValueError("`slice_by` looks at the log; leave out `instances`")
+        return self
 
 
 class FeatureDrift(Outgoing):
@@ -107,6 +118,27 @@ _A_CHECK: dict[str, Any] = {
 }  # fmt: skip
 
 
+class DriftSlice(Outgoing):
+    """One group of a column, beside the same group of the reference sample."""
+
+    group: str
+    rows: int
+    reference_rows: int
+    finding: Finding
+    drift_score: float | None = Field(description="Null for a group that the sample does not have.")
+    drift_score_interval: tuple[float, float] | None
+    rows_needed: int | None
+    features_to_look_at: list[str]
+
+
+class DriftSlices(Outgoing):
+    """Drift within the groups of one column; what the check may spend on false alarms is shared by all of them."""
+
+    column: str
+    rows: int = Field(description="The latest rows of the window that were looked at.")
+    groups: list[DriftSlice]
+
+
 class DriftOut(Outgoing):
     """Whether a window is distributed as its reference, by how much not, and what to do."""
 
@@ -131,6 +163,7 @@ class DriftOut(Outgoing):
     recommendation: Recommendation
     recommendations: list[str]
     evidence: dict[str, Any]
+    slices: DriftSlices | None = Field(None, description="Where `slice_by` asked for them.")
 
 
 class DriftPoint(Outgoing):

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from app.core.errors import FieldProblem
 from app.evidence.latest import Latest
-from app.evidence.realised import Labelled, Realised, as_text, has_labels, numbers, realise, scale_of
-from app.monitoring.performance.binning import Groups, as_name, cells_of, group_column, group_numbers
+from app.evidence.realised import Labelled, Realised, as_text, has_labels, realise, scale_of
 from app.monitoring.performance.measuring import ask, measure_briefly, shown
+from app.runtimes.groups import Groups, as_name, column_of, group_column, group_numbers, numbers
 from app.runtimes.schema import Signature, Task
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def place_of(signature: Signature, column: str, field: str) -> int:
 
 def tell_slices(signature: Signature, rows: Latest, place: int, alpha: float) -> list[dict[str, Any]]:
     """How the model does on each group of one column; the intervals hold all together."""
-    cells = cells_of(rows.features or (), place)
+    cells = column_of(rows.features or (), place)
     column = signature.inputs[place]
     groups = group_column(column, cells, SLICES if _is_numeric(column.type) else MOST_SLICES)
     codes = groups.codes(cells)
@@ -167,7 +167,7 @@ def tell_fairness(
     """Whether the groups of a column are answered alike, from rows with and without labels."""
     from app.stats.fairness import Rate, compare_groups, count_groups  # noqa: PLC0415 - and SciPy with it
 
-    cells = cells_of(rows.features or (), place)
+    cells = column_of(rows.features or (), place)
     wanted = as_text(favourable)
     counts = count_groups(
         name_people(signature, cells, place),
@@ -226,14 +226,14 @@ def group_inputs(signature: Signature, rows: Latest) -> list[Groups]:
     """The groups of every input, and of the answers of a regression, made from the rows that the others are held against."""
     most = max(2, min(CAUSE_GROUPS, MOST_GROUPS_OF_ALL // (len(signature.inputs) + 1)))
     features = rows.features or ()
-    groups = [group_column(column, cells_of(features, i), most) for i, column in enumerate(signature.inputs)]
+    groups = [group_column(column, column_of(features, i), most) for i, column in enumerate(signature.inputs)]
     return groups if has_labels(signature) else [*groups, group_numbers(rows.predicted, most)]
 
 
 def code_rows(signature: Signature, groups: Sequence[Groups], rows: Latest) -> list[NDArray[np.intp]]:
     """The group of each row, input by input, as `group_inputs` made them."""
     features, inputs = rows.features or (), len(signature.inputs)
-    codes = [each.codes(cells_of(features, i)) for i, each in enumerate(groups[:inputs])]
+    codes = [each.codes(column_of(features, i)) for i, each in enumerate(groups[:inputs])]
     return codes if len(groups) == inputs else [*codes, groups[inputs].codes(rows.predicted)]
 
 

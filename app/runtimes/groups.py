@@ -1,15 +1,14 @@
-"""Columns of the log in a few groups each, made from some rows and applied to others."""
+"""Columns in a few groups each, made from some rows and applied to others."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.evidence.realised import numbers
 from app.runtimes.schema import Column, ColumnType
 
 MISSING = "missing"
@@ -44,6 +43,16 @@ class Groups:
         inner = [f"{low} to {high}" for low, high in pairwise(ends)]
         return [f"up to {ends[0]}", *inner, f"above {ends[-1]}", MISSING]
 
+    def to_json(self) -> dict[str, Any]:
+        """`from_json` reads it back."""
+        return {"cuts": None if self.cuts is None else self.cuts.tolist(), "labels": self.labels}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        """The groups that were written down."""
+        cuts = stored["cuts"]
+        return cls(None if cuts is None else np.array(cuts, np.float64), tuple(stored["labels"]))
+
     def codes(self, cells: Sequence[Any]) -> NDArray[np.intp]:
         """The group of each cell."""
         if self.cuts is not None:
@@ -55,6 +64,11 @@ class Groups:
         return np.array([
             other + 1 if cell is None else places.get(as_name(cell), other) for cell in cells
         ], np.intp)  # fmt: skip
+
+    def places(self, cells: Sequence[Any]) -> list[NDArray[np.intp]]:
+        """Group by group, which of the cells are in it."""
+        codes = self.codes(cells)
+        return [np.flatnonzero(codes == code) for code in range(self.size)]
 
 
 def as_name(cell: Any) -> str:
@@ -84,6 +98,14 @@ def group_numbers(cells: Sequence[Any], most: int) -> Groups:
     return Groups(cuts[cuts < values.max()])
 
 
-def cells_of(rows: Sequence[Sequence[Any]], place: int) -> list[Any]:
+def column_of(rows: Sequence[Sequence[Any]], place: int) -> list[Any]:
     """One column of some rows; a row that could not be read has nothing there."""
     return [None if row is None else row[place] for row in rows]
+
+
+def numbers(values: Sequence[Any]) -> NDArray[np.float64]:
+    """Numbers as an array; NaN for whatever is none."""
+    return np.array(
+        [value if isinstance(value, int | float) and abs(value) < np.inf else np.nan for value in values],
+        np.float64,
+    )

@@ -1,0 +1,147 @@
+"""Drift within the groups of one column: the latest rows of a window beside the same groups of the reference sample."""
+
+import asyncio
+from collections.abc import AsyncIterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from app.core.errors import FieldProblem
+from app.evidence.latest import Latest
+from app.monitoring.drift.actions import Terms
+from app.monitoring.drift.cases import Case
+from app.monitoring.drift.rules import MOST_NAMED, judge_drift
+from app.monitoring.kinds import Finding
+from app.runtimes.groups import Groups, column_of
+from app.runtimes.probe import Prober
+from app.runtimes.profiles import Answered, Plan, columns_of
+from app.runtimes.schema import ColumnType, Signature
+from app.stats.profile import Profile
+
+RANGES, MOST_LABELS = 4, 20
+"""Into how many groups numbers and labels are put at most."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one group, and their profile."""
+
+    rows: int
+    profile: Profile
+
+
+@dataclass(frozen=True)
+class Slices:
+    """What is looked at: of the plan the inputs, and the groups of the reference sample by one of them."""
+
+    column: str
+    place: int
+    plan: Plan
+    groups: Groups
+    was: list[Part]
+
+
+def place_of(case: Case, column: str) -> int:
+    """Where a column stands among the version's inputs.
+
+    Raises:
+        FieldProblem: it is none of them, or there is no sample whose groups could be told apart.
+    """
+    names = Signature.from_json(case.version.signature).names
+    if column not in names:
+        raise FieldProblem(
+            "slice_by", f"{column!r} is no column of this version; its columns are {', '.join(names[:20])}"
+        )
+    if sample_digest(case) is None:
+        raise FieldProblem(
+            "slice_by", "needs a reference sample to compare groups with; register a version with one"
+        )
+    return names.index(column)
+
+
+def sample_digest(case: Case) -> str | None:
+    """Where the version's reference sample is stored."""
+    digest: str | None = (case.version.probe.get("rows") or {}).get("reference")
+    return digest
+
+
+async def slice_reference(
+    case: Case, column: str, place: int, sample: AsyncIterable[bytes], prober: Prober
+) -> Slices:
+    """The groups of a reference sample, read by a child process.
+
+    Raises:
+        Refusal: it can't be read any more.
+    """
+    signature = Signature.from_json(case.version.signature)
+    is_range = signature.types[place] in (ColumnType.FLOAT, ColumnType.INTEGER)
+    plan = Plan(tuple(each for each in case.reference.plan.columns if each.is_input))
+    told = await prober.profile_slices(
+        signature=case.version.signature,
+        plan=plan.to_json(),
+        sample=b"".join([block async for block in sample]),
+        place=place,
+        most=RANGES if is_range else MOST_LABELS,
+    )
+    parts = [Part(rows, Profile.from_bytes(plan.layout, *sections)) for rows, sections in told.slices]
+    return Slices(column, place, plan, Groups.from_json(told.groups), parts)
+
+
+async def judge_slices(case: Case, slices: Slices, latest: Latest, terms: Terms) -> dict[str, Any]:
+    """Hold each group of the latest rows against the same group of the reference, in a thread."""
+    return await asyncio.to_thread(_judge_slices, case, slices, latest, terms)
+
+
+def _judge_slices(case: Case, slices: Slices, latest: Latest, terms: Terms) -> dict[str, Any]:
+    now = _parts_of(case, slices, latest)
+    names = slices.groups.names
+    used = [i for i, part in enumerate(now) if part.rows]
+    shared = Terms(terms.threshold, terms.false_alarms / max(1, len(used)))
+    told = [_judge(case, slices, names[i], slices.was[i], now[i], shared) for i in used]
+    return {"column": slices.column, "rows": sum(part.rows for part in now), "groups": told}
+
+
+def _parts_of(case: Case, slices: Slices, latest: Latest) -> list[Part]:
+    signature = Signature.from_json(case.version.signature)
+    rows = [row for row in latest.features or () if row is not None]
+    if not rows:
+        return [Part(0, Profile.empty(slices.plan.layout)) for _ in slices.was]
+    asked = Answered(columns_of(None, rows, signature.types))
+    places = slices.groups.places(column_of(rows, slices.place))
+    return [Part(len(each), slices.plan.profile(asked.at(each))) for each in places]
+
+
+def _judge(case: Case, slices: Slices, name: str, was: Part, now: Part, terms: Terms) -> dict[str, Any]:
+    told: dict[str, Any] = {"group": name, "rows": now.rows, "reference_rows": was.rows}
+    if not was.rows:  # a group that the reference does not have can't have drifted
+        told |= dict.fromkeys(("drift_score", "drift_score_interval", "rows_needed"))
+        return told | {"finding": Finding.TOO_LITTLE_DATA, "features_to_look_at": []}
+    verdict = _compare(case, slices.plan, was, now, terms)
+    return told | {
+        "finding": verdict.finding,
+        "drift_score": verdict.score,
+        "drift_score_interval": (verdict.low, verdict.high),
+        "rows_needed": verdict.rows_needed if verdict.finding == Finding.TOO_LITTLE_DATA else 0,
+        "features_to_look_at": [each.column.name for each in verdict.drifted[:MOST_NAMED]],
+    }
+
+
+def _compare(case: Case, plan: Plan, was: Part, now: Part, terms: Terms) -> Any:
+    from app.stats import drift, effects  # noqa: PLC0415 - and SciPy with them, which no start waits for
+    from app.stats.reference import Reference as Prepared  # noqa: PLC0415 - as above
+
+    prepared = Prepared(was.profile)
+    is_input = np.array([each.is_input for each in case.reference.plan.columns])
+    counting = case.known.design_effects(is_cautious=terms.is_cautious)[is_input]
+    return judge_drift(
+        plan.columns,
+        drift.compare(prepared, now.profile, design_effects=counting),
+        effects.measure(prepared, now.profile, design_effects=counting),
+        importances=case.importances,
+        false_alarms=terms.false_alarms,
+        threshold=terms.threshold,
+        rows=now.rows,
+        reference_rows=was.rows,
+        design_effects=counting,
+    )
