@@ -82,6 +82,14 @@ class Realised:
                 return float(2**power)
         return None
 
+    def loss(self) -> tuple[int, float]:
+        """How many labelled rows have one, and the sum of them: 1 for a wrong label, the size of a regression's error."""
+        if self.errors is not None:
+            rows = self.errors.rows
+            return rows, rows * self.errors.unit * self.errors.per_row("abs_e") if rows else 0.0
+        wrong = sum(count for (actual, predicted), count in self.pairs.items() if actual != predicted)
+        return self.pairs.total(), float(wrong)
+
     def to_json(self) -> dict[str, Any]:
         """All but the two numbers that have columns of their own; `from_json` reads it back."""
         return {

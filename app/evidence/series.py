@@ -1,4 +1,4 @@
-"""Series of the evidence over time: the mean of a column, or the rows, of each bucket, over all versions of a model."""
+"""Series of the evidence over time: the mean of a column, the rows, or the loss of each bucket, over all versions of a model."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -11,6 +11,9 @@ import numpy as np
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core import clock
+from app.evidence.outcome_windows import mature_until, read_slots, usual_delay
+from app.evidence.profiles import BUCKET, BUCKET_MINUTES
 from app.evidence.tables import LiveProfile, ProfilePlan
 from app.runtimes.profiles import Plan
 from app.stats.axes import BINS, NumericAxis
@@ -89,6 +92,23 @@ async def bucket_rows(
     live = _select_live(version_ids, environment, after, until).with_only_columns(LiveProfile.bucket, rows)
     query = live.order_by(None).group_by(LiveProfile.bucket).order_by(LiveProfile.bucket)
     return [(at, float(count)) for at, count in await session.execute(query.limit(_MOST_BUCKETS))]
+
+
+async def bucket_losses(
+    session: AsyncSession, model: str, *, environment: str, after: datetime, until: datetime
+) -> Values:
+    """The share of wrong answers, or the mean absolute error, of each bucket whose labels are there as usual."""
+    mature = min(until, mature_until(clock.now(), await usual_delay(session, model)))
+    slots = await read_slots(
+        session, model, environment=environment, since=after + BUCKET, minutes=BUCKET_MINUTES
+    )
+    totals: dict[datetime, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for slot in slots:
+        rows, loss = slot.realised.loss()
+        totals[slot.at][0] += rows
+        totals[slot.at][1] += loss
+    means = [(at, loss / rows) for at, (rows, loss) in sorted(totals.items()) if rows and at < mature]
+    return means[:_MOST_BUCKETS]
 
 
 def _places_in(plan: Plan) -> Mapping[str, Place | None]:

@@ -77,5 +77,6 @@ class SeriesMetric(StrEnum):
     """The metrics that can be followed."""
 
     ROWS = "rows"
+    LOSS = "loss"
     DRIFT_SCORE = "drift_score"
     QUALITY_SCORE = "quality_score"

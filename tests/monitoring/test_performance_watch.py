@@ -12,6 +12,7 @@ from app.core import clock
 from app.core.config import Settings
 from app.core.ids import new_id
 from app.evidence.outcome_sums import refresh, start_of
+from app.evidence.series import bucket_losses
 from app.monitoring.performance.jobs import ask_for_watches, watch_performance
 from app.monitoring.performance.looking import fallen_since
 from app.monitoring.performance.signals import accuracy_drops
@@ -116,6 +117,18 @@ async def test_old_looks_go_but_those_that_found_a_fall_and_those_that_people_as
             for row in rows
         }
         assert kinds == left
+
+
+async def test_the_loss_of_each_five_minutes_is_a_series(stream):
+    await stream.live(0.9, 0.9, 0.5)
+    wrong = "SELECT date_bin('5 minutes', at, 'epoch') AS at, avg((actual <> '1')::int) AS loss FROM outcome GROUP BY 1 ORDER BY 1"
+    expected = [(row.at, pytest.approx(float(row.loss))) for row in await stream.rows(wrong)]
+    async with stream.database.reads() as session:
+        where = {"environment": "production", "until": clock.now()}
+        assert await bucket_losses(session, "m", after=stream.start - FIVE, **where) == expected
+        assert await bucket_losses(session, "m", after=stream.start + FIVE, **where) == expected[2:]
+        where["until"] = stream.start + 2 * FIVE
+        assert await bucket_losses(session, "m", after=stream.start - FIVE, **where) == expected[:2]
 
 
 async def test_a_small_loss_is_no_alarm_however_long_it_lasts(stream):

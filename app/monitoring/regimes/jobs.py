@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
 from app.core.jobs import WORKER, Claim, Handler
-from app.evidence.series import Series, Values, bucket_rows
+from app.evidence.series import Series, Values, bucket_losses, bucket_rows
 from app.evidence.windows import start_of_bucket
 from app.monitoring.kinds import SeriesKind, SeriesMetric
 from app.monitoring.regimes.following import take_values
@@ -69,6 +69,12 @@ async def _rows(session: AsyncSession, monitor: RegimeMonitor, after: datetime, 
     return await bucket_rows(session, versions, environment=monitor.environment, after=after, until=until)
 
 
+async def _loss(session: AsyncSession, monitor: RegimeMonitor, after: datetime, until: datetime) -> Values:
+    return await bucket_losses(
+        session, monitor.model, environment=monitor.environment, after=after, until=until
+    )
+
+
 async def _drift(session: AsyncSession, monitor: RegimeMonitor, after: datetime, _until: datetime) -> Values:
     return await _scores(session, DriftVerdictRow, monitor, after)
 
@@ -94,6 +100,7 @@ async def _scores(session: AsyncSession, found: Found, monitor: RegimeMonitor, a
 Reader = Callable[[AsyncSession, RegimeMonitor, datetime, datetime], Awaitable[Values]]
 METRICS: Mapping[SeriesMetric, Reader] = {
     SeriesMetric.ROWS: _rows,
+    SeriesMetric.LOSS: _loss,
     SeriesMetric.DRIFT_SCORE: _drift,
     SeriesMetric.QUALITY_SCORE: _quality,
 }
