@@ -16,8 +16,10 @@ import numpy as np
 from sqlalchemy import text
 
 from app.core.database import Actor, Database
+from app.core.jobs import WORKER
 from app.evidence.outcome_sums import DAY, FIVE_MINUTES, HOUR, start_of
 from app.evidence.realised import Labelled, Realised, add_up, realise
+from app.monitoring.retention import roll_up_verdicts
 from app.runtimes.schema import Signature
 from tests import make
 from tests.bench.figures import Figure
@@ -55,7 +57,8 @@ async def fill(database: Database) -> None:
             ),
             {"model_id": version.model_id, "version_id": version.id, "first": first},
         )
-        await session.execute(text("UPDATE drift_verdict SET until = at"))
+    async with database.writes(WORKER) as session:  # as the hourly upkeep has done by then
+        await roll_up_verdicts(session)
 
 
 async def write_sums(session, version, first: datetime) -> None:
