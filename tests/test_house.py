@@ -1,6 +1,8 @@
 """The house keeps its order: what import contracts can't see."""
 
 import ast
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -49,6 +51,16 @@ def test_no_file_is_longer_than_three_hundred_lines():
 
 def test_every_pinned_package_is_pinned_without_an_address():
     assert "://" not in (ROOT / "constraints.txt").read_text()
+
+
+@pytest.mark.parametrize("process", ["app.main", "app.worker"])
+def test_no_start_waits_for_what_few_requests_need(process):
+    heavy = "{'scipy', 'pandas', 'sklearn', 'pyarrow', 'onnxruntime'}"
+    program = f"import sys, {process}; print(*({heavy} & {{*sys.modules}}))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.split() == []
 
 
 def test_tables_are_imported_by_their_own_room_only():

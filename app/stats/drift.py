@@ -34,6 +34,8 @@ class Question(StrEnum):
 
 NUMERIC = frozenset(Question) - {Question.NEW_LABELS}
 LABELLED = frozenset({Question.GROUPS, Question.LARGEST_BIN, Question.NEW_LABELS, Question.NULLS})
+_OF_NUMBERS = np.array([question in NUMERIC for question in Question])
+_OF_LABELS = np.array([question in LABELLED for question in Question])
 _PLACES = {test: i for i, test in enumerate(Question)}
 
 
@@ -90,8 +92,7 @@ def compare(
 
 def _asked(reference: Reference) -> NDArray[np.bool_]:
     """Which questions make sense for which column, shape (columns, questions)."""
-    kinds = [NUMERIC if is_numeric else LABELLED for is_numeric in reference.is_numeric]
-    return np.array([[question in kind for question in Question] for kind in kinds])
+    return np.where(reference.is_numeric[:, np.newaxis], _OF_NUMBERS, _OF_LABELS)
 
 
 class _Pair:

@@ -4,7 +4,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from app.stats.axes import BINS, GROUPS, OTHER, CategoryAxis, NumericAxis
 from app.stats.profile import Layout, Profile
@@ -45,12 +44,12 @@ class Reference:
     @cached_property
     def normal_scores(self) -> Floats:
         """Normal scores of the bins, with their squares and cubes."""
-        return _powers(special.ndtri(self.ranks))
+        return _powers(_normal_quantiles(self.ranks))
 
     @cached_property
     def squared_scores(self) -> Floats:
         """The squares of the normal scores, with their squares and cubes."""
-        return _powers(special.ndtri(self.ranks) ** 2)
+        return _powers(_normal_quantiles(self.ranks) ** 2)
 
     @cached_property
     def distribution(self) -> Floats:
@@ -108,6 +107,13 @@ class Reference:
         return np.array(
             [axis.singles if isinstance(axis, CategoryAxis) else 0 for axis in self.layout.axes], float
         )
+
+
+def _normal_quantiles(levels: Floats) -> Floats:
+    from scipy import special  # noqa: PLC0415 - references are known of from the start, SciPy is not waited for
+
+    quantiles: Floats = special.ndtri(levels)
+    return quantiles
 
 
 def _powers(scores: Floats) -> Floats:
