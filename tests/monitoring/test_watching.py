@@ -79,6 +79,20 @@ def autoregressive(generator, count, phi=0.5):
     return lfilter([1.0], [1.0, -phi], noise)[:, 100:]
 
 
+async def test_a_look_without_drift_asks_to_retrain_what_has_fallen(begin):
+    stream = await begin()
+    await stream.came(MONDAY, drawn(np.random.default_rng(1), 500))
+    fallen = "INSERT INTO performance_watch (version_id, environment, began_at, looked_at, fallen_since) VALUES (:id, :where, :at, :at, :at)"
+    for where in ("elsewhere", "production"):
+        async with stream.database.writes(TESTER) as session:
+            await session.execute(text(fallen), {"id": stream.version.id, "where": where, "at": MONDAY})
+        await stream.watch(MONDAY + HOUR if where == "elsewhere" else MONDAY + 2 * HOUR)
+        await stream.came(MONDAY + HOUR, drawn(np.random.default_rng(2), 500))
+    calm, urgent = [row for row in await stream.verdicts() if row.rows == 500]
+    assert (calm.finding, urgent.finding) == ("too_little_data", "too_little_data")
+    assert (calm.recommendation, urgent.recommendation) == ("NO_ACTION_NEEDED", "RETRAIN_IMMEDIATELY")
+
+
 async def test_dependent_rows_of_a_shuffled_reference_raise_no_alarm(begin):
     generator = np.random.default_rng(11)
     shuffled = generator.permutation(autoregressive(generator, 10_000), axis=1)

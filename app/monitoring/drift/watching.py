@@ -19,12 +19,13 @@ from app.core.jobs import WORKER
 from app.evidence.profiles import BUCKET, Counted
 from app.evidence.seasons import add_to_week
 from app.evidence.windows import Window, list_buckets, read_buckets, read_window, start_of_bucket
-from app.monitoring.drift.actions import Seen, Terms, keep_summary, keep_verdict, look_at
+from app.monitoring.drift.actions import Seen, Terms, heed_performance, keep_summary, keep_verdict, look_at
 from app.monitoring.drift.cases import Case, find_case
 from app.monitoring.drift.known import LEARNT_AT, MOST_BUCKETS, learn_dependence
 from app.monitoring.facts import DriftDetected, DriftEnded
 from app.monitoring.figures import note_figures
 from app.monitoring.kinds import Figure, Finding, Season
+from app.monitoring.performance.looking import fallen_since
 from app.monitoring.tables import Watch
 from app.registry.queries import get_version_by_id
 from app.stats.looks import Look, allowance, looks_due
@@ -120,7 +121,9 @@ async def _look_at_all(session: AsyncSession, watch: Watch, case: Case, looks: S
         if kept[0].verdict.finding == Finding.DRIFT:
             break
     if kept is not None:
-        await _tell(session, watch, case, *kept)
+        seen, terms = kept
+        fallen = await fallen_since(session, case.version_id, case.environment)
+        await _tell(session, watch, case, heed_performance(seen, has_fallen=fallen is not None), terms)
 
 
 async def _read(session: AsyncSession, watch: Watch, case: Case, look: Look) -> Window:
