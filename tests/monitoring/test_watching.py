@@ -80,15 +80,16 @@ def autoregressive(generator, count, phi=0.5):
 
 
 async def test_a_look_without_drift_asks_to_retrain_what_has_fallen(begin):
-    stream = await begin()
-    await stream.came(MONDAY, drawn(np.random.default_rng(1), 500))
-    fallen = "INSERT INTO performance_watch (version_id, environment, began_at, looked_at, fallen_since) VALUES (:id, :where, :at, :at, :at)"
-    for where in ("elsewhere", "production"):
-        async with stream.database.writes(TESTER) as session:
-            await session.execute(text(fallen), {"id": stream.version.id, "where": where, "at": MONDAY})
-        await stream.watch(MONDAY + HOUR if where == "elsewhere" else MONDAY + 2 * HOUR)
-        await stream.came(MONDAY + HOUR, drawn(np.random.default_rng(2), 500))
-    calm, urgent = [row for row in await stream.verdicts() if row.rows == 500]
+    stream, generator = await begin(), np.random.default_rng(1)
+    await stream.came(MONDAY, drawn(generator, 500))
+    await stream.watch(MONDAY + HOUR)
+    async with stream.database.writes(TESTER) as session:
+        fallen = "INSERT INTO performance_watch (version_id, environment, began_at, looked_at, fallen_since)"
+        values = {"id": stream.version.id, "at": MONDAY}
+        await session.execute(text(f"{fallen} VALUES (:id, 'production', :at, :at, :at)"), values)
+    await stream.came(MONDAY + HOUR, drawn(generator, 500))
+    await stream.watch(MONDAY + 2 * HOUR)
+    calm, urgent = await stream.verdicts()
     assert (calm.finding, urgent.finding) == ("too_little_data", "too_little_data")
     assert (calm.recommendation, urgent.recommendation) == ("NO_ACTION_NEEDED", "RETRAIN_IMMEDIATELY")
 
