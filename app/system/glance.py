@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -18,6 +19,7 @@ from app.monitoring.figures import Told, list_figures
 from app.registry.queries import references_of
 from app.system.queries import JobCounts, Leader, count_jobs, find_leader, unsealed_seconds
 
+T = TypeVar("T")
 PATIENCE_SECONDS = 0.5  # a load balancer's probe waits one second, as a rule
 REMEMBERED_SECONDS = 1.0
 
@@ -33,7 +35,6 @@ class Glance:
     unsealed_seconds: float
     replicas: Sequence[Replica]
     log: Part
-    figures: Sequence[Told]
 
 
 @dataclass(frozen=True)
@@ -64,17 +65,29 @@ class Watch:
         """What the database says, or said within the last second."""
         async with self._turn:
             if self._seen is None or time.monotonic() - self._seen_at > REMEMBERED_SECONDS:
-                self._seen = await self._ask()
+                self._seen = await self._patiently(self._ask)
                 self._seen_at = time.monotonic()
             return self._seen
 
-    async def _ask(self) -> Glance | Away:
+    async def look_at_models(self) -> Sequence[Told]:
+        """The latest figures of models; none while the database is away."""
+        told = await self._patiently(self._read_models)
+        return () if isinstance(told, Away) else told
+
+    async def _ask(self) -> Glance:
+        log = await examine_log(self.database, self.spool_root)
+        async with self.database.reads() as session:
+            await self._learn_names(session)
+            return await _read(session, log)
+
+    async def _read_models(self) -> Sequence[Told]:
+        async with self.database.reads() as session:
+            return await list_figures(session)
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T | Away:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                log = await examine_log(self.database, self.spool_root)
-                async with self.database.reads() as session:
-                    await self._learn_names(session)
-                    return await _read(session, log)
+                return await ask()
         except TimeoutError:
             return Away(f"no answer within {PATIENCE_SECONDS} s")
         except (SQLAlchemyError, OSError) as error:
@@ -97,5 +110,4 @@ async def _read(session: Reading, log: Part) -> Glance:
         unsealed_seconds=await unsealed_seconds(session),
         replicas=await list_live_replicas(session),
         log=log,
-        figures=await list_figures(session),
     )

@@ -1,7 +1,7 @@
 """What `/metrics` tells beside the counts: the state of the service, the latest figures of models, and what is used.
 
 It is read when somebody asks. What comes from the database is the same whichever replica is asked, to the second that a
-look at it is remembered for; while the database is away it is left out, for what was so a while ago may be so no more.
+look at the service is remembered for; while the database is away it is left out, for what was so a while ago may be so no more.
 """
 
 import asyncio
@@ -21,12 +21,13 @@ from app.system.resources import free_bytes, list_processes, read_container
 async def read_figures(watch: Watch, settings: Settings) -> list[Metric]:
     """Everything that is so now."""
     seen = await watch.look()
+    models = () if isinstance(seen, Away) else _tell_models(await watch.look_at_models())
     used = await asyncio.to_thread(lambda: [*tell_processes(), *tell_container(), *tell_disk(settings)])
-    return [*tell_state(seen), *used]
+    return [*tell_state(seen), *models, *used]
 
 
 def tell_state(seen: Glance | Away) -> Iterator[Metric]:
-    """What the database says of the service and of models."""
+    """What the database says of the service."""
     yield _gauge(
         "database_up", "Whether the database answered within half a second.", float(isinstance(seen, Glance))
     )
@@ -40,7 +41,6 @@ def tell_state(seen: Glance | Away) -> Iterator[Metric]:
     yield _gauge("replicas_live", "Processes that say that they answer traffic.", len(seen.replicas))
     yield _tell_jobs(seen.jobs)
     yield from _tell_backlog(seen.log.figures)
-    yield from _tell_models(seen.figures)
 
 
 def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:
