@@ -21,7 +21,7 @@ serve: setup
 	@$(BIN)/switchyard serve
 
 test: setup
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadscope
 
 faults: setup
 	@$(BIN)/pytest -m faults

@@ -160,6 +160,8 @@ def check_lightgbm(text: str) -> None:
     Raises:
         UnsafeArtifact: one of them would read out of bounds.
     """
+    is_whole = "\nparameters:" not in text or "\nend of parameters" in text
+    _require(is_whole, "it ends within its parameters, which LightGBM reads on beyond the end")
     header, *trees = text.split("\nTree=")
     width = _settings(header).get("max_feature_idx", "")
     _require(width.isdecimal(), "the number of features is missing")

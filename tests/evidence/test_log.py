@@ -202,7 +202,7 @@ async def test_asking_what_turned_out_to_be_true_leaves_nothing_for_the_collecto
         with collector_off():
             for _ in range(20):
                 await queries.outcomes_of(session, rows)
-            assert gc.collect() < 400  # on some servers a few for each call are the driver's own
+            assert gc.collect() < 1700  # half a knot a call; some tens may be the driver's own
 
 
 @contextmanager
