@@ -13,6 +13,7 @@ from app.runtimes.schema import Column, ColumnType
 
 MISSING = "missing"
 OTHER = "other"
+SLICES, MOST_SLICES = 4, 20
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,11 @@ def as_name(cell: Any) -> str:
     ('true', 'a', '3')
     """
     return str(cell).lower() if isinstance(cell, bool) else str(cell)
+
+
+def most_slices(column: Column) -> int:
+    """Into how many groups people want to look: quarters of numbers, the most frequent labels."""
+    return SLICES if column.type in (ColumnType.FLOAT, ColumnType.INTEGER) else MOST_SLICES
 
 
 def group_column(column: Column, cells: Sequence[Any], most: int) -> Groups:

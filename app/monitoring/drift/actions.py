@@ -1,10 +1,10 @@
 """Looking at windows, and keeping what was found."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,10 +12,15 @@ from app.core import clock
 from app.core.database import Actor
 from app.evidence.windows import Reference, Window
 from app.monitoring.drift.cases import Case
-from app.monitoring.drift.known import Known
+from app.monitoring.drift.known import Floats, Known
 from app.monitoring.drift.rules import MOST_NAMED, ColumnDrift, DriftVerdict, judge_drift
 from app.monitoring.kinds import Recommendation
 from app.monitoring.tables import DriftVerdictRow
+from app.runtimes.profiles import Watched
+from app.stats.profile import Profile
+
+if TYPE_CHECKING:
+    from app.stats.reference import Reference as Prepared
 
 
 @dataclass(frozen=True)
@@ -47,23 +52,43 @@ def judge_window(
     known: Known, window: Window, terms: Terms, importances: Mapping[str, float] | None = None
 ) -> Seen:
     """Hold a window against the reference of its hours, as far as they are known."""
-    from app.stats import drift, effects  # noqa: PLC0415 - and SciPy with them, which no start waits for
+    from app.stats import effects  # noqa: PLC0415 - and SciPy with it, which no start waits for
 
     reference, was = known.reference, known.prepared_for(window)
     counting = known.design_effects(is_cautious=terms.is_cautious)
-    verdict = judge_drift(
-        reference.plan.columns,
-        drift.compare(was, window.profile, design_effects=counting),
-        effects.measure(was, window.profile, design_effects=counting),
-        importances=importances or {},
-        false_alarms=terms.false_alarms,
-        threshold=terms.threshold,
-        rows=window.rows,
-        reference_rows=min(reference.rows, int(was.sizes.max())),
-        design_effects=counting,
-    )
+    verdict = judge_profile(
+        reference.plan.columns, was, window.profile, terms, importances or {},
+        design_effects=counting, rows=window.rows, reference_rows=min(reference.rows, int(was.sizes.max())),
+    )  # fmt: skip
     shares = _Shares(reference, effects.coarse(was.profile), effects.coarse(window.profile))
     return Seen(window, verdict, [_told(each, shares) for each in verdict.columns], counting.tolist())
+
+
+def judge_profile(
+    columns: Sequence[Watched],
+    was: "Prepared",
+    now: Profile,
+    terms: Terms,
+    importances: Mapping[str, float],
+    *,
+    design_effects: Floats,
+    rows: int,
+    reference_rows: int,
+) -> DriftVerdict:
+    """What some rows show beside others, counted along the same axes."""
+    from app.stats import drift, effects  # noqa: PLC0415 - and SciPy with them, which no start waits for
+
+    return judge_drift(
+        columns,
+        drift.compare(was, now, design_effects=design_effects),
+        effects.measure(was, now, design_effects=design_effects),
+        importances=importances,
+        false_alarms=terms.false_alarms,
+        threshold=terms.threshold,
+        rows=rows,
+        reference_rows=reference_rows,
+        design_effects=design_effects,
+    )
 
 
 class _Shares:

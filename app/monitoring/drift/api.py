@@ -70,7 +70,7 @@ async def check_drift(
                 reading, case.reference, environment=environment, since=since, until=until, arm=order.arm
             )
     if order.instances is None:
-        sliced = await _look_at_slices(case, order, request, database)
+        sliced = await _look_at_slices(case, order, request, database, (since, until))
         told = await _judge(case, Sent(window), begin, order, since=since, until=until)
         return told | {"slices": sliced}
     sent = await profile_instances(case.reference, case.version.signature, order.instances)
@@ -100,11 +100,11 @@ async def check_table(
 
 
 async def _look_at_slices(
-    case: Case, order: DriftCheck, request: Request, database: Database
+    case: Case, order: DriftCheck, request: Request, database: Database, ends: tuple[datetime, datetime]
 ) -> dict[str, Any] | None:
     if order.slice_by is None:
         return None
-    place, (since, until) = slices.place_of(case, order.slice_by), order.ends(case.watching.window_hours)
+    place, (since, until) = slices.place_in(case, order.slice_by), ends
     version, state = case.version, request.app.state
     async with database.reads() as reading:
         model = await registry.get_model_by_id(reading, version.model_id)

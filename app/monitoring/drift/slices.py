@@ -9,18 +9,16 @@ import numpy as np
 
 from app.core.errors import FieldProblem
 from app.evidence.latest import Latest
-from app.monitoring.drift.actions import Terms
+from app.monitoring.drift.actions import Terms, judge_profile
 from app.monitoring.drift.cases import Case
-from app.monitoring.drift.rules import MOST_NAMED, judge_drift
+from app.monitoring.drift.rules import MOST_NAMED, DriftVerdict
 from app.monitoring.kinds import Finding
-from app.runtimes.groups import Groups, column_of
+from app.monitoring.parameters import place_of
+from app.runtimes.groups import Groups, column_of, most_slices
 from app.runtimes.probe import Prober
 from app.runtimes.profiles import Answered, Plan, columns_of
-from app.runtimes.schema import ColumnType, Signature
+from app.runtimes.schema import Signature
 from app.stats.profile import Profile
-
-RANGES, MOST_LABELS = 4, 20
-"""Into how many groups numbers and labels are put at most."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +40,18 @@ class Slices:
     was: list[Part]
 
 
-def place_of(case: Case, column: str) -> int:
+def place_in(case: Case, column: str) -> int:
     """Where a column stands among the version's inputs.
 
     Raises:
         FieldProblem: it is none of them, or there is no sample whose groups could be told apart.
     """
-    names = Signature.from_json(case.version.signature).names
-    if column not in names:
-        raise FieldProblem(
-            "slice_by", f"{column!r} is no column of this version; its columns are {', '.join(names[:20])}"
-        )
+    place = place_of(Signature.from_json(case.version.signature), column, "slice_by")
     if sample_digest(case) is None:
         raise FieldProblem(
             "slice_by", "needs a reference sample to compare groups with; register a version with one"
         )
-    return names.index(column)
+    return place
 
 
 def sample_digest(case: Case) -> str | None:
@@ -75,14 +69,13 @@ async def slice_reference(
         Refusal: it can't be read any more.
     """
     signature = Signature.from_json(case.version.signature)
-    is_range = signature.types[place] in (ColumnType.FLOAT, ColumnType.INTEGER)
     plan = Plan(tuple(each for each in case.reference.plan.columns if each.is_input))
     told = await prober.profile_slices(
         signature=case.version.signature,
         plan=plan.to_json(),
         sample=b"".join([block async for block in sample]),
         place=place,
-        most=RANGES if is_range else MOST_LABELS,
+        most=most_slices(signature.inputs[place]),
     )
     parts = [Part(rows, Profile.from_bytes(plan.layout, *sections)) for rows, sections in told.slices]
     return Slices(column, place, plan, Groups.from_json(told.groups), parts)
@@ -127,21 +120,12 @@ def _judge(case: Case, slices: Slices, name: str, was: Part, now: Part, terms: T
     }
 
 
-def _compare(case: Case, plan: Plan, was: Part, now: Part, terms: Terms) -> Any:
-    from app.stats import drift, effects  # noqa: PLC0415 - and SciPy with them, which no start waits for
-    from app.stats.reference import Reference as Prepared  # noqa: PLC0415 - as above
+def _compare(case: Case, plan: Plan, was: Part, now: Part, terms: Terms) -> DriftVerdict:
+    from app.stats.reference import Reference as Prepared  # noqa: PLC0415 - and SciPy with it
 
-    prepared = Prepared(was.profile)
     is_input = np.array([each.is_input for each in case.reference.plan.columns])
     counting = case.known.design_effects(is_cautious=terms.is_cautious)[is_input]
-    return judge_drift(
-        plan.columns,
-        drift.compare(prepared, now.profile, design_effects=counting),
-        effects.measure(prepared, now.profile, design_effects=counting),
-        importances=case.importances,
-        false_alarms=terms.false_alarms,
-        threshold=terms.threshold,
-        rows=now.rows,
-        reference_rows=was.rows,
-        design_effects=counting,
-    )
+    return judge_profile(
+        plan.columns, Prepared(was.profile), now.profile, terms, case.importances,
+        design_effects=counting, rows=now.rows, reference_rows=was.rows,
+    )  # fmt: skip

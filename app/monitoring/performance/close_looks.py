@@ -16,7 +16,15 @@ from app.core.errors import FieldProblem
 from app.evidence.latest import Latest
 from app.evidence.realised import Labelled, Realised, as_text, has_labels, realise, scale_of
 from app.monitoring.performance.measuring import ask, measure_briefly, shown
-from app.runtimes.groups import Groups, as_name, column_of, group_column, group_numbers, numbers
+from app.runtimes.groups import (
+    Groups,
+    as_name,
+    column_of,
+    group_column,
+    group_numbers,
+    most_slices,
+    numbers,
+)
 from app.runtimes.schema import Signature, Task
 
 if TYPE_CHECKING:
@@ -24,7 +32,7 @@ if TYPE_CHECKING:
     from app.stats.formula import Formula, Worth
     from app.stats.intervals import Estimate
 
-SLICES, MOST_SLICES, MOST_PEOPLE = 4, 20, 50
+MOST_GAPS, MOST_PEOPLE = 20, 50
 CAUSE_GROUPS, MOST_CAUSES = 10, 20
 MOST_GROUPS_OF_ALL = 600
 """Over all columns together: a model of losses with so many terms is fitted in half a second."""
@@ -104,23 +112,11 @@ def tell_returns(rows: Latest, periods_per_year: float, alpha: float) -> dict[st
     return {"periods": len(series), "metrics": shown(told)}
 
 
-def place_of(signature: Signature, column: str, field: str) -> int:
-    """Where a column stands.
-
-    Raises:
-        FieldProblem: there is none of this name.
-    """
-    if column not in signature.names:
-        known = ", ".join(signature.names[:20])
-        raise FieldProblem(field, f"{column!r} is no column of this version; its columns are {known}")
-    return signature.names.index(column)
-
-
 def tell_slices(signature: Signature, rows: Latest, place: int, alpha: float) -> list[dict[str, Any]]:
     """How the model does on each group of one column; the intervals hold all together."""
     cells = column_of(rows.features or (), place)
     column = signature.inputs[place]
-    groups = group_column(column, cells, SLICES if _is_numeric(column.type) else MOST_SLICES)
+    groups = group_column(column, cells, most_slices(column))
     codes = groups.codes(cells)
     used = [code for code in range(groups.size) if (codes == code).any()]
     scale = scale_of([*rows.actual, *rows.predicted]) if signature.task == Task.REGRESSION else None
@@ -131,10 +127,6 @@ def tell_slices(signature: Signature, rows: Latest, place: int, alpha: float) ->
         metrics = measure_briefly(signature, sums, alpha / len(used))
         told.append({"group": groups.names[code], "labelled": len(mine), "metrics": shown(metrics)})
     return told
-
-
-def _is_numeric(kind: str) -> bool:
-    return kind in ("float", "integer")
 
 
 def as_labelled(rows: Latest) -> Labelled:
@@ -189,7 +181,7 @@ def name_people(signature: Signature, cells: Sequence[Any], place: int) -> list[
     few = len({as_name(cell) for cell in cells}) <= MOST_PEOPLE
     if few:
         return ["missing" if cell is None else as_name(cell) for cell in cells]
-    groups = group_column(column, cells, SLICES if _is_numeric(column.type) else MOST_SLICES)
+    groups = group_column(column, cells, most_slices(column))
     names = groups.names
     return [names[code] for code in groups.codes(cells).tolist()]
 
@@ -202,7 +194,7 @@ def _told_fairness(told: "Fairness") -> dict[str, Any]:
                 "lower": gap.lower, "higher": gap.higher, "difference": asdict(gap.difference),
                 "ratio": gap.ratio and asdict(gap.ratio),
             }
-            for gap in told.gaps[:MOST_SLICES]
+            for gap in told.gaps[:MOST_GAPS]
         ],
     }  # fmt: skip
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.evidence.latest import Latest, read_latest
 from app.evidence.outcome_windows import Cohort
 from app.monitoring.kinds import PerformanceFinding
+from app.monitoring.parameters import place_of
 from app.monitoring.performance import close_looks as looks
 from app.monitoring.performance.estimating import Estimated, estimate
 from app.monitoring.performance.looking import PerformanceSeen, PerformanceTerms
@@ -137,8 +138,8 @@ def _read_order(order: PerformanceCheck, signature: Signature, *, has_fallen: bo
         order,
         signature,
         None if order.value is None else looks.read_formula(order.value),
-        None if by is None else looks.place_of(signature, by, "slice_by"),
-        None if people is None else looks.place_of(signature, people, "sensitive"),
+        None if by is None else place_of(signature, by, "slice_by"),
+        None if people is None else place_of(signature, people, "sensitive"),
         None if people is None else looks.favourable_class(signature, order.favourable),
         order.causes if order.causes is not None else has_fallen,
     )
