@@ -57,7 +57,7 @@ async def find_reference(session: AsyncSession, version_id: UUID) -> Reference |
     if row is None:
         return None
     plan = Plan.from_json(row.columns)
-    profile = Profile.from_bytes(plan.layout, row.counts, row.sums, row.extremes)
+    profile = Profile.from_bytes(plan.layout, *row.sections)
     order = RowOrder.from_json(row.row_order, len(plan.columns))
     return Reference(version_id, row.kind, row.rows, row.made_at, plan, profile, order)
 
@@ -78,19 +78,15 @@ async def read_window(
     query = _select_live(reference.version_id, environment, arm).where(
         LiveProfile.bucket >= start_of_bucket(since), LiveProfile.bucket < until
     )
-    cells = (LiveProfile.counts, LiveProfile.sums, LiveProfile.extremes)
-    rows = (
-        await session.execute(
-            query.with_only_columns(LiveProfile.bucket, LiveProfile.rows, *cells, LiveProfile.minutes)
-        )
-    ).all()
+    told = (LiveProfile.bucket, LiveProfile.minutes, LiveProfile.rows, *LiveProfile.cells())
+    rows = (await session.execute(query.with_only_columns(*told))).all()
     starts = {row.bucket for row in rows}
     return Window(
         min(starts, default=since),
         max((row.bucket + timedelta(minutes=row.minutes) for row in rows), default=until),
         sum(row.rows for row in rows),
         len(starts),
-        Profile.merged_from_bytes(reference.plan.layout, [row[2:5] for row in rows]),
+        Profile.merged_from_bytes(reference.plan.layout, [row[3:] for row in rows]),
         _rows_by_hour([row.bucket for row in rows], [row.rows for row in rows]),
     )
 
@@ -107,7 +103,7 @@ async def read_buckets(
     query = _select_live(reference.version_id, environment, None).where(LiveProfile.bucket < until)
     newest = query.with_only_columns(LiveProfile.bucket).distinct().order_by(LiveProfile.bucket.desc())
     first = (await session.scalars(newest.limit(most))).all()[-1:]
-    cells = (LiveProfile.bucket, LiveProfile.counts, LiveProfile.sums, LiveProfile.extremes)
+    cells = (LiveProfile.bucket, *LiveProfile.cells())
     found = query.where(LiveProfile.bucket >= first[0]) if first else query
     rows = (await session.execute(found.with_only_columns(*cells).order_by(LiveProfile.bucket))).all()
     return [

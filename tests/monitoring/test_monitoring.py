@@ -198,7 +198,7 @@ async def test_a_monitor_tells_once_when_drift_begins_and_once_when_it_has_ended
         window = await read_window(
             session, reference, environment="production", since=kept.since, until=kept.until
         )
-    stored = Profile.from_bytes(plan.layout, kept.counts, kept.sums, kept.extremes)
+    stored = Profile.from_bytes(plan.layout, kept.counts, kept.sums, kept.extremes, kept.labels)
     assert np.array_equal(stored.counts, window.profile.counts)
 
 
