@@ -8,7 +8,7 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Select, select
+from sqlalchemy import Select, Subquery, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.evidence.profiles import BUCKET
@@ -94,6 +94,24 @@ async def read_window(
 def _rows_by_hour(buckets: Sequence[datetime], rows: Sequence[int]) -> NDArray[np.float64]:
     hours = hours_of_week([int(bucket.timestamp()) for bucket in buckets])
     return np.bincount(hours, rows, minlength=HOURS).astype(np.float64)
+
+
+async def start_of_latest(
+    session: AsyncSession, version_id: UUID, environment: str, *, rows: int, until: datetime, arm: str | None
+) -> datetime:
+    """The first of the latest buckets before a moment that hold so many rows, or all that there are."""
+    buckets = _select_live(version_id, environment, arm).where(LiveProfile.bucket < until)
+    counted = buckets.with_only_columns(LiveProfile.bucket, func.sum(LiveProfile.rows).label("rows"))
+    return await first_to_reach(session, counted.group_by(LiveProfile.bucket).subquery(), rows) or until
+
+
+async def first_to_reach(session: AsyncSession, buckets: Subquery, rows: int) -> datetime | None:
+    """Going back in time, the bucket with which so many rows are reached, or else the last; None where there is none."""
+    cells = buckets.c
+    reached = func.sum(cells.rows).over(order_by=cells.bucket.desc())
+    back = select(cells.bucket, reached.label("reached")).subquery().c
+    first = func.max(back.bucket).filter(back.reached >= rows)
+    return await session.scalar(select(func.coalesce(first, func.min(back.bucket))))
 
 
 async def read_buckets(

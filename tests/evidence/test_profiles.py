@@ -1,6 +1,7 @@
 """M1: every logged row is counted once into its version's profile, in the transaction that logs it."""
 
 import json
+from datetime import UTC, datetime
 from uuid import UUID
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 from sqlalchemy import text
 
 from app.core import clock
+from app.evidence.profiles import BUCKET, Counted, Place, add_to_profile
 from app.evidence.rules import ReferenceKind
 from app.evidence.tables import ProfilePlan
+from app.evidence.windows import start_of_latest
 from app.runtimes.profiles import Answered, Plan, make_plan
 from app.runtimes.schema import Column, ColumnType, Signature, Task
 from app.stats.profile import Profile, merge
@@ -88,6 +91,23 @@ async def test_labels_without_a_bin_are_counted_each_by_itself_over_transactions
     _, profiles = await stored(database, made)
     seen, *_ = merge(profiles).labels
     assert sorted(seen.counts.tolist()) == [1, 2]
+
+
+async def test_a_window_of_so_many_rows_begins_with_the_bucket_that_makes_them_up(database, plan):
+    noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    for number, rows in enumerate((10, 20, 30)):
+        for spool in ("one", "two"):
+            place = Place(VERSION, noon + number * BUCKET, "production", "a", shadow=False)
+            some = plan.profile(Answered([np.zeros(rows // 2), np.zeros(rows // 2)]))
+            async with database.writes(TESTER) as session:
+                await add_to_profile(session, place, spool, Counted(rows // 2, some))
+    until, starts = noon + 3 * BUCKET, []
+    async with database.reads() as session:
+        for rows, arm in ((1, None), (30, None), (31, None), (50, "a"), (1000, None), (1, "b")):
+            starts.append(
+                await start_of_latest(session, VERSION, "production", rows=rows, until=until, arm=arm)
+            )
+    assert [(until - start) // BUCKET for start in starts] == [1, 1, 2, 2, 3, 0]
 
 
 async def test_people_can_read_the_counts(database, tmp_path, plan):
