@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from app.runtimes.tally import Reason
+
 
 @dataclass(frozen=True)
 class ProbeReport:
@@ -65,14 +67,15 @@ class TableProfile:
     """A table that was counted along a plan.
 
     Attributes:
-        rows: how many of it fit the model.
-        refused: how many don't.
-        sections: see `Profile.to_bytes`.
+        rows, refused, repeated, reasons: see `Tally`.
+        sections: see `Profile.to_bytes`; None where no row fits.
     """
 
     rows: int
     refused: int
-    sections: tuple[bytes, bytes, bytes]
+    repeated: int
+    reasons: dict[Reason, int]
+    sections: tuple[bytes, bytes, bytes] | None
 
 
 @dataclass(frozen=True)
