@@ -261,3 +261,24 @@ class NewChannelOut(ChannelOut):
             "and for other kinds."
         ),
     )
+
+
+class RotationOrder(Incoming):
+    """How long earlier secrets go on signing."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"grace_hours": 24}})
+
+    grace_hours: float = Field(
+        24,
+        ge=0,
+        le=24 * 30,
+        description="For how long messages are signed with the earlier secret as well; 0 ends it, and all before it, at once.",
+    )
+
+
+class RotatedOut(NewChannelOut):
+    """A webhook with another secret."""
+
+    earlier_until: datetime = Field(
+        description="Until when its messages are signed with the earlier one as well."
+    )
