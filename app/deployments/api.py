@@ -140,11 +140,12 @@ async def deploy_version(model_id: ModelId, order: DeployOrder, asked: Change) -
 
 async def _bring_to_production(reference: str, order: PromoteOrder, asked: Asked) -> Response:
     gatekeeper: Gatekeeper = asked.request.app.state.gatekeeper
-    standing = await gatekeeper.pass_gate(
-        reference,
+    standing = await gatekeeper.find_standing(reference, Stage.PRODUCTION, order.environment)
+    actions.require_a_way(standing, order.environment, force=order.force)
+    await gatekeeper.pass_gate(
+        standing,
         Stage.PRODUCTION,
         caller=caller_of(asked.request),
-        environment=order.environment,
         force=order.force,
         reason=order.reason,
     )
