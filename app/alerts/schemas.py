@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 
 from app.alerts.kinds import ChannelKind, DeliveryState, Event
 from app.alerts.rules import DAY, MINUTE, Comparison, RuleTerms, Severity, Signal
 from app.alerts.tables import AlertRule, Delivery, Incident
 from app.core.wire import Incoming, Line, Outgoing, Reason, storable
+from app.evidence.schemas import Moment
 
 Name = Annotated[
     str,
@@ -205,7 +206,7 @@ class SilenceOrder(Incoming):
 
     rule: Name | None = Field(None, description="Null: every rule.")
     model: ModelName | None = Field(None, description="Null: every model.")
-    until: AwareDatetime
+    until: Moment
     reason: Reason = ""
 
 

@@ -5,8 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastapi import Request
+
 from app.evidence.windows import Reference
 from app.monitoring.errors import NoGoodRow
+from app.runtimes.errors import BadSample
 from app.runtimes.probe import Prober
 from app.runtimes.schema import Signature
 from app.runtimes.tally import PART_ROWS, Reason, Tally
@@ -24,6 +27,21 @@ TABLE_BODY = {
         },
     }
 }
+
+
+ENVELOPES = frozenset({"multipart/form-data", "application/json"})
+
+
+async def table_in(request: Request) -> bytes:
+    """The file that a request brings.
+
+    Raises:
+        BadSample: it comes as a part of something else.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in ENVELOPES:
+        raise BadSample(f"a table comes as the body itself, CSV (`text/csv`) or Parquet, not as {kind}")
+    return await request.body()
 
 
 @dataclass(frozen=True)

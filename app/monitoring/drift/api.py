@@ -22,7 +22,7 @@ from app.monitoring.drift.cases import Case, find_case
 from app.monitoring.drift.rules import advise
 from app.monitoring.drift.schemas import DriftCheck, DriftHistory, DriftOut
 from app.monitoring.errors import NoGoodRow, NoReferenceYet
-from app.monitoring.incoming import TABLE_BODY, Sent, count_instances, count_table
+from app.monitoring.incoming import TABLE_BODY, Sent, count_instances, count_table, table_in
 from app.monitoring.kinds import Finding
 from app.monitoring.parameters import REFUSED_REFERENCES, Environment, ModelId
 from app.monitoring.performance.looking import fallen_since
@@ -82,8 +82,8 @@ async def check_table(
     """The same for the rows of a CSV or Parquet file, whose columns are found by their names."""
     async with database.reads() as reading:
         case = await _open_case(reading, request, model_id, environment)
-    prober = request.app.state.prober
-    sent = await count_table(case.reference, case.version.signature, await request.body(), prober)
+    table, prober = await table_in(request), request.app.state.prober
+    sent = await count_table(case.reference, case.version.signature, table, prober)
     return await _judge(case, _window_of(sent), begin, DriftCheck(), refused=sent.refused)
 
 

@@ -16,7 +16,7 @@ from app.evidence.planning import FIRST_ROWS
 from app.evidence.windows import Reference, find_reference
 from app.monitoring import queries
 from app.monitoring.errors import NoReferenceYet
-from app.monitoring.incoming import TABLE_BODY, count_instances, count_table
+from app.monitoring.incoming import TABLE_BODY, count_instances, count_table, table_in
 from app.monitoring.parameters import REFUSED_REFERENCES, Environment, ModelId
 from app.monitoring.quality.looking import (
     Of,
@@ -161,8 +161,8 @@ async def check_quality_of_table(
     """The same for the rows of a CSV or Parquet file, whose columns are found by their names."""
     async with database.reads() as reading:
         version, reference = await _open(reading, model_id, environment)
-    prober = request.app.state.prober
-    sent = await count_table(reference, version.signature, await request.body(), prober)
+    table, prober = await table_in(request), request.app.state.prober
+    sent = await count_table(reference, version.signature, table, prober)
     return await _judge(begin, version, reference, environment, rows_of_caller(sent))
 
 
