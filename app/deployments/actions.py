@@ -61,18 +61,6 @@ class Order:
     """How the version stood at the gate that it had to pass, if there was one."""
 
 
-def require_a_way(standing: Standing, environment: str, *, force: bool) -> None:
-    """Refuse what no gate could let through, before anything is tried at one; it may still change until it goes live.
-
-    Raises:
-        AlreadyServing: it is in production there.
-        IllegalMove: its stage does not lead to production.
-    """
-    if standing.champion_id == standing.version_id:
-        raise AlreadyServing(standing.model_reference, environment)
-    require_way_to_production(standing, force=force)
-
-
 async def start_deployment(session: AsyncSession, version_id: UUID, order: Order) -> Deployment:
     """Bring a version to production: at once when every live replica holds it ready, else when they all do.
 
