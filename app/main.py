@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -23,6 +24,7 @@ from app.artifacts.store import open_artifact_store
 from app.artifacts.uploads import sweep_staging
 from app.core.access import require_declared_roles
 from app.core.authenticate import Authenticator
+from app.core.background import Background
 from app.core.bootstrap import require_a_way_in
 from app.core.config import Settings
 from app.core.database import Database
@@ -209,8 +211,9 @@ async def open_serving(state: State, stack: AsyncExitStack, notifications: Notif
     await stack.enter_async_context(state.routes)
     state.presence = Presence(name, state.database, notifications, state.routes, state.models)
     await stack.enter_async_context(state.presence)
-    queues = asyncio.create_task(tell_queues(state.models))
-    stack.callback(queues.cancel)
+    queues = Background("queues", partial(tell_queues, state.models))
+    queues.start()
+    stack.push_async_callback(queues.stop)
     journal = Journal(spool)
     shadows = Shadows(
         state.models,

@@ -1,9 +1,8 @@
 """Channels: made and deleted by people, or brought by the environment; their secrets are sealed before they are stored."""
 
-import base64
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,19 +11,27 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.alerts.deliveries import queue_delivery
-from app.alerts.errors import ChannelConfigured, ChannelExists, ChannelInUse
-from app.alerts.facts import ChannelDeleted, ChannelMade
+from app.alerts.errors import (
+    ChannelConfigured,
+    ChannelExists,
+    ChannelInUse,
+    ChannelUnreadable,
+    SignsNothing,
+    TooManySecrets,
+)
+from app.alerts.facts import ChannelDeleted, ChannelMade, ChannelSecretRotated
 from app.alerts.kinds import ChannelKind, Event
-from app.alerts.queries import get_channel, list_rules_naming
+from app.alerts.queries import get_channel, list_rules_naming, lock_channel
 from app.alerts.sealing import Vault
-from app.alerts.senders import SECRET_PREFIX
+from app.alerts.signing import new_secret, still_signing, with_secret
 from app.alerts.tables import Channel, Delivery
+from app.artifacts.encryption import TamperedError, UnknownKeyError
 from app.core import clock
 from app.core.config import Settings, variable_of
 from app.core.database import Actor, Database
 from app.core.facts import announce
 
-SECRET_BYTES = 32  # Standard Webhooks: between 24 and 64
+MOST_EARLIER_SECRETS = 4  # each is another signature in the header of every message
 BOOTSTRAP = Actor("bootstrap", "system")
 FROM_ENVIRONMENT = {"slack": "slack_webhook_url", "email": "email_notifications"}
 """The channels that the environment can bring, and the setting that brings each."""
@@ -40,9 +47,13 @@ class Draft:
     particulars: Mapping[str, Any]
 
 
-def new_secret() -> str:
-    """A fresh signing secret, as Standard Webhooks writes it."""
-    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+@dataclass(frozen=True)
+class Rotated:
+    """A channel with its new secret, and until when the earlier one signs beside it."""
+
+    channel: Channel
+    secret: str
+    until: datetime
 
 
 def shown_address(url: str) -> str:
@@ -71,6 +82,36 @@ async def make_channel(session: AsyncSession, draft: Draft, vault: Vault) -> Cha
         raise ChannelExists(draft.name)
     announce(session, ChannelMade(draft.name, draft.kind))
     return row
+
+
+async def rotate_secret(session: AsyncSession, name: str, vault: Vault, *, grace: timedelta) -> Rotated:
+    """Have a webhook sign with another secret; for a time of grace the earlier ones sign beside it, none for longer.
+
+    Raises:
+        ChannelNotFound: there is none of this name.
+        SignsNothing: it is no webhook.
+        ChannelUnreadable: what it knows was sealed under another key.
+        TooManySecrets: as many earlier ones sign already as may.
+    """
+    channel = await lock_channel(session, name)
+    if channel.kind is not ChannelKind.WEBHOOK:
+        raise SignsNothing(name, channel.kind)
+    now, secret = clock.now(), new_secret()
+    at, until = int(now.timestamp()), int((now + grace).timestamp())
+    particulars = with_secret(_opened(channel, vault), secret, at=at, until=until)
+    if len(still_signing(particulars, at)) > MOST_EARLIER_SECRETS:
+        raise TooManySecrets(name, MOST_EARLIER_SECRETS)
+    channel.sealed = vault.seal(particulars)
+    end = datetime.fromtimestamp(until, now.tzinfo)
+    announce(session, ChannelSecretRotated(name, channel.kind, end.isoformat()))
+    return Rotated(channel, secret, end)
+
+
+def _opened(channel: Channel, vault: Vault) -> dict[str, Any]:
+    try:
+        return vault.unseal(channel.sealed)
+    except (UnknownKeyError, TamperedError) as error:
+        raise ChannelUnreadable(channel.name) from error
 
 
 async def delete_channel(session: AsyncSession, name: str) -> None:

@@ -1,6 +1,7 @@
 """Channels and deliveries over HTTP."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -8,11 +9,20 @@ from fastapi import Path, Query, Request, Response, status
 
 from app.alerts import channels, errors, queries
 from app.alerts.addresses import Network
-from app.alerts.channels import FROM_ENVIRONMENT, Draft, new_secret, shown_address
+from app.alerts.channels import FROM_ENVIRONMENT, Draft, shown_address
 from app.alerts.egress import NotDeliveredError, read_target
 from app.alerts.kinds import ChannelKind, DeliveryState
-from app.alerts.schemas import ChannelOrder, ChannelOut, DeliveryOut, Name, NewChannelOut
+from app.alerts.schemas import (
+    ChannelOrder,
+    ChannelOut,
+    DeliveryOut,
+    Name,
+    NewChannelOut,
+    RotatedOut,
+    RotationOrder,
+)
 from app.alerts.senders import ask_apprise
+from app.alerts.signing import new_secret
 from app.core.access import Role, allows, caller_of
 from app.core.config import variable_of
 from app.core.edge import Begins, Reads, Writes, after_commit, room
@@ -49,16 +59,40 @@ async def make_channel(order: ChannelOrder, request: Request, begin: Begins) -> 
     row = await channels.make_channel(await begin(), draft, state.vault)
     secret = draft.particulars.get("secret")
     if secret:
-        _show_once(request, NewChannelOut.model_validate(row), secret)
+        _show_once(request, NewChannelOut.model_validate(row), secret, status.HTTP_201_CREATED)
     return row
 
 
-def _show_once(request: Request, made: NewChannelOut, secret: str) -> None:
+@router.post(
+    "/channels/{channel}/rotate-secret",
+    response_model=RotatedOut,
+    dependencies=MayChange,
+    responses=problems(
+        errors.ChannelNotFound,
+        errors.SignsNothing,
+        errors.ChannelUnreadable,
+        errors.TooManySecrets,
+        KeyTooNarrow,
+    ),
+)
+async def rotate_secret(
+    channel: ChannelName, request: Request, session: Writes, order: RotationOrder | None = None
+) -> Any:
+    """Sign a webhook's messages with another secret, which is in this answer and nowhere else, and for a time with both."""
+    grace = timedelta(hours=(order or RotationOrder()).grace_hours)
+    rotated = await channels.rotate_secret(session, channel, request.app.state.vault, grace=grace)
+    shown = ChannelOut.model_validate(rotated.channel).model_dump()
+    made = RotatedOut(**shown, earlier_until=rotated.until)
+    _show_once(request, made, rotated.secret, status.HTTP_200_OK)
+    return made
+
+
+def _show_once(request: Request, made: NewChannelOut, secret: str, code: int) -> None:
     """Put the secret into the answer only after the receipt of an `Idempotency-Key` was stored without it."""
 
     async def answer() -> Response:
         whole = made.model_copy(update={"secret": secret})
-        return Response(whole.model_dump_json(), status.HTTP_201_CREATED, NO_STORE, "application/json")
+        return Response(whole.model_dump_json(), code, NO_STORE, "application/json")
 
     after_commit(request, answer)
 

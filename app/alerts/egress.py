@@ -45,6 +45,8 @@ def read_target(address: str, allowed: Sequence[Network] = ()) -> httpx.URL:
         raise FieldProblem("url", f"is no address: {error}") from error
     if url.scheme not in {"http", "https"} or not _HOST.fullmatch(url.raw_host):
         raise FieldProblem("url", "begins with https:// (or http://) and names a host")
+    if url.port is not None and not 0 < url.port < 65536:
+        raise FieldProblem("url", f"names the port {url.port}; ports lie between 1 and 65535")
     _refuse_literal(url.host, allowed)
     return url
 

@@ -122,6 +122,44 @@ class ChannelInUse(Conflict):
 
 
 @dataclass(eq=False)
+class SignsNothing(Conflict):
+    """Only webhooks have a secret that their messages are signed with."""
+
+    channel: str
+    kind: str
+
+    def detail(self) -> str:
+        return f"{self.channel!r} is a channel of the kind {self.kind}, which has none; only a webhook has."
+
+
+@dataclass(eq=False)
+class ChannelUnreadable(Conflict):
+    """What the channel knows was sealed under a key that this service does not have."""
+
+    channel: str
+
+    def detail(self) -> str:
+        return (
+            f"What {self.channel!r} knows was sealed under another key. Bring the key file of channels back, "
+            "or delete the channel and make it again."
+        )
+
+
+@dataclass(eq=False)
+class TooManySecrets(Conflict):
+    """As many earlier secrets of the webhook sign beside its present one as may."""
+
+    channel: str
+    most: int
+
+    def detail(self) -> str:
+        return (
+            f"{self.most} earlier secrets of {self.channel!r} sign beside its present one. Wait until one of them has "
+            "ended, or rotate with `grace_hours` 0, which ends them all at once."
+        )
+
+
+@dataclass(eq=False)
 class TargetRefused(Invalid):
     """The service may not connect to this address.
 

@@ -123,6 +123,13 @@ class ChannelDeleted(ChannelFact):
 
 
 @dataclass(frozen=True)
+class ChannelSecretRotated(ChannelFact):
+    """Its messages are signed with another secret, and until then with the earlier one as well."""
+
+    until: str
+
+
+@dataclass(frozen=True)
 class DeliveryGivenUp(Fact):
     """A message did not reach its channel, and is not tried again."""
 

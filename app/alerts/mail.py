@@ -57,10 +57,8 @@ class MailServer:
         try:
             with self._connect() as server:
                 refused = server.send_message(message)
-        except smtplib.SMTPResponseException as error:
-            raise NotDeliveredError(f"the mail server answered {error.smtp_code}") from None
         except (OSError, smtplib.SMTPException) as error:
-            raise NotDeliveredError(f"the mail server can't be used: {type(error).__name__}") from None
+            raise NotDeliveredError(_problem_of(error)) from None
         if refused:
             raise NotDeliveredError(f"the mail server refused {len(refused)} of {len(to)} recipients")
 
@@ -89,3 +87,23 @@ class MailServer:
             )
         if self.user:
             server.login(self.user, self.password or "")
+
+
+def _problem_of(error: OSError | smtplib.SMTPException) -> str:
+    """Why a message was not taken, in words that hold no secret: not those of the server, which may repeat some."""
+    match error:
+        case ssl.SSLCertVerificationError(verify_message=why):
+            return (
+                f"the mail server's certificate is not to be trusted: {why.rstrip('.')} "
+                "(SSL_CERT_FILE names a file of authorities to trust)"
+            )
+        case smtplib.SMTPAuthenticationError(smtp_code=code):
+            return f"the mail server answered {code}: it does not take this user's password"
+        case (
+            smtplib.SMTPNotSupportedError()
+            | smtplib.SMTPException(args=("No suitable authentication method found.",))
+        ):
+            return "the mail server takes no passwords, and there is one to send"
+        case smtplib.SMTPResponseException(smtp_code=code):
+            return f"the mail server answered {code}"
+    return f"the mail server can't be used: {type(error).__name__}"

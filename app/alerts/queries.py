@@ -184,6 +184,18 @@ async def get_channel(session: AsyncSession, name: str) -> Channel:
     return channel
 
 
+async def lock_channel(session: AsyncSession, name: str) -> Channel:
+    """The channel of this name, for this transaction alone to change.
+
+    Raises:
+        ChannelNotFound: there is none.
+    """
+    channel = await session.get(Channel, name, with_for_update=True)
+    if channel is None:
+        raise ChannelNotFound(name)
+    return channel
+
+
 async def list_channel_names(session: AsyncSession) -> Sequence[str]:
     """Every channel's name."""
     return (await session.scalars(select(Channel.name).order_by(Channel.name))).all()

@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 
 from app.alerts.kinds import ChannelKind, DeliveryState, Event
 from app.alerts.rules import DAY, MINUTE, Comparison, RuleTerms, Severity, Signal
 from app.alerts.tables import AlertRule, Delivery, Incident
 from app.core.wire import Incoming, Line, Outgoing, Reason, storable
+from app.evidence.schemas import Moment
 
 Name = Annotated[
     str,
@@ -205,7 +206,7 @@ class SilenceOrder(Incoming):
 
     rule: Name | None = Field(None, description="Null: every rule.")
     model: ModelName | None = Field(None, description="Null: every model.")
-    until: AwareDatetime
+    until: Moment
     reason: Reason = ""
 
 
@@ -260,4 +261,25 @@ class NewChannelOut(ChannelOut):
             "What a webhook's messages are signed with: shown once, so null when a repeated `Idempotency-Key` asks again, "
             "and for other kinds."
         ),
+    )
+
+
+class RotationOrder(Incoming):
+    """How long earlier secrets go on signing."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"grace_hours": 24}})
+
+    grace_hours: float = Field(
+        24,
+        ge=0,
+        le=24 * 30,
+        description="For how long messages are signed with the earlier secret as well; 0 ends it, and all before it, at once.",
+    )
+
+
+class RotatedOut(NewChannelOut):
+    """A webhook with another secret."""
+
+    earlier_until: datetime = Field(
+        description="Until when its messages are signed with the earlier one as well."
     )

@@ -1,9 +1,6 @@
 """How each kind of channel is spoken to."""
 
 import asyncio
-import base64
-import hashlib
-import hmac
 import json
 import os
 import sys
@@ -14,13 +11,13 @@ from typing import Any, Self
 from app.alerts.egress import Egress, NotDeliveredError, read_target
 from app.alerts.kinds import ChannelKind
 from app.alerts.mail import MailServer
+from app.alerts.signing import sign, signing_secrets
 from app.alerts.wording import explanation, headline
 from app.core import clock
 from app.core.config import Settings
 from app.core.errors import Refusal
 
 PAGERDUTY = "https://events.pagerduty.com/v2/enqueue"
-SECRET_PREFIX = "whsec_"  # noqa: S105 - what secrets of Standard Webhooks begin with
 APPRISE_SECONDS = 30.0
 _AS_JSON = {"Content-Type": "application/json", "User-Agent": "Switchyard"}
 _LEVELS = {"critical": "failure", "warning": "warning", "info": "info"}
@@ -66,11 +63,11 @@ class Post:
     async def _to_webhook(self, letter: Letter) -> None:
         content = json.dumps(letter.body, separators=(",", ":"), sort_keys=True).encode()
         stamp = int(clock.now().timestamp())
-        signature = sign(letter.particulars["secret"], letter.id, stamp, content)
+        secrets = signing_secrets(letter.particulars, stamp)
         signed = {
             "webhook-id": letter.id,
             "webhook-timestamp": str(stamp),
-            "webhook-signature": signature,
+            "webhook-signature": " ".join(sign(each, letter.id, stamp, content) for each in secrets),
         }
         await self._post_json(letter.particulars["url"], content, signed)
 
@@ -106,17 +103,6 @@ class Post:
         except Refusal as refusal:
             raise NotDeliveredError(str(refusal), is_final=True) from None
         await self._egress.post(url, content, {**_AS_JSON, **(more or {})})
-
-
-def sign(secret: str, message_id: str, stamp: int, content: bytes) -> str:
-    """The `webhook-signature` of a message (Standard Webhooks, "Signature scheme": `v1`, HMAC-SHA256).
-
-    >>> sign("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
-    'v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE='
-    """
-    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
-    signed = f"{message_id}.{stamp}.".encode() + content
-    return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
 def _for_slack(text: str) -> str:

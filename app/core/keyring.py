@@ -17,6 +17,7 @@ import structlog
 
 from app.core import clock
 from app.core.access import Caller
+from app.core.background import Background
 from app.core.database import Database
 from app.core.jobs import WORKER
 from app.core.keys import (
@@ -61,19 +62,16 @@ class Keyring:
         self._used: set[bytes] = set()
         self._wanted = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
-        self._task: asyncio.Task[None] | None = None
+        self._upkeep = Background("keys", self._stay_current)
         notifications.on(CHANNEL, lambda _payload: self._wanted.set())
 
     async def __aenter__(self) -> Self:
         await self._read()
-        self._task = asyncio.create_task(self._stay_current())
+        self._upkeep.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await self._upkeep.stop()
 
     @property
     def is_empty(self) -> bool:

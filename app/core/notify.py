@@ -15,6 +15,7 @@ from sqlalchemy import ARRAY, Text, bindparam, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.background import Background
 from app.core.database import before_commit
 from app.core.prepared import PreparedRead
 
@@ -63,7 +64,7 @@ class Notifications:
         parsed = make_url(url).set(drivername="postgresql")
         self._dsn = parsed.render_as_string(hide_password=False)
         self._listeners: dict[str, list[Listener]] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._upkeep = Background("notifications", self._stay_connected)
         self.connected = asyncio.Event()
 
     def on(self, channel: str, listener: Listener) -> None:
@@ -71,14 +72,11 @@ class Notifications:
         self._listeners.setdefault(channel, []).append(listener)
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._stay_connected())
+        self._upkeep.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await self._upkeep.stop()
 
     async def _stay_connected(self) -> None:
         while True:

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ import structlog
 
 from app.core import clock
 from app.core.access import Caller, Role
+from app.core.background import Background
 from app.core.config import Settings
 from app.core.errors import Forbidden, Unavailable
 from app.core.keys import EVERY_MODEL
@@ -80,17 +81,14 @@ class Jwks:
         self._keys: dict[str | None, jwt.PyJWK] = {}
         self._due_at = datetime.min.replace(tzinfo=UTC)
         self._lock = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
+        self._upkeep = Background("jwks", self._renew)
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._renew())
+        self._upkeep.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await self._upkeep.stop()
 
     async def find_key(self, key_id: str | None) -> jwt.PyJWK | None:
         """The key of this id; a token may leave the id out when the provider has only one key.

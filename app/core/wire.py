@@ -74,4 +74,9 @@ Reason = Annotated[str, Field(max_length=2000), AfterValidator(storable)]
 
 def said_of(fault: Mapping[str, object]) -> str:
     """What is wrong in one of pydantic's faults; where a validator of ours says it, in its words alone."""
+    if fault["type"] == "model_attributes_type":
+        is_raw = isinstance(fault.get("input"), bytes)  # FastAPI leaves what does not come as JSON as it is
+        return (
+            "must come as JSON, with `Content-Type: application/json`" if is_raw else "must be a JSON object"
+        )
     return str(fault["msg"]).removeprefix("Value error, ")

@@ -35,6 +35,7 @@ from app.deployments.schemas import (
 )
 from app.deployments.tables import Deployment
 from app.deployments.waiting import SettledDeployments
+from app.deployments.ways import require_a_way
 from app.registry import errors as registry_errors
 from app.registry.answers import answer_version
 from app.registry.gates import Gatekeeper
@@ -140,11 +141,12 @@ async def deploy_version(model_id: ModelId, order: DeployOrder, asked: Change) -
 
 async def _bring_to_production(reference: str, order: PromoteOrder, asked: Asked) -> Response:
     gatekeeper: Gatekeeper = asked.request.app.state.gatekeeper
-    standing = await gatekeeper.pass_gate(
-        reference,
+    standing = await gatekeeper.find_standing(reference, Stage.PRODUCTION, order.environment)
+    require_a_way(standing, order.environment, force=order.force)
+    await gatekeeper.pass_gate(
+        standing,
         Stage.PRODUCTION,
         caller=caller_of(asked.request),
-        environment=order.environment,
         force=order.force,
         reason=order.reason,
     )

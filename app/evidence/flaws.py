@@ -12,9 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.evidence.queries import LATEST_ROWS
 from app.evidence.tables import PredictionRow
-
-Reason = tuple[str | None, str]
-"""A column, or None for the row as a whole, and what is wrong with it."""
+from app.runtimes.tally import Reason
 
 
 @dataclass(frozen=True)

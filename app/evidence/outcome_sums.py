@@ -10,7 +10,7 @@ from uuid import UUID
 
 import numpy as np
 from pydantic_core import from_json
-from sqlalchemy import ARRAY, DateTime, Text, Uuid, bindparam, delete, select, text
+from sqlalchemy import ARRAY, ColumnElement, DateTime, Text, Uuid, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -254,5 +254,13 @@ async def _keep(
 async def forget_five_minutes(session: AsyncSession, *, before: datetime) -> None:
     """Drop what only the log could make anew, once the log's own days are gone; hours and days stay."""
     await session.execute(delete(OutcomeMark).where(OutcomeMark.bucket < before))
-    fine = LiveOutcome.minutes == FIVE_MINUTES
-    await session.execute(delete(LiveOutcome).where(fine, LiveOutcome.bucket < before))
+    await session.execute(delete(LiveOutcome).where(*_five_minutes(before)))
+
+
+async def count_five_minutes(session: AsyncSession, *, before: datetime) -> int:
+    """How many sums are dropped with the log's own days."""
+    return await session.scalar(select(func.count()).where(*_five_minutes(before))) or 0
+
+
+def _five_minutes(before: datetime) -> tuple[ColumnElement[bool], ...]:
+    return LiveOutcome.minutes == FIVE_MINUTES, LiveOutcome.bucket < before

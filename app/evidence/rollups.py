@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, select
+from sqlalchemy import ColumnElement, Row, and_, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
@@ -57,12 +57,22 @@ async def roll_up_profiles(database: Database) -> int:
     return gone
 
 
+async def count_due(session: AsyncSession) -> int:
+    """How many rows have become old enough to be rolled up."""
+    is_due = or_(*(_is_due(step) for step in STEPS))
+    return await session.scalar(select(func.count()).select_from(LiveProfile).where(is_due)) or 0
+
+
+def _is_due(step: Step) -> ColumnElement[bool]:
+    return and_(LiveProfile.minutes == _minutes(step.part), LiveProfile.bucket < _midnight(step.after))
+
+
 async def _list_due(session: AsyncSession, step: Step) -> Sequence[Row[UUID, datetime]]:
     """The versions and days of which something is to be rolled up; only whole days are."""
     day = func.date_trunc("day", LiveProfile.bucket, "UTC").label("day")
     query = (
         select(LiveProfile.version_id, day)
-        .where(LiveProfile.minutes == _minutes(step.part), LiveProfile.bucket < _midnight(step.after))
+        .where(_is_due(step))
         .distinct()
         .order_by(day, LiveProfile.version_id)
     )

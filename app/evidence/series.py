@@ -84,14 +84,34 @@ async def bucket_rows(
     version_ids: Collection[UUID],
     *,
     environment: str,
-    after: datetime | None,
+    after: datetime,
     until: datetime,
+    has_begun: bool = False,
+    silent_until: datetime | None = None,
 ) -> Values:
-    """How many rows were answered in each bucket with rows."""
+    """How many rows were answered in each bucket; none is a number too, from the first row on.
+
+    Args:
+        session: to read by.
+        version_ids: of the model.
+        environment: where they answer.
+        after: the bucket before the first.
+        until: where the last one ends.
+        has_begun: whether there were rows before.
+        silent_until: where the last one ends that is known to stay empty though none after it has rows; None: there is none.
+    """
     rows = func.sum(LiveProfile.rows)
     live = _select_live(version_ids, environment, after, until).with_only_columns(LiveProfile.bucket, rows)
     query = live.order_by(None).group_by(LiveProfile.bucket).order_by(LiveProfile.bucket)
-    return [(at, float(count)) for at, count in await session.execute(query.limit(_MOST_BUCKETS))]
+    counts = {at: float(count) for at, count in await session.execute(query.limit(_MOST_BUCKETS))}
+    first = after + BUCKET if has_begun else min(counts, default=until)
+    end = max([first, *(at + BUCKET for at in counts), *([min(silent_until, until)] if silent_until else [])])
+    return [(at, counts.get(at, 0.0)) for at in _buckets(first, end)]
+
+
+def _buckets(first: datetime, end: datetime) -> list[datetime]:
+    """Every bucket that lies between two moments, but not too many."""
+    return [first + i * BUCKET for i in range(min((end - first) // BUCKET, _MOST_BUCKETS))]
 
 
 async def bucket_losses(

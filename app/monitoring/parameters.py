@@ -13,7 +13,7 @@ from app.runtimes.schema import Signature
 ModelId = Annotated[
     str, Path(description="`name`, `name:3`, `name:2.1.0` or `name@alias`", examples=["breast-cancer"])
 ]
-Environment = Annotated[str, AfterValidator(storable), Query(max_length=128)]
+Environment = Annotated[str, Query(max_length=128), AfterValidator(storable)]
 REFUSED_REFERENCES = (
     registry_errors.BadReference,
     registry_errors.ModelNotFound,

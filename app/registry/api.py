@@ -219,9 +219,8 @@ async def validate_version(
 ) -> Any:
     """Try a version at the gate before staging, and let it in when it passes; or try it for production already."""
     goal, caller = Stage(order.goal), caller_of(request)
-    standing = await gatekeeper.pass_gate(
-        model_id, goal, caller=caller, force=order.force, reason=order.reason
-    )
+    standing = await gatekeeper.find_standing(model_id, goal)
+    await gatekeeper.pass_gate(standing, goal, caller=caller, force=order.force, reason=order.reason)
     session = await begin()
     if goal == Stage.STAGING:
         await lifecycle.move_stage(session, standing.version_id, goal, reason=order.reason)

@@ -46,32 +46,37 @@ class Gatekeeper:
         self._artifacts = artifacts
         self._prober = prober
 
+    async def find_standing(self, reference: str, goal: Stage, environment: str = PRODUCTION) -> Standing:
+        """How the version that a reference names stands at the gate before a stage.
+
+        Raises:
+            BadReference, ModelNotFound, VersionNotFound, VersionNeeded.
+        """
+        return await get_standing(self._database, reference, goal, environment)
+
     async def pass_gate(
         self,
-        reference: str,
+        standing: Standing,
         goal: Stage,
         *,
         caller: Caller,
-        environment: str = PRODUCTION,
         force: bool = False,
         reason: str = "",
         request_id: str | None = None,
-    ) -> Standing:
-        """Try a version at the gate before a stage, its report being kept whatever it says; how it stood there.
+    ) -> None:
+        """Try a version at the gate before a stage, its report being kept whatever it says.
 
         A version that passed the gate to production against the present champion is not tried again.
 
         Raises:
-            BadReference, ModelNotFound, VersionNotFound, VersionNeeded.
-            IllegalMove: its stage does not lead there.
+            IllegalMove: its stage does not lead to staging.
             ForceNeedsAdmin: `force` without the role or the reason for it.
             GateClosed: a check failed, and it was not forced.
         """
         if force and (caller.role < Role.ADMIN or not reason.strip()):
             raise ForceNeedsAdmin(caller.role.label)
-        standing = await get_standing(self._database, reference, goal, environment)
         if goal == Stage.PRODUCTION and standing.has_passed:
-            return standing
+            return
         async with self._database.reads() as session:
             candidate = await _read_candidate(session, standing)
         _require_legal(candidate.version, goal, force=force)
@@ -82,7 +87,6 @@ class Gatekeeper:
         )
         if failed and not force:
             raise GateClosed(candidate.version.model_reference, goal, [check.to_json() for check in failed])
-        return standing
 
     async def pass_gate_once(
         self, reference: str, *, caller: Caller, environment: str, force: bool, reason: str
@@ -90,19 +94,13 @@ class Gatekeeper:
         """Try a version at the gate to production, unless it has been there.
 
         Raises:
-            as `pass_gate`.
+            as `find_standing` and `pass_gate`.
         """
         async with self._database.reads() as session:
             version = await get_named_version(session, reference, environment)
         if version.stage not in {Stage.PRODUCTION, Stage.DEPRECATED}:
-            await self.pass_gate(
-                reference,
-                Stage.PRODUCTION,
-                caller=caller,
-                environment=environment,
-                force=force,
-                reason=reason,
-            )
+            standing = await self.find_standing(reference, Stage.PRODUCTION, environment)
+            await self.pass_gate(standing, Stage.PRODUCTION, caller=caller, force=force, reason=reason)
 
     async def _try(self, candidate: _Candidate) -> list[Check]:
         version, gates = candidate.version, candidate.model.gates

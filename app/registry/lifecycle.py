@@ -31,7 +31,7 @@ from app.registry.facts import CHANNEL
 from app.registry.queries import PRODUCTION, get_model, holders_of, lock_version
 from app.registry.reigns import begin_reign, end_reign
 from app.registry.rules import FORCED_MOVES, MOVES, Stage, may_move
-from app.registry.succession import Contender, lock_contenders
+from app.registry.succession import Contender, Standing, lock_contenders
 from app.registry.tables import Hold, StageMove, Tenure, Version, VersionFile
 
 
@@ -62,7 +62,7 @@ async def move_stage(
     return version
 
 
-def require_way_to_production(version: Contender, *, force: bool) -> None:
+def require_way_to_production(version: Contender | Standing, *, force: bool) -> None:
     """Refuse a version whose stage does not lead to production, before anybody loads it for nothing.
 
     Raises:
@@ -72,7 +72,7 @@ def require_way_to_production(version: Contender, *, force: bool) -> None:
         raise _illegal(version, Stage.PRODUCTION)
 
 
-def _illegal(version: Version | Contender, goal: Stage) -> IllegalMove:
+def _illegal(version: Version | Contender | Standing, goal: Stage) -> IllegalMove:
     allowed = sorted(MOVES[version.stage]) + [
         f"{stage} (forced)" for stage in FORCED_MOVES.get(version.stage, ())
     ]

@@ -84,6 +84,8 @@ class Standing:
     model_id: UUID
     model_name: str
     version_id: UUID
+    number: int
+    stage: Stage
     champion_id: UUID | None
     """The version in production now."""
     has_passed: bool
@@ -93,6 +95,11 @@ class Standing:
     def model(self) -> tuple[UUID, str]:
         """Its id and its name."""
         return self.model_id, self.model_name
+
+    @property
+    def model_reference(self) -> str:
+        """The canonical `name:number`."""
+        return str(Reference(self.model_name, number=self.number))
 
     @property
     def rival_id(self) -> UUID | None:
@@ -112,8 +119,8 @@ async def get_standing(database: Database, reference: str, goal: Stage, environm
         async with database.reads() as session:
             version = await get_named_version(session, reference, environment)
         return await get_standing(database, version.model_reference, goal, environment)
-    model_id, model_name, version_id, champion_id, passed = row
-    return Standing(model_id, model_name, version_id, champion_id, bool(passed))
+    model_id, model_name, version_id, number, stage, champion_id, passed = row
+    return Standing(model_id, model_name, version_id, number, stage, champion_id, bool(passed))
 
 
 async def _find(database: Database, wanted: Reference, **options: Any) -> list[Any] | None:
@@ -162,7 +169,7 @@ def _select_standing(*conditions: ColumnElement[bool]) -> Select[Any]:
         .correlate(_VERSION)
         .scalar_subquery()
     )
-    named = _V.model_id, _V.model_name, _V.id
+    named = _V.model_id, _V.model_name, _V.id, _V.number, _V.stage
     query = select(*named, champion, passed).join_from(_VERSION, _MODEL, _MODEL.c.id == _V.model_id)
     return query.where(_MODEL.c.name == bindparam("name"), _V.deleted_at.is_(None), *conditions)
 

@@ -65,7 +65,7 @@ class BadSignature(Invalid):
 
 @dataclass(eq=False)
 class BadSample(Invalid):
-    """The reference sample can't be used."""
+    """The rows of the file can't be used."""
 
     problem: str
 

@@ -170,11 +170,13 @@ class Prober:
         """A table in CSV or Parquet, counted along a plan; no model is loaded.
 
         Raises:
-            BadSample: it can't be read, or no row of it fits the model.
+            BadSample: it can't be read, or lacks columns.
             Refusal: reading it took too long or too much memory, as in `probe`.
         """
         result = await self._ask("profile table", Path(), {"signature": signature, "plan": plan}, table)
-        return TableProfile(result["rows"], result["refused"], _decoded(result["profile"]))
+        reasons = {(column, problem): rows for column, problem, rows in result["reasons"]}
+        sections = None if result["profile"] is None else _decoded(result["profile"])
+        return TableProfile(result["rows"], result["refused"], result["repeated"], reasons, sections)
 
     async def profile_slices(
         self, *, signature: dict[str, Any], plan: list[dict[str, Any]], sample: bytes, place: int, most: int

@@ -18,10 +18,10 @@ from app.runtimes.rows import Rows, merge_rows, parse_rows
 from app.runtimes.samples import cells_of, read_sample, spread_rows
 from app.runtimes.schema import Signature
 from app.runtimes.scores import Model
+from app.runtimes.tally import PART_ROWS, Tally
 from app.stats.profile import Profile
 
 MOST_ROWS = 100_000
-PART_ROWS = 1000
 SCORING_SECONDS = 5.0
 """How long rows are scored for the profile of answers; a slow model has a smaller reference for them."""
 
@@ -74,21 +74,31 @@ def _encoded(profile: Profile) -> list[str]:
 
 
 def profile_table(_directory: Path, table: bytes, options: dict[str, Any]) -> dict[str, Any]:
-    """The profile of a table along a plan that is there already, and how many of its rows don't fit the model.
+    """The tally of a table along a plan that is there already.
 
     Raises:
-        BadSample: it is no table, lacks columns, or holds no row that fits.
+        BadSample: it is no table, is too long, or its columns aren't those that the model wants.
     """
-    signature, plan = Signature.from_json(options["signature"]), Plan.from_json(options["plan"])
-    frame = read_sample(table)
-    missing = [name for name in signature.names if name not in frame.columns]
+    tally = Tally(Plan.from_json(options["plan"]), Signature.from_json(options["signature"]))
+    frame = _wanted_of(read_sample(table), tally.signature)
+    for start in range(0, len(frame), PART_ROWS):
+        tally.add(cells_of(frame.iloc[start : start + PART_ROWS], tally.signature))
+    return {
+        "rows": tally.rows, "refused": tally.refused, "repeated": tally.repeated,
+        "reasons": [(*reason, count) for reason, count in tally.reasons.items()],
+        "profile": None if tally.profile is None else _encoded(tally.profile),
+    }  # fmt: skip
+
+
+def _wanted_of(frame: Any, signature: Signature) -> Any:
+    """The columns of a table that the model wants, in its order."""
+    names = list(signature.names)
+    missing = [name for name in names if name not in frame.columns]
     if missing:
         raise BadSample(f"the table lacks columns that the model wants: {', '.join(missing[:10])}")
-    frame = frame[list(signature.names)].iloc[:MOST_ROWS]
-    rows, _, _ = _read(frame, signature)
-    profile = plan.profile(Answered(columns_of(rows.matrix, rows.values, signature.types)))
-    refused = len(frame) - len(rows.values)
-    return {"profile": _encoded(profile), "rows": len(rows.values), "refused": refused}
+    if len(frame) > MOST_ROWS:
+        raise BadSample(f"the table holds {len(frame)} rows; send at most {MOST_ROWS}, such as a random part")
+    return frame[names]
 
 
 def profile_slices(_directory: Path, sample: bytes, options: dict[str, Any]) -> dict[str, Any]:

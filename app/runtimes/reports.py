@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from app.runtimes.tally import Reason
 from app.stats.profile import Sections
 
 
@@ -67,14 +68,15 @@ class TableProfile:
     """A table that was counted along a plan.
 
     Attributes:
-        rows: how many of it fit the model.
-        refused: how many don't.
-        sections: see `Profile.to_bytes`.
+        rows, refused, repeated, reasons: see `Tally`.
+        sections: see `Profile.to_bytes`; None where no row fits.
     """
 
     rows: int
     refused: int
-    sections: Sections
+    repeated: int
+    reasons: dict[Reason, int]
+    sections: Sections | None
 
 
 @dataclass(frozen=True)

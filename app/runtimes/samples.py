@@ -1,6 +1,7 @@
 """Reference samples: read from CSV or Parquet, and the signature that they and their model agree on."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -35,12 +36,24 @@ def read_sample(content: bytes) -> "pd.DataFrame":
 
             frame = pq.read_table(io.BytesIO(content), use_threads=False).to_pandas(use_threads=False)
         else:
-            frame = pd.read_csv(io.BytesIO(content))
+            frame = _read_csv(content)
     except (ValueError, OSError) as error:
-        raise BadSample(f"the sample is neither CSV nor Parquet: {first_line(error)}") from error
+        raise BadSample(f"the file is neither CSV nor Parquet: {first_line(error)}") from error
     if frame.empty:
-        raise BadSample("the sample holds no rows")
+        raise BadSample("the file holds no rows")
     return frame.set_axis(list(map(str, frame.columns)), axis=1)
+
+
+def _read_csv(content: bytes) -> "pd.DataFrame":
+    """Rows with more cells than there are names are refused: pandas would take the first for the row's own name."""
+    import pandas as pd  # noqa: PLC0415 - as above
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            return pd.read_csv(io.BytesIO(content), index_col=False)
+        except pd.errors.ParserWarning as warning:
+            raise BadSample("the file has rows with more cells than its first line has names") from warning
 
 
 def choose_columns(frame: "pd.DataFrame", traits: Traits) -> "pd.DataFrame":

@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from app.core import replicas
+from app.core.background import Background
 from app.core.database import Actor, Database
 from app.core.errors import Refusal
 from app.core.notify import Notifications, wait_until_told
@@ -42,19 +43,20 @@ class Presence:
         self._told: dict[UUID, tuple[bool, str]] = {}
         self._stirred = asyncio.Event()
         self._watches: set[asyncio.Task[None]] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._upkeep = Background("presence", self._stay_present)
         self.draining = False
         notifications.on(replicas.WANTS, lambda _payload: self._stirred.set())
         routes.on_change(self._hold)
 
     async def __aenter__(self) -> Self:
         await self._keep_up()
-        self._task = asyncio.create_task(self._stay_present())
+        self._upkeep.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in (*self._watches, *([self._task] if self._task else ())):
-            task.cancel()
+        await self._upkeep.stop()
+        for watch in self._watches:
+            watch.cancel()
         with suppress(asyncio.CancelledError, DBAPIError, OSError, TimeoutError):
             await asyncio.wait_for(self._leave(), LEAVE_SECONDS)
 

@@ -12,7 +12,7 @@ fitted to ranks in the same regime. That makes the mean run approximate: see `Wa
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from math import isfinite, log
+from math import log
 from typing import Any, Self
 
 import numpy as np
@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from scipy import special
 
 Floats = NDArray[np.float64]
-
 MEAN_RUN = 10_000.0
 WARM_UP = 32  # values of a regime before the first bet: an autoregression can't be fitted to fewer
 KEPT = 512  # values of a regime, evenly spread over it, and as many of the whole life
+GREATEST = 1e100  # the squares of greater values, and their sums, are no numbers any more
 GOLDEN = 0.6180339887498949  # its multiples fill (0, 1) evenly: they break ties without a random generator
 MOST_PERSISTENT = 0.98
 SHIFTS = np.array([-1.5, -0.5, 0.5, 1.5])  # of the level, in standard deviations
@@ -126,7 +126,7 @@ def _plain(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def follow(watch: Watch, value: float) -> Watch:
-    """The watch after one value more; a change was found if it has more `changes`. What is not finite is skipped.
+    """The watch after one value more; a change was found if it has more `changes`. What is not finite, or beyond `GREATEST`, is skipped.
 
     Raises:
         ValueError: a mean run below 100.
@@ -139,7 +139,7 @@ def follow(watch: Watch, value: float) -> Watch:
     """
     if not watch.mean_run >= 100:
         raise ValueError("a mean run between false alarms of fewer than 100 values finds nothing but those")
-    if not isfinite(value):
+    if not abs(value) <= GREATEST:
         return replace(watch, place=watch.place + 1)
     before = value if watch.last is None else watch.last
     if len(watch.regime.values) >= WARM_UP:

@@ -1,4 +1,4 @@
-"""Clean-up: versions beyond what a model keeps, blobs that nobody uses any more, days older than the log keeps.
+"""Clean-up: versions beyond what a model keeps, blobs that nobody uses any more, days older than the log keeps, fine sums.
 
 A dry run deletes the versions in a transaction that it then undoes, so that it reports exactly what would go.
 """
@@ -6,7 +6,7 @@ A dry run deletes the versions in a transaction that it then undoes, so that it 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 from sqlalchemy import select
@@ -18,8 +18,12 @@ from app.core.access import Caller
 from app.core.config import Settings
 from app.core.database import Actor, Database
 from app.core.facts import Fact, announce
+from app.core.jobs import enqueue
 from app.evidence.actions import keep_log_days
+from app.evidence.jobs import ROLL_UP
+from app.evidence.outcome_sums import count_five_minutes
 from app.evidence.partitions import list_partitions
+from app.evidence.rollups import count_due
 from app.registry import queries as registry
 from app.registry import search
 from app.registry.errors import StillNeeded
@@ -89,6 +93,8 @@ class Sweep:
     kept: list[Kept] = field(default_factory=list)
     blobs: list[str] = field(default_factory=list)
     log_days: list[date] = field(default_factory=list)
+    outcome_sums: int = 0
+    profiles: int = 0
 
 
 class _Undo(Exception):  # noqa: N818 - the end of a dry run, not a malfunction
@@ -111,7 +117,7 @@ async def clean_up(
         async with database.writes(actor) as session:
             await _delete_versions(session, caller, order, sweep)
             sweep.blobs = [digest async for digest in _unused(session, stored)]
-            sweep.log_days = await _drop_days(session, settings, dry_run=order.dry_run)
+            await _sweep_evidence(session, settings, sweep)
             if order.dry_run:
                 raise _Undo
             _announce(session, sweep)
@@ -194,10 +200,19 @@ async def _unused(session: AsyncSession, digests: Sequence[str]) -> AsyncIterato
             yield digest
 
 
-async def _drop_days(session: AsyncSession, settings: Settings, *, dry_run: bool) -> list[date]:
-    """The log's old days: dropping them locks the log for a moment, so a dry run only counts."""
-    if not dry_run:
-        return await keep_log_days(session, settings.prediction_retention_days)
+async def _sweep_evidence(session: AsyncSession, settings: Settings, sweep: Sweep) -> None:
+    """The log's old days and what goes with them; a dry run only counts, for dropping them locks the log for a moment."""
+    sweep.log_days = await _list_old_days(session, settings)
+    if sweep.log_days:
+        end = datetime.combine(sweep.log_days[-1], time.max, UTC)
+        sweep.outcome_sums = await count_five_minutes(session, before=end)
+    sweep.profiles = await count_due(session)
+    if not sweep.dry_run:
+        sweep.log_days = await keep_log_days(session, settings.prediction_retention_days)
+        await enqueue(session, ROLL_UP, {}, dedupe_key=ROLL_UP)
+
+
+async def _list_old_days(session: AsyncSession, settings: Settings) -> list[date]:
     oldest = clock.now().astimezone(UTC).date() - timedelta(days=settings.prediction_retention_days)
     return sorted({day for _, day in await list_partitions(session) if day < oldest})
 

@@ -69,6 +69,8 @@ class CleanupOut(Outgoing):
                 "kept": [{"model_id": "breast-cancer:2", "needed_by": ["alias baseline"]}],
                 "blobs": ["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
                 "log_days": ["2024-11-30"],
+                "outcome_sums": 288,
+                "profiles": 2016,
             }
         }
     )
@@ -80,6 +82,12 @@ class CleanupOut(Outgoing):
         description="SHA-256 of files in the artifact store that no version has any more."
     )
     log_days: list[date] = Field(description="Days of the prediction log that are older than it keeps.")
+    outcome_sums: int = Field(
+        description="Sums of five minutes that go with these days; those of hours and days stay."
+    )
+    profiles: int = Field(
+        description="Profiles of five minutes, or of an hour, that are old enough to be added up: by a job, which a run starts."
+    )
 
 
 @router.post(
@@ -89,7 +97,7 @@ class CleanupOut(Outgoing):
     responses=problems(KeyTooNarrow, StorageUnavailable),
 )
 async def order_cleanup(order: CleanupOrder, request: Request, database: Db) -> Any:
-    """Delete old versions that nobody needs, files that no version has, and old days of the log; first as a dry run.
+    """Delete old versions that nobody needs, files that no version has, and old days of the log, and have old profiles added up.
 
     Never goes what serves, has an alias, is held, or is what a rollback would return to.
     """

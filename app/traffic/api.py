@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 router = room("/models", "traffic")
 ModelId = Annotated[str, Path(description="A model's name.", examples=["breast-cancer"])]
-Environment = Annotated[str, AfterValidator(storable), Query(max_length=128)]
+Environment = Annotated[str, Query(max_length=128), AfterValidator(storable)]
 IfMatch = Annotated[str | None, Header(description="The revision that the caller has seen, as ETag gave it.")]
 
 

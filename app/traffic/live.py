@@ -15,6 +15,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.core.background import Background
 from app.core.database import Database
 from app.core.notify import Notifications, wait_until_told
 from app.traffic.actions import CHANNEL
@@ -89,7 +90,7 @@ class RouteTable:
     _stirred: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _renewed: asyncio.Condition = field(default_factory=asyncio.Condition, init=False)
     _listeners: list[Listener] = field(default_factory=list, init=False)
-    _task: asyncio.Task[None] | None = field(default=None, init=False)
+    _upkeep: Background = field(init=False)
 
     def listen(self, notifications: Notifications) -> None:
         """Be told of changes."""
@@ -137,14 +138,12 @@ class RouteTable:
 
     async def __aenter__(self) -> Self:
         await self._confirm()
-        self._task = asyncio.create_task(self._stay_current())
+        self._upkeep = Background("routes", self._stay_current)
+        self._upkeep.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await self._upkeep.stop()
 
     async def _stay_current(self) -> None:
         while True:

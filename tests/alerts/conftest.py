@@ -12,9 +12,10 @@ from sqlalchemy import text
 
 from app.alerts import api, channels_api
 from app.alerts import jobs as alerts
-from app.alerts.channels import Draft, make_channel, new_secret
+from app.alerts.channels import Draft, make_channel
 from app.alerts.kinds import ChannelKind
 from app.alerts.sealing import open_vault
+from app.alerts.signing import new_secret
 from app.core.authenticate import Authenticator
 from app.core.config import Settings
 from app.core.facts import seal_facts

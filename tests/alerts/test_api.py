@@ -178,6 +178,15 @@ async def test_each_role_may_do_what_is_its_own(client, key_of, incident):
     assert kind(await client.post(f"{CHANNELS}/x/test", headers=operator)) == (403, "role-too-low")
 
 
+@pytest.mark.parametrize(
+    "until", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00", "2099-01-01T00:00:00"]
+)
+async def test_a_silence_until_a_time_that_no_clock_shows_is_refused(client, until):
+    refused = await client.post(SILENCES, json={"rule": "latency", "until": until})
+    assert kind(refused) == (422, "invalid-request")
+    assert refused.json()["errors"][0]["field"] == "until"
+
+
 async def test_a_key_for_some_models_sees_and_silences_these_only(client, key_of, incident, worker, signals):
     ours, others = await key_of(Role.OPERATOR, ("m",)), await key_of(Role.OPERATOR, ("x*",))
     assert len((await client.get(INCIDENTS, headers=ours)).json()["items"]) == 1

@@ -111,3 +111,11 @@ async def test_the_environment_brings_channels_and_takes_them_away(client, datab
     assert kind(await client.delete(f"{CHANNELS}/slack")) == (409, "channel-configured")
     await adopt_channels(settings, database, vault)
     assert (await client.get(CHANNELS)).json()["items"] == []
+
+
+@pytest.mark.parametrize("port", [65536, 99999])
+async def test_an_address_with_a_port_that_is_none_is_refused(client, port):
+    order = {"name": "c", "kind": "webhook", "url": f"https://hooks.example.org:{port}/"}
+    refused = await client.post(CHANNELS, json=order)
+    assert kind(refused) == (422, "field-problem")
+    assert "ports lie between 1 and 65535" in refused.json()["detail"]

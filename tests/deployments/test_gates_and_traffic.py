@@ -20,6 +20,7 @@ HELD = """
       )
 """
 """Transactions that were open already when somebody began to write a gate's report, and have done nothing since."""
+GATES = "SELECT (SELECT count(*) FROM gate_report), (SELECT count(*) FROM fact), (SELECT count(*) FROM deployment)"
 
 
 @pytest.fixture
@@ -76,6 +77,17 @@ async def test_a_version_that_fails_the_gate_gets_no_share_unless_an_admin_says_
     assert (await share(shared_client, "barred", 0.7, 0.3, force=True)).status_code == 403
     forced = await share(shared_client, "barred", 0.7, 0.3, force=True, reason="a look at it")
     assert [arm["weight"] for arm in forced.json()["arms"]] == [0.7, 0.3]
+
+
+async def test_a_promote_that_no_gate_could_let_through_leaves_the_gate_alone(shared_client, bystander):
+    await versions(shared_client, "early", 1)
+    raw = (await register(shared_client, "early", seed=1)).json()["model_id"]
+    before = await bystander.fetchrow(GATES)
+    for reference, problem in (("early:1", "already-serving"), (raw, "illegal-move")):
+        refused = await promote(shared_client, reference)
+        assert (refused.status_code, refused.json()["type"]) == (409, f"/problems/{problem}")
+    assert "staging" in refused.json()["detail"]
+    assert await bystander.fetchrow(GATES) == before
 
 
 async def test_a_version_that_was_in_production_may_have_a_share_again(shared_client):

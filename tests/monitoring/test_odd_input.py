@@ -14,6 +14,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from app.core.ids import new_id
 from tests.monitoring.making import profiled
+from tests.monitoring.making import register as register_numbers
 
 ROWS = 1500
 
@@ -142,3 +143,101 @@ async def test_a_reference_of_ten_rows_says_that_it_is_too_small(shared_client):
     told = answer.json()
     assert (told["finding"], told["rows_needed"], told["reference"]["rows"]) == ("too_little_data", None, 10)
     assert "larger sample" in told["recommendations"][0]
+
+
+CHECKS = ("drift-check", "quality-check")
+
+
+@pytest.fixture(scope="module")
+async def plain(shared_client):
+    """A version of four numbers, whose reference has no nulls."""
+    reference, _ = await register_numbers(shared_client)
+    return reference
+
+
+def ask(client, reference, check, content, kind="application/json"):
+    return client.post(f"/api/models/{reference}/{check}", content=content, headers={"Content-Type": kind})
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("[NaN, 1, 1, 1]", "x0 is not finite"),
+        ("[1e400, 1, 1, 1]", "x0 is not finite"),
+        ("[1, -Infinity, 1, 1]", "x1 is not finite"),
+        (f"[1, 1, {10**400}, 1]", "x2 is too large"),
+        ("[1, 1, 1, [1]]", "x3 has the wrong type"),
+        ('{"x0": 1, "x1": 1, "x2": 1, "x3\\u0000": 1}', "x3 is missing"),
+        ("[1, 1, 1]", "the row has the wrong length"),
+        ("true", "the row is no row"),
+        ("null", "the row is no row"),
+    ],
+)
+async def test_a_row_that_is_none_is_told_by_its_column(shared_client, plain, check, row, problem):
+    answer = await ask(shared_client, plain, check, f'{{"instances": [{row}]}}')
+    if check == "drift-check":  # there is nothing left to judge
+        assert (answer.status_code, answer.json()["type"]) == (422, "/problems/no-good-row")
+        assert problem in answer.json()["detail"]
+    else:
+        assert answer.json()["quality_score"] == 0
+        [told] = answer.json()["refusals"]
+        assert f"{told['column'] or 'the row'} {told['problem']}" == problem
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("number", [1e308, -1e308, 1e-320, 2**63, 0])
+async def test_numbers_at_the_ends_of_what_a_number_can_be_are_answered(shared_client, plain, check, number):
+    rows = json.dumps({"instances": [[number] * 4] * 200})
+    answer = await ask(shared_client, plain, check, rows)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["window"]["rows"] == 200
+
+
+@pytest.mark.parametrize("check", [*CHECKS, "performance-check"])
+@pytest.mark.parametrize(
+    ("content", "kind", "problem"),
+    [
+        (b"", "application/json", "body: Field required"),
+        (b"[]", "application/json", "body: must be a JSON object"),
+        (b"null", "application/json", "body: must be a JSON object"),
+        (b"{}", "text/plain", "body: must come as JSON, with `Content-Type: application/json`"),
+        (b"<a/>", "application/xml", "body: must come as JSON, with `Content-Type: application/json`"),
+    ],
+)
+async def test_a_body_that_is_no_order_is_refused_with_the_way_out(
+    shared_client, plain, check, content, kind, problem
+):
+    answer = await ask(shared_client, plain, check, content, kind)
+    assert (answer.status_code, answer.json()["detail"]) == (422, problem)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize(
+    ("content", "kind", "problem"),
+    [
+        (b"x0,x1,x2,x3\n1,1,1,1,9\n", "text/csv", "more cells than its first line has names"),
+        (b"x0,x1,x2,x3\n1,1,1,1\n1,1,1,1,9\n", "text/csv", "Expected 4 fields in line 3, saw 5"),
+        (b'{"instances": [[1, 1, 1, 1]]}', "application/json", "as the body itself"),
+        (b"--b\r\n", "multipart/form-data; boundary=b", "as the body itself"),
+        ("x0,x1,x2,x3\né,1,1,1\n".encode("latin-1"), "text/csv", "neither CSV nor Parquet"),
+        (b"x0;x1;x2;x3\n1;1;1;1\n", "text/csv", "lacks columns that the model wants: x0"),
+        (b"x0,x1,x2,x3\n", "text/csv", "holds no rows"),
+    ],
+)
+async def test_a_file_that_is_no_table_is_refused_with_the_way_out(
+    shared_client, plain, check, content, kind, problem
+):
+    answer = await ask(shared_client, plain, f"{check}/table", content, kind)
+    assert answer.status_code == 422, answer.text
+    assert problem in answer.json()["detail"]
+
+
+async def test_values_whose_squares_are_no_numbers_are_no_values_of_a_series(shared_client, plain):
+    name = plain.partition(":")[0]
+    made = await shared_client.post(f"/api/models/{name}/regimes", json={"name": "s", "kind": "posted"})
+    assert made.status_code == 201
+    order = {"items": [{"at": "2026-01-01T00:00:00Z", "value": 1e300}]}
+    answer = await shared_client.post(f"/api/models/{name}/regimes/s/values", json=order)
+    assert answer.status_code == 422
+    assert "items.0.value" in answer.json()["detail"]

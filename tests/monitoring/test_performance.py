@@ -256,4 +256,7 @@ async def test_hours_are_told_of_a_month_at_most(clinic):
     url = f"/api/models/{clinic.name}/performance-history"
     answer = await clinic.client.get(url, params={"days": 90, "granularity": "hour"})
     assert answer.status_code == 422
-    assert "ask by the day" in answer.text
+    assert (
+        answer.json()["detail"]
+        == "days: must be at most 31 with granularity=hour; take granularity=day for more"
+    )

@@ -1,10 +1,14 @@
 """M4: the quality of inputs on demand and by the monitor, and the alert that it raises."""
 
 import asyncio
+import io
 import json
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import text
 
@@ -24,6 +28,13 @@ from tests.conftest import TESTER
 from tests.monitoring.making import plan_of, register
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+def parquet_with_a_column_twice():
+    held = io.BytesIO()
+    columns = [pa.array([1.0, 2.0])] * 5
+    pq.write_table(pa.Table.from_arrays(columns, ["x0", "x1", "x2", "x3", "x3"]), held)
+    return held.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +74,68 @@ async def test_refused_repeated_and_outlying_rows_are_told_apart(shared_client, 
     assert (worst["feature"], worst["shares"]["above_range"]) == ("x2", pytest.approx(200 / 900, abs=0.01))
     expected = 0.9 * (1 - 99 / 900) * (1 - worst["flawed"])
     assert told["quality_score"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["text/csv", "application/vnd.apache.parquet"])
+async def test_a_table_has_the_quality_of_its_rows(shared_client, registered, kind):
+    reference, table = registered
+    frame = pd.DataFrame(table[:1500], columns=[f"x{i}" for i in range(4)])
+    frame.loc[:299, "x2"] = 1e9
+    frame.loc[300:599, "x1"] = np.nan
+    frame.loc[600:749] = 1.0
+    instances = json.loads(frame.to_json(orient="values", double_precision=15))
+    frame = frame.iloc[:, ::-1].assign(stranger="a")
+    told = await check_table(
+        shared_client,
+        reference,
+        frame.to_csv(index=False) if kind == "text/csv" else frame.to_parquet(),
+        kind,
+    )
+    assert told["refusals"] == [{"column": "x1", "problem": "is null", "rows": 300}]
+    assert told["window"] == {
+        "since": None, "until": None, "rows": 1200, "looked_through": 1500, "refused": 0.2,
+        "repeated": pytest.approx(149 / 1500),
+    }  # fmt: skip
+    assert told["columns"][0]["feature"] == "x2"
+    same = await check(shared_client, reference, instances=instances)
+    assert told | {"check_id": same["check_id"]} == same
+
+
+async def test_a_table_none_of_whose_rows_fits_has_no_quality_at_all(shared_client, registered):
+    reference, _ = registered
+    told = await check_table(shared_client, reference, "x0,x1,x2,x3\na,b,c,d\n", "text/csv")
+    assert (told["quality_score"], told["window"]["refused"]) == (0.0, 1.0)
+
+
+async def check_table(client, reference, content, kind):
+    answer = await client.post(
+        f"/api/models/{reference}/quality-check/table", content=content, headers={"Content-Type": kind}
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+@pytest.mark.parametrize("check_kind", ["quality-check", "drift-check"])
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "neither CSV nor Parquet"),
+        (b"a,b\n1,2\n", "lacks columns"),
+        (b"PAR1xx", "neither"),
+        (b"x0,x1,x2,x3\n" + b"1,1,1,1\n" * 100_001, "at most 100000"),
+        (parquet_with_a_column_twice(), "Multiple matches"),
+    ],
+    ids=["empty", "other columns", "broken Parquet", "too long", "a column twice"],
+)
+async def test_a_table_that_cannot_be_read_is_refused_with_the_reason(
+    shared_client, registered, check_kind, content, problem
+):
+    reference, _ = registered
+    answer = await shared_client.post(
+        f"/api/models/{reference}/{check_kind}/table", content=content, headers={"Content-Type": "text/csv"}
+    )
+    assert answer.status_code == 422, answer.text
+    assert problem in answer.json()["detail"]
 
 
 async def test_rows_none_of_which_fits_have_no_quality_at_all(shared_client, registered):

@@ -259,6 +259,98 @@ async def test_a_change_in_the_log_is_found_over_restarts_and_opens_an_incident_
     assert await incidents(database) == [("regime-change", "model:m", True)]
 
 
+class Stream:
+    """Rows of one version by the bucket, and a monitor of how many they are."""
+
+    def __init__(self, database, monkeypatch):
+        self.database, self.monkeypatch, self.looked_at = database, monkeypatch, None
+
+    async def begin(self):
+        async with self.database.writes(TESTER) as session:
+            self.version = await make.version(session)
+            terms = Terms("rows", SeriesKind.METRIC, "rows", "production", 1000.0)
+            self.monitor = await make_monitor(session, self.version.model_id, "m", terms)
+        self.plan = await plan_of(self.database, self.version)
+
+    async def come(self, first, counts):
+        for number, count in enumerate(counts, first):
+            place = Place(self.version.id, at_bucket(number), "production", "champion", shadow=False)
+            counted = Counted(count, self.plan.profile(Answered(list(np.zeros((2, count))))))
+            async with self.database.writes(TESTER) as session:
+                await add_to_profile(session, place, "spool", counted)
+
+    async def look(self, bucket):
+        """A minute after the end of a bucket; how many values are known after it."""
+        now = at_bucket(bucket) + timedelta(minutes=6)
+        self.monkeypatch.setattr(clock, "now", lambda: now)
+        async with self.database.writes(WORKER) as session:
+            await watch_regime(session, self.monitor.id, Series(), self.looked_at)
+        self.looked_at = now
+        async with self.database.reads() as session:
+            return await session.scalar(text("SELECT values FROM regime_monitor"))
+
+    async def values(self):
+        async with self.database.reads() as session:
+            rows = await session.execute(text("SELECT at, value FROM regime_value ORDER BY place"))
+            return [(at, value) for at, value in rows]
+
+
+def at_bucket(number):
+    return NOON + number * timedelta(minutes=5)
+
+
+@pytest.fixture
+async def stream(database, monkeypatch):
+    stream = Stream(database, monkeypatch)
+    await stream.begin()
+    return stream
+
+
+async def test_a_stream_that_stops_altogether_is_a_change_of_its_rows(stream):
+    await stream.come(0, np.random.default_rng(2).poisson(30, 80).tolist())
+    assert await stream.look(79) == 80
+    for bucket in range(80, 110):
+        await stream.look(bucket)
+    assert await stream.look(110) == 110  # the last one is believed to be silent at the next look
+    async with stream.database.reads() as session:
+        [change] = (await session.execute(text("SELECT since, level, mean FROM regime_change"))).all()
+    assert (change.since, change.level, change.mean) == (at_bucket(80), "low", 0.0)
+
+
+async def test_silence_between_rows_counts_and_each_bucket_once(stream):
+    await stream.come(3, [5, 6])
+    await stream.come(8, [7])
+    assert await stream.look(4) == 2  # what was before the first row is no silence
+    assert [await stream.look(8), await stream.look(8), await stream.look(9), await stream.look(10)] == [
+        6,
+        6,
+        6,
+        7,
+    ]
+    assert await stream.values() == [(at_bucket(3 + i), n) for i, n in enumerate([5, 6, 0, 0, 0, 7, 0])]
+
+
+async def test_silence_is_not_believed_at_the_first_look_after_a_pause(stream):
+    await stream.come(0, [5, 6])
+    await stream.look(1)
+    await stream.look(2)
+    assert await stream.look(30) == 3  # the database was away: rows of that time may still be on their way
+    await stream.come(3, [7] * 28)
+    assert await stream.look(31) == 31
+    assert [value for _, value in await stream.values()][3:] == [7.0] * 28
+
+
+async def test_a_long_pause_is_caught_up_with_in_bounds(stream):
+    await stream.come(0, [5])
+    await stream.look(0)
+    months_later = 60 * 24 * 12
+    await stream.look(months_later)
+    looks = [await stream.look(months_later + more) for more in range(1, 5)]
+    assert looks == [2001, 4001, 4033, 4034]  # two thousand at a time, of the last two weeks
+    two_weeks = timedelta(days=14)
+    assert (await stream.values())[1][0] == at_bucket(months_later + 3) - two_weeks
+
+
 async def look(database):
     handlers = alerts.job_handlers(Settings(), {Signal.REGIME_CHANGES: regime_changes})
     await alerts.queue_looks(database)

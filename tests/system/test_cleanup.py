@@ -4,19 +4,25 @@ import asyncio
 import os
 from datetime import UTC, date, datetime, timedelta
 
+import numpy as np
 import pytest
 from sqlalchemy import text
 
 from app.core.access import Role
+from app.core.jobs import DEFAULT, claim_job, run_claim
+from app.evidence.jobs import job_handlers
 from app.evidence.partitions import ensure_partitions, list_partitions
+from app.evidence.profiles import Counted, Place, add_to_profile
 from app.registry.actions import StoredFile, set_alias
 from app.registry.errors import FilesCleanedAway, VersionNotFound
 from app.registry.files import keep_blobs, let_nobody_keep_blobs
 from app.registry.lifecycle import enthrone, move_stage, place_hold
 from app.registry.queries import get_version
 from app.registry.rules import Stage
+from app.runtimes.profiles import Answered
 from tests import make
 from tests.conftest import TESTER
+from tests.monitoring.making import plan_of
 
 CLEANUP = "/api/system/cleanup"
 
@@ -178,6 +184,43 @@ async def test_days_older_than_the_log_keeps_go(client, service):
     assert (await clean_up(client, dry_run=False))["log_days"] == [old.isoformat()]
     async with service.state.database.reads() as session:
         assert old not in {day for _, day in await list_partitions(session)}
+
+
+async def test_fine_sums_go_with_the_log_and_old_profiles_are_added_up_by_a_job(client, service):
+    database, kept = service.state.database, service.state.settings.prediction_retention_days
+    async with database.writes(TESTER) as session:
+        version = await make.version(session)
+    plan, generator = await plan_of(database, version), np.random.default_rng(7)
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    month, year = today - timedelta(days=40), today - timedelta(days=kept + 1)
+    async with database.writes(TESTER) as session:
+        await ensure_partitions(session, [year.date()])
+        for i in range(24):
+            rows = Counted(3, plan.profile(Answered(list(generator.normal(size=(2, 3))))))
+            bucket = month + i * timedelta(minutes=5)
+            await add_to_profile(session, Place(version.id, bucket, "production", "a", False), "one", rows)
+        for minutes, start in ((5, year), (60, year), (5, today)):
+            await session.execute(
+                text(
+                    "INSERT INTO live_outcome (version_id, environment, arm, shadow, minutes, bucket, model, version, rows,"
+                    " labelled, sums, made_at) VALUES (:id, 'production', 'a', false, :minutes, :start, 'm', 1, 0, 0, '{}', now())"
+                ),
+                {"id": version.id, "minutes": minutes, "start": start},
+            )
+    counts = {"outcome_sums": 1, "profiles": 24}
+    assert (await clean_up(client)).items() >= counts.items()
+    assert (await clean_up(client, dry_run=False)).items() >= counts.items()
+    handlers = job_handlers(service.state.settings)
+    while claim := await claim_job(database, [DEFAULT], list(handlers)):
+        await run_claim(claim, handlers[claim.kind])
+    assert (await clean_up(client)).items() >= {"outcome_sums": 0, "profiles": 0}.items()
+    async with database.reads() as session:
+        added_up = await session.execute(
+            text("SELECT minutes, count(*), sum(rows) FROM live_profile GROUP BY 1")
+        )
+        assert [tuple(row) for row in added_up] == [(60, 2, 72)]
+        left = await session.execute(text("SELECT minutes, bucket FROM live_outcome ORDER BY bucket"))
+        assert [tuple(row) for row in left] == [(60, year), (5, today)]
 
 
 async def test_what_went_is_on_record(client, service, six):

@@ -14,15 +14,15 @@ from app.core.problems import problems
 from app.evidence.latest import read_latest
 from app.evidence.outcome_windows import Cohort
 from app.evidence.planning import FIRST_ROWS
-from app.evidence.windows import read_window, start_of_latest
+from app.evidence.windows import Window, read_window, start_of_latest
 from app.monitoring import queries
 from app.monitoring.drift import actions, slices
 from app.monitoring.drift.actions import Seen, Terms
 from app.monitoring.drift.cases import Case, find_case
-from app.monitoring.drift.incoming import Sent, profile_instances, profile_table
 from app.monitoring.drift.rules import advise
 from app.monitoring.drift.schemas import DriftCheck, DriftHistory, DriftOut
 from app.monitoring.errors import NoGoodRow, NoReferenceYet
+from app.monitoring.incoming import TABLE_BODY, Sent, count_instances, count_table, table_in
 from app.monitoring.kinds import Finding
 from app.monitoring.parameters import REFUSED_REFERENCES, Environment, ModelId
 from app.monitoring.performance.looking import fallen_since
@@ -33,18 +33,6 @@ from app.registry import queries as registry
 from app.runtimes.errors import BadSample
 
 router = room("/models", "monitoring")
-TABLE_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "text/csv": {"schema": {"type": "string"}, "example": "mean radius,mean texture\n14.1,19.3\n"},
-            "application/vnd.apache.parquet": {
-                "schema": {"type": "string", "format": "binary"},
-                "example": "PAR1…",
-            },
-        },
-    }
-}
 
 
 @router.post(
@@ -75,10 +63,10 @@ async def check_drift(
             )
     if order.instances is None:
         sliced = await _look_at_slices(case, order, request, database, (since, until))
-        told = await _judge(case, Sent(window), begin, order, since=since, until=until)
+        told = await _judge(case, window, begin, order, since=since, until=until)
         return told | {"slices": sliced}
-    sent = await profile_instances(case.reference, case.version.signature, order.instances)
-    return await _judge(case, sent, begin, order)
+    sent = await count_instances(case.reference, case.version.signature, order.instances)
+    return await _judge(case, _window_of(sent), begin, order, refused=sent.refused)
 
 
 @router.post(
@@ -86,7 +74,7 @@ async def check_drift(
     response_model=DriftOut,
     openapi_extra=TABLE_BODY,
     dependencies=[allows(Role.OPERATOR)],
-    responses=problems(*REFUSED_REFERENCES, NoReferenceYet, BadSample),
+    responses=problems(*REFUSED_REFERENCES, NoReferenceYet, NoGoodRow, BadSample),
 )
 async def check_table(
     model_id: ModelId,
@@ -98,9 +86,14 @@ async def check_table(
     """The same for the rows of a CSV or Parquet file, whose columns are found by their names."""
     async with database.reads() as reading:
         case = await _open_case(reading, request, model_id, environment)
-    prober = request.app.state.prober
-    sent = await profile_table(case.reference, case.version.signature, await request.body(), prober)
-    return await _judge(case, sent, begin, DriftCheck())
+    table, prober = await table_in(request), request.app.state.prober
+    sent = await count_table(case.reference, case.version.signature, table, prober)
+    return await _judge(case, _window_of(sent), begin, DriftCheck(), refused=sent.refused)
+
+
+def _window_of(sent: Sent) -> Window:
+    now = clock.now()
+    return Window(now, now, sent.rows, 0, sent.good)
 
 
 async def _look_at_slices(
@@ -139,21 +132,22 @@ def _terms(order: DriftCheck, case: Case) -> Terms:
 
 async def _judge(
     case: Case,
-    sent: Sent,
+    window: Window,
     begin: Begin,
     order: DriftCheck,
     *,
     since: datetime | None = None,
     until: datetime | None = None,
+    refused: int = 0,
 ) -> dict[str, Any]:
     terms = _terms(order, case)
-    seen = await actions.look_at(case, sent.window, terms)
+    seen = await actions.look_at(case, window, terms)
     session = await begin()
     fallen = await fallen_since(session, case.version.id, case.environment)
     seen = actions.heed_performance(seen, has_fallen=fallen is not None)
     row = actions.keep_verdict(session, seen, case, terms, since=since, until=until)
     await session.flush()
-    answer = _answer(row, seen, case, refused=sent.refused)
+    answer = _answer(row, seen, case, refused=refused)
     if fallen is not None:
         answer["recommendations"].append(
             f"Its performance is proven to have fallen since {fallen:%Y-%m-%d %H:%M} UTC."

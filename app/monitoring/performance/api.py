@@ -178,7 +178,9 @@ async def get_performance_history(
 ) -> Any:
     """How each version of a model did, by hour or day of its predictions; of hours, at most a month."""
     if granularity == "hour" and days > MOST_HOURLY_DAYS:
-        raise FieldProblem("days", f"must be at most {MOST_HOURLY_DAYS} by the hour; ask by the day for more")
+        raise FieldProblem(
+            "days", f"must be at most {MOST_HOURLY_DAYS} with granularity=hour; take granularity=day for more"
+        )
     model = await registry.get_model(session, registry.read_reference(model_id).name)
     since = clock.now() - timedelta(days=days)
     minutes = HOUR if granularity == "hour" else DAY

@@ -1,24 +1,25 @@
 """The quality of inputs over HTTP."""
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from fastapi import Request
 from pydantic import ConfigDict, Field
 
 from app.core.access import Role, allows
-from app.core.edge import Begins, Db, room
+from app.core.database import Reading
+from app.core.edge import Begin, Begins, Db, room
 from app.core.problems import problems
 from app.core.wire import Outgoing
 from app.evidence.planning import FIRST_ROWS
-from app.evidence.windows import find_reference, start_of_latest
+from app.evidence.windows import Reference, find_reference, start_of_latest
 from app.monitoring import queries
 from app.monitoring.errors import NoReferenceYet
+from app.monitoring.incoming import TABLE_BODY, count_instances, count_table, table_in
 from app.monitoring.parameters import REFUSED_REFERENCES, Environment, ModelId
 from app.monitoring.quality.looking import (
     Of,
-    Quality,
     Rows,
     judge_quality,
     keep_quality,
@@ -29,6 +30,9 @@ from app.monitoring.quality.looking import (
 from app.monitoring.schemas import ReferenceOut, RowsOrder
 from app.registry import queries as registry
 from app.runtimes import errors as runtime_errors
+
+if TYPE_CHECKING:
+    from app.registry.tables import Version
 
 router = room("/models", "monitoring")
 
@@ -127,10 +131,7 @@ async def check_quality(
 ) -> Any:
     """Missing, out of range, new, refused, repeated: how good the inputs of a window, or of rows that come along, are."""
     async with database.reads() as reading:
-        version = await registry.get_version(reading, model_id, environment)
-        reference = await find_reference(reading, version.id)
-        if reference is None:
-            raise NoReferenceYet(version.model_reference, FIRST_ROWS)
+        version, reference = await _open(reading, model_id, environment)
         watching = await queries.watching_of(reading, version.model_id, request.app.state.settings)
         since, until = order.ends(watching.window_hours)
         if order.window_rows is not None:
@@ -143,18 +144,53 @@ async def check_quality(
                 environment=environment, since=since, until=until, arm=order.arm,
             )  # fmt: skip
     if order.instances is not None:
-        rows = await rows_of_caller(reference, version.signature, order.instances)
+        rows = rows_of_caller(await count_instances(reference, version.signature, order.instances))
+    return await _judge(begin, version, reference, environment, rows)
+
+
+@router.post(
+    "/{model_id}/quality-check/table",
+    response_model=QualityOut,
+    openapi_extra=TABLE_BODY,
+    dependencies=[allows(Role.OPERATOR)],
+    responses=problems(*REFUSED_REFERENCES, NoReferenceYet, runtime_errors.BadSample),
+)
+async def check_quality_of_table(
+    model_id: ModelId,
+    request: Request,
+    database: Db,
+    begin: Begins,
+    environment: Environment = "production",
+) -> Any:
+    """The same for the rows of a CSV or Parquet file, whose columns are found by their names."""
+    async with database.reads() as reading:
+        version, reference = await _open(reading, model_id, environment)
+    table, prober = await table_in(request), request.app.state.prober
+    sent = await count_table(reference, version.signature, table, prober)
+    return await _judge(begin, version, reference, environment, rows_of_caller(sent))
+
+
+async def _open(reading: Reading, model_id: str, environment: str) -> tuple["Version", Reference]:
+    version = await registry.get_version(reading, model_id, environment)
+    reference = await find_reference(reading, version.id)
+    if reference is None:
+        raise NoReferenceYet(version.model_reference, FIRST_ROWS)
+    return version, reference
+
+
+async def _judge(
+    begin: Begin, version: "Version", reference: Reference, environment: str, rows: Rows
+) -> dict[str, Any]:
     quality = await judge_quality(reference, rows)
     of = Of(version.model_id, version.id, version.number, environment)
     row = await keep_quality(await begin(), of, rows, quality)
-    told = {"check_id": row.id, "model_id": version.model_reference, "environment": environment}
-    return told | {"reference": reference, **_tell(rows, quality)}
-
-
-def _tell(rows: Rows, quality: Quality) -> dict[str, Any]:
     repeated = rows.repeated / rows.looked_through if rows.looked_through else 0.0
     window = {name: getattr(rows, name) for name in ("since", "until", "rows", "looked_through", "refused")}
     return {
+        "check_id": row.id,
+        "model_id": version.model_reference,
+        "environment": environment,
+        "reference": reference,
         "window": {**window, "repeated": repeated},
         "quality_score": quality.score,
         "columns": quality.columns,

@@ -13,18 +13,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
 from app.core.database import Actor
-from app.evidence.flaws import Reason, count_reasons, look_at_latest
+from app.evidence.flaws import look_at_latest
 from app.evidence.windows import Reference, read_window
 from app.monitoring.figures import note_figures
+from app.monitoring.incoming import Sent
 from app.monitoring.kinds import Figure
 from app.monitoring.tables import QualityVerdictRow
-from app.runtimes.profiles import Answered, Source, Watched, columns_of
-from app.runtimes.rows import parse_rows
-from app.runtimes.schema import Signature
-from app.stats.profile import Profile, merge
+from app.runtimes.profiles import Source, Watched
+from app.runtimes.tally import Reason
+from app.stats.profile import Profile
 from app.stats.quality import FLAWS, Flaws, find_flaws, score
 
-PART_ROWS = 1000
 MOST_REASONS = 50
 _COUNTED = {Source.INPUT: slice(None), Source.TEXT_LENGTH: slice(1)}  # a text is only missing or not
 
@@ -111,25 +110,11 @@ async def rows_of_log(
     )
 
 
-async def rows_of_caller(reference: Reference, signature: dict[str, Any], instances: Sequence[Any]) -> Rows:
-    """Rows as for predict, part by part, between which the event loop has its turn.
-
-    Raises:
-        Refusal: they are no rows at all.
-    """
-    taken = Signature.from_json(signature)
-    profiles, seen, reasons, good = [], set[tuple[Any, ...]](), Counter[Reason](), 0
-    for start in range(0, len(instances), PART_ROWS):
-        part = parse_rows({"instances": instances[start : start + PART_ROWS]}, taken, max_rows=PART_ROWS)
-        reasons.update(count_reasons([[asdict(each) for each in found] for found in part.errors.values()]))
-        good += len(part.good)
-        seen.update(map(tuple, part.values))
-        if part.good:
-            answered = Answered(columns_of(part.matrix, part.values, taken.types))
-            profiles.append(reference.plan.profile(answered))
-        await asyncio.sleep(0)
-    refused, profile = 1 - good / len(instances), merge(profiles) if profiles else None
-    return Rows(profile, good, refused, len(instances), good - len(seen), True, dict(reasons.most_common()))
+def rows_of_caller(sent: Sent) -> Rows:
+    """Rows that came along, every one of them looked through."""
+    came = sent.rows + sent.refused
+    reasons = dict(Counter(sent.reasons).most_common())
+    return Rows(sent.profile, sent.rows, sent.refused / came, came, sent.repeated, True, reasons)
 
 
 async def judge_quality(reference: Reference, rows: Rows) -> Quality:

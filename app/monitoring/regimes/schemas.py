@@ -11,6 +11,7 @@ from app.evidence.schemas import Moment
 from app.monitoring.kinds import SeriesKind
 
 MOST_VALUES = 5000
+MOST_VALUE = 1e100  # of greater ones the squares are no numbers any more
 CLOCK_TOLERANCE = timedelta(minutes=1)
 MonitorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
@@ -32,7 +33,7 @@ class RegimeOrder(Incoming):
         description="Of a column its name (an input, `prediction`, `confidence`, `latency_ms`); of a metric `rows`, "
         "`drift_score` or `quality_score`.",
     )
-    environment: Annotated[str, AfterValidator(storable), Field(max_length=128)] = "production"
+    environment: Annotated[str, Field(max_length=128), AfterValidator(storable)] = "production"
     mean_run: float = Field(
         10_000,
         ge=100,
@@ -132,7 +133,7 @@ class ValueOrder(Incoming):
     """One value of a series."""
 
     at: Moment
-    value: float
+    value: float = Field(ge=-MOST_VALUE, le=MOST_VALUE)
 
     @model_validator(mode="after")
     def _has_been(self) -> Self:

@@ -1,0 +1,99 @@
+"""Rows that a caller sends to be looked at instead of the log's."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import Request
+
+from app.evidence.windows import Reference
+from app.monitoring.errors import NoGoodRow
+from app.runtimes.errors import BadSample
+from app.runtimes.probe import Prober
+from app.runtimes.schema import Signature
+from app.runtimes.tally import PART_ROWS, Reason, Tally
+from app.stats.profile import Profile
+
+TABLE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "text/csv": {"schema": {"type": "string"}, "example": "mean radius,mean texture\n14.1,19.3\n"},
+            "application/vnd.apache.parquet": {
+                "schema": {"type": "string", "format": "binary"},
+                "example": "PAR1…",
+            },
+        },
+    }
+}
+
+
+ENVELOPES = frozenset({"multipart/form-data", "application/json"})
+
+
+async def table_in(request: Request) -> bytes:
+    """The file that a request brings.
+
+    Raises:
+        BadSample: it comes as a part of something else.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in ENVELOPES:
+        raise BadSample(f"a table comes as the body itself, CSV (`text/csv`) or Parquet, not as {kind}")
+    return await request.body()
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What came.
+
+    Attributes:
+        profile: of the rows that fit the model; None where none does.
+        rows: how many these are.
+        refused: how many don't fit.
+        repeated: how many of those that fit are another's repetition.
+        reasons: why rows don't fit, as `Tally` has them.
+    """
+
+    profile: Profile | None
+    rows: int
+    refused: int
+    repeated: int = 0
+    reasons: Mapping[Reason, int] = field(default_factory=dict)
+
+    @property
+    def good(self) -> Profile:
+        """The profile, where there is one.
+
+        Raises:
+            NoGoodRow: no row fits the model.
+        """
+        if self.profile is None:
+            column, problem = next(iter(self.reasons))
+            raise NoGoodRow(self.refused, f"{column or 'the row'} {problem}")
+        return self.profile
+
+
+async def count_instances(reference: Reference, signature: dict[str, Any], instances: Sequence[Any]) -> Sent:
+    """Rows as a caller would send them for a prediction, part by part, between which the event loop has its turn.
+
+    Raises:
+        Refusal: they are no rows at all.
+    """
+    tally = Tally(reference.plan, Signature.from_json(signature))
+    for start in range(0, len(instances), PART_ROWS):
+        tally.add(instances[start : start + PART_ROWS])
+        await asyncio.sleep(0)
+    return Sent(tally.profile, tally.rows, tally.refused, tally.repeated, tally.reasons)
+
+
+async def count_table(reference: Reference, signature: dict[str, Any], table: bytes, prober: Prober) -> Sent:
+    """The rows of a CSV or Parquet file, whose columns are found by their names; read by a child process.
+
+    Raises:
+        BadSample: it can't be read, or lacks columns.
+    """
+    told = await prober.profile_table(signature=signature, plan=reference.plan.to_json(), table=table)
+    profile = None if told.sections is None else Profile.from_bytes(reference.plan.layout, *told.sections)
+    return Sent(profile, told.rows, told.refused, told.repeated, told.reasons)
