@@ -5,10 +5,11 @@ import pytest
 from scipy.signal import lfilter
 
 from app.stats.axes import category_axis, numeric_axis
-from app.stats.dependence import SUSPECTED, Dependence, cautious_effects, design_effects, of_buckets, of_rows
+from app.stats.dependence import SUSPECTED, Dependence, cautious_effects, design_effects, of_buckets
 from app.stats.drift import compare
 from app.stats.profile import Layout, observe
 from app.stats.reference import Reference
+from app.stats.row_dependence import of_rows
 
 COLUMNS, ROWS, WINDOW = 20, 10_000, 500
 
