@@ -49,9 +49,9 @@ class Dependence:
         """The lower confidence bounds; 0 where nothing is known."""
         return np.where(self.freedom > 0, self._bound(DOUBT), 0.0)
 
-    def at_most(self) -> Floats:
+    def at_most(self, caution: float = CAUTION) -> Floats:
         """The upper confidence bounds; the estimates themselves where nothing is known."""
-        return np.where(self.freedom > 0, self._bound(CAUTION), self.effects)
+        return np.where(self.freedom > 0, self._bound(caution), self.effects)
 
     def _bound(self, level: float) -> Floats:
         freedom = self.freedom.clip(1.0)
@@ -86,53 +86,43 @@ def design_effects(rows: Dependence | None, buckets: Dependence | None = None) -
     if buckets is None:
         buckets = Dependence(np.ones_like(rows.effects), np.zeros_like(rows.freedom))
     is_dependent = rows.at_least() > 1
-    is_contradicted = _contradicts(buckets, rows)
-    pooled = _pooled(rows, buckets, np.where(is_dependent, rows.freedom, rows.freedom.clip(0.0, TRUSTED)))
+    is_contradicted = buckets.at_least() > rows.effects.clip(1.0)
+    trust = np.where(is_dependent, rows.freedom, rows.freedom.clip(0.0, TRUSTED))
+    trust[is_contradicted] = 0.0
+    freedom = trust + buckets.freedom
+    effects = (trust * rows.effects + buckets.freedom * buckets.effects) / np.where(freedom > 0, freedom, 1.0)
+    pooled = Dependence(np.where(freedom > 0, effects, 1.0), freedom)
     chosen = np.where(is_dependent | is_contradicted, pooled.at_most(), pooled.effects)
     return chosen.clip(1.0)
 
 
-def _contradicts(buckets: Dependence, rows: Dependence) -> NDArray[np.bool_]:
-    return buckets.at_least() > rows.effects.clip(1.0)
-
-
-def _pooled(rows: Dependence, buckets: Dependence, trust: Floats) -> Dependence:
-    """Both, by their degrees of freedom; of rows so many as they are trusted with, and none that buckets contradict."""
-    trust = np.where(_contradicts(buckets, rows), 0.0, trust)
-    freedom = trust + buckets.freedom
-    effects = (trust * rows.effects + buckets.freedom * buckets.effects) / np.where(freedom > 0, freedom, 1.0)
-    return Dependence(np.where(freedom > 0, effects, 1.0), freedom)
-
-
 def cautious_effects(
-    rows: Dependence, buckets: Dependence | None = None, own: Dependence | None = None, *, read: float = 1.0
+    rows: Dependence, buckets: Dependence | None = None, own: Floats | None = None, *, read: float = 1.0
 ) -> Floats:
     """The same where the rows of the reference may have been shuffled: what shows dependence is believed, nothing else.
 
     Until buckets have spoken a column that shows none is suspected of `SUSPECTED`; then of their upper bound. Believing
     it instead made most lives of autoregressive streams end in a false alarm within a day. Where the window's own rows
-    are known it is suspected of their upper bound, as far as they were read.
+    were read it is suspected of what they show, unless buckets show more.
 
     Args:
         rows: from the reference in row order.
         buckets: from the live stream, once there are some.
-        own: from the window's rows in the order in which they came, as `row_dependence` has it.
-        read: the share of the window that these are. What is slower than they last they can't show, so that the others
-            add no more than they would if nothing were known.
+        own: upper bounds from the window's own rows, as `row_dependence` has them, 0 where nothing is known.
+        read: the share of the window that these rows are. What is slower than they last they can't show, so that the
+            others add no more than they would if nothing were known.
 
     >>> silent, buckets = (Dependence(np.array([1.0]), np.array([freedom])) for freedom in (5000.0, 100.0))
     >>> cautious_effects(silent).tolist(), cautious_effects(silent, buckets).round(2).tolist()
     ([10.0], [1.21])
-    >>> own = Dependence(np.array([1.1]), np.array([60.0]))
-    >>> [cautious_effects(silent, own=own, read=read).round(2).tolist() for read in (1.0, 0.25, 0.01)]
-    [[1.42], [5.68], [10.0]]
+    >>> [cautious_effects(silent, own=np.array([1.5]), read=read).tolist() for read in (1.0, 0.2, 0.01)]
+    [[1.5], [7.5], [10.0]]
     """
     suspected = np.full_like(rows.effects, SUSPECTED) if buckets is None else buckets.at_most().clip(1.0)
     if own is not None:
-        pooled = own if buckets is None else _pooled(own, buckets, own.freedom.clip(0.0, TRUSTED))
-        bound = pooled.at_most().clip(1.0)
-        shown = np.maximum(bound, np.minimum(bound / read, suspected))
-        suspected = np.where(own.freedom > 0, shown, suspected)
+        shown = np.maximum(own, np.minimum(own / read, suspected)).clip(1.0)
+        is_believed = (own > 0) & (buckets is None or buckets.effects <= own)
+        suspected = np.where(is_believed, shown, suspected)
     return np.where(rows.at_least() > 1, design_effects(rows, buckets), suspected)
 
 

@@ -25,7 +25,10 @@ Estimate = Callable[[Floats, int], tuple[float, float]]
 LEAST_ROWS = 32  # below, an autocorrelation is noise
 BLOCK = 1000  # rows: what moves slower than this is drift or season, not dependence
 LEAST_READ = 100  # of a window: fewer prove only what is so far off that no precise effect is needed
-BATCHES = 10  # in a block: with fewer the bound costs more power, with more it misses more
+BATCH = 50  # rows: longer ones show what is slower, and cost more power
+CAUTION_WITH_BATCHES = (
+    0.75  # of their upper bound, which is rough, and counts only where it is the higher one
+)
 
 
 def initial_sequence(covariances: Floats, rows: int) -> tuple[float, float]:
@@ -40,12 +43,12 @@ def initial_sequence(covariances: Floats, rows: int) -> tuple[float, float]:
 
 
 def batch_means(covariances: Floats, rows: int) -> tuple[float, float]:
-    """The variance of the means of overlapping batches, from autocovariances, with its degrees of freedom.
+    """A design effect and its degrees of freedom, by the variance of the means of overlapping batches.
 
     Meketon and Schmeiser, Overlapping batch means (Proceedings of the Winter Simulation Conference, 1984): half as many
     degrees again as batches apart. Taking off the mean of the block costs a batch's share of the variance.
     """
-    length = max(2, len(covariances) // BATCHES)
+    length = min(BATCH, len(covariances) // 2)
     weights = 2 * (1 - np.arange(length) / length)
     weights[0] = 1.0
     effect = weights @ covariances[:length] / covariances[0] / (1 - length / len(covariances))
@@ -91,8 +94,8 @@ def of_rows(
     return worst([Dependence(*np.array(part).T) for part in parts])
 
 
-def of_own_rows(reference: Reference, columns: Sequence[Column]) -> Dependence:
-    """What some rows in the order of time show by themselves; nothing of a column that is the same in all of them.
+def bounds_of_own(reference: Reference, columns: Sequence[Column]) -> Floats:
+    """The highest design effects that some rows in the order of time show; 0 for a column that is the same in all of them.
 
     Args:
         reference: whose scores are taken.
@@ -103,16 +106,14 @@ def of_own_rows(reference: Reference, columns: Sequence[Column]) -> Dependence:
 
     >>> from app.stats.axes import numeric_axis
     >>> from app.stats.profile import Layout, observe
-    >>> rows = np.random.default_rng(1).normal(size=500)
+    >>> rows = np.random.default_rng(1).normal(size=2000)
     >>> reference = Reference(observe(Layout((numeric_axis(rows),)), [rows]))
-    >>> [bool(of_own_rows(reference, [each]).at_most()[0] < 2) for each in (rows, np.repeat(rows[:250], 2))]
-    [True, False]
+    >>> [round(float(bounds_of_own(reference, [each])[0])) for each in (rows, np.repeat(rows[:1000], 4))]
+    [1, 4]
     """
     quick, slow = (of_rows(reference, columns, estimate=each) for each in (initial_sequence, batch_means))
-    is_slow = slow.at_most() > quick.at_most()
-    return Dependence(
-        np.where(is_slow, slow.effects, quick.effects), np.where(is_slow, slow.freedom, quick.freedom)
-    )
+    bounds = np.maximum(quick.at_most(), slow.at_most(CAUTION_WITH_BATCHES))
+    return np.where(quick.freedom > 0, bounds, 0.0)
 
 
 def _apart(scores: Floats, hours: NDArray[np.int64] | None) -> Floats:

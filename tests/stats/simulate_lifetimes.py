@@ -26,7 +26,7 @@ from app.stats.drift import Comparison, Question, compare
 from app.stats.looks import Look, allowance, looks_after
 from app.stats.profile import Layout, Profile, merge, observe
 from app.stats.reference import Reference
-from app.stats.row_dependence import of_own_rows, of_rows
+from app.stats.row_dependence import bounds_of_own, of_rows
 
 ROWS, LOOKS, BUDGET = 500, 512, 0.05
 KINDS = ("normal", "lognormal", "zero-inflated", "integer", "categorical", "ar1")
@@ -119,7 +119,7 @@ class Lives:
             for each, wanted in zip(zip(*parts, strict=True), is_chosen, strict=True)
         ]
         effects = cautious_effects(
-            self.rows, self.buckets, of_own_rows(self.reference, columns), read=len(parts) / look.buckets
+            self.rows, self.buckets, bounds_of_own(self.reference, columns), read=len(parts) / look.buckets
         )
         closer = compare(self.reference, window, design_effects=effects)
         p_values = np.where(is_chosen[:, np.newaxis], closer.p_values, cautious.p_values)

@@ -50,9 +50,9 @@ def hangs_on_order(known: Known, window: Window, terms: Terms, verdict: DriftVer
 def ask_rows(known: Known, window: Window, rows: InOrder) -> Known:
     """What is known when a window's own rows are too; nothing more of too few."""
     from app.stats.reference import Reference as Prepared  # noqa: PLC0415 - and SciPy with it
-    from app.stats.row_dependence import LEAST_READ, of_own_rows  # noqa: PLC0415 - as above
+    from app.stats.row_dependence import LEAST_READ, bounds_of_own  # noqa: PLC0415 - as above
 
     if rows.rows < LEAST_READ:
         return known
-    found = of_own_rows(Prepared(known.reference.profile), rows.columns)
-    return replace(known, own=Own(rows.rows, min(1.0, rows.rows / window.rows), found))
+    bounds = bounds_of_own(Prepared(known.reference.profile), rows.columns)
+    return replace(known, own=Own(rows.rows, min(1.0, rows.rows / window.rows), bounds))

@@ -49,11 +49,11 @@ class Week:
 
 @dataclass(frozen=True)
 class Own:
-    """What the rows of a window show by their order: so many were read, this share of it."""
+    """The highest design effects that rows of a window show by their order; so many were read, this share of it."""
 
     rows: int
     share: float
-    dependence: "Dependence"
+    bounds: Floats
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Known:
             return design_effects(rows, buckets)
         if self.own is None:
             return cautious_effects(rows, buckets)
-        return cautious_effects(rows, buckets, self.own.dependence, read=self.own.share)
+        return cautious_effects(rows, buckets, self.own.bounds, read=self.own.share)
 
     def prepared_for(self, window: Window) -> "Prepared":
         """The reference of a window: of the hours that it covers, where these are known."""
