@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from app.registry.tables import Version
 
 MOST_ROWS = 2000
-"""As many as show independent rows to count for one in 1.3 at most: more would hardly find more."""
+"""Of so many independent ones, 1.3 count for one at most, as far as they can tell: more would hardly find more."""
 MOST_CELLS = 200_000
 """A thousand columns are read of two hundred rows."""
 MOST_PASSED = 50_000

@@ -49,9 +49,9 @@ class Dependence:
         """The lower confidence bounds; 0 where nothing is known."""
         return np.where(self.freedom > 0, self._bound(DOUBT), 0.0)
 
-    def at_most(self, caution: float = CAUTION) -> Floats:
+    def at_most(self) -> Floats:
         """The upper confidence bounds; the estimates themselves where nothing is known."""
-        return np.where(self.freedom > 0, self._bound(caution), self.effects)
+        return np.where(self.freedom > 0, self._bound(CAUTION), self.effects)
 
     def _bound(self, level: float) -> Floats:
         freedom = self.freedom.clip(1.0)

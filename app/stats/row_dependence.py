@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from app.stats.axes import OTHER, UNSEEN, CategoryAxis
 from app.stats.dependence import Dependence, worst
@@ -25,10 +26,11 @@ Estimate = Callable[[Floats, int], tuple[float, float]]
 LEAST_ROWS = 32  # below, an autocorrelation is noise
 BLOCK = 1000  # rows: what moves slower than this is drift or season, not dependence
 LEAST_READ = 100  # of a window: fewer prove only what is so far off that no precise effect is needed
-BATCH = 50  # rows: longer ones show what is slower, and cost more power
-CAUTION_WITH_BATCHES = (
-    0.75  # of their upper bound, which is rough, and counts only where it is the higher one
-)
+BATCH, BATCHES = (
+    50,
+    10,
+)  # rows at most, batches at least: longer ones show what is slower, and cost more power
+FAR = 1e-4  # two-sided, about where the p-values of a monitor decide
 
 
 def initial_sequence(covariances: Floats, rows: int) -> tuple[float, float]:
@@ -48,7 +50,7 @@ def batch_means(covariances: Floats, rows: int) -> tuple[float, float]:
     Meketon and Schmeiser, Overlapping batch means (Proceedings of the Winter Simulation Conference, 1984): half as many
     degrees again as batches apart. Taking off the mean of the block costs a batch's share of the variance.
     """
-    length = min(BATCH, len(covariances) // 2)
+    length = min(BATCH, max(2, len(covariances) // BATCHES))
     weights = 2 * (1 - np.arange(length) / length)
     weights[0] = 1.0
     effect = weights @ covariances[:length] / covariances[0] / (1 - length / len(covariances))
@@ -112,8 +114,14 @@ def bounds_of_own(reference: Reference, columns: Sequence[Column]) -> Floats:
     [1, 4]
     """
     quick, slow = (of_rows(reference, columns, estimate=each) for each in (initial_sequence, batch_means))
-    bounds = np.maximum(quick.at_most(), slow.at_most(CAUTION_WITH_BATCHES))
+    bounds = np.maximum(quick.at_most(), slow.effects * _student(slow.freedom))
     return np.where(quick.freedom > 0, bounds, 0.0)
+
+
+def _student(freedom: Floats) -> Floats:
+    """How much larger an estimated variance is to be taken for a normal law to have the far tail that Student's has."""
+    ratio: Floats = special.stdtrit(freedom.clip(1.0), FAR / 2) / special.ndtri(FAR / 2)
+    return ratio**2
 
 
 def _apart(scores: Floats, hours: NDArray[np.int64] | None) -> Floats:
