@@ -26,10 +26,8 @@ Estimate = Callable[[Floats, int], tuple[float, float]]
 LEAST_ROWS = 32  # below, an autocorrelation is noise
 BLOCK = 1000  # rows: what moves slower than this is drift or season, not dependence
 LEAST_READ = 100  # of a window: fewer prove only what is so far off that no precise effect is needed
-BATCH, BATCHES = (
-    50,
-    10,
-)  # rows at most, batches at least: longer ones show what is slower, and cost more power
+BATCH = 50  # rows at most: longer batches show what is slower, and cost more power
+BATCHES = 10  # at least
 FAR = 1e-4  # two-sided, about where the p-values of a monitor decide
 
 

@@ -77,7 +77,6 @@ class Lives:
     is_shuffled: bool = False
     buckets: Dependence | None = None
     latest: deque = field(default_factory=lambda: deque(maxlen=MOST_ROWS // ROWS))
-    read: int = 0
 
     @classmethod
     def begin(cls, seed: int, count: int, rows: int, *, shuffled: bool = False) -> "Lives":
@@ -111,7 +110,6 @@ class Lives:
     def _look_closer(
         self, look: Look, window: Profile, chosen: np.ndarray, cautious: Comparison
     ) -> Comparison:
-        self.read += chosen.sum()
         is_chosen = np.repeat(chosen, len(COLUMNS))
         parts = [*self.latest][-look.buckets :]
         columns = [
