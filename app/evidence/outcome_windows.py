@@ -16,6 +16,7 @@ from app.evidence.outcome_sums import DAY, FIVE_MINUTES, HOUR, end_of, start_of,
 from app.evidence.profiles import BUCKET
 from app.evidence.realised import Realised
 from app.evidence.tables import LiveOutcome
+from app.evidence.windows import first_to_reach
 
 USUAL_SHARE = 0.9
 """Of the labels that ever came: whoever is older than their delay has most of what it will get."""
@@ -62,6 +63,15 @@ async def read_realised(
     ]
     rows = (await session.scalars(select(LiveOutcome).where(cohort.condition, or_(*stretches)))).all()
     return await asyncio.to_thread(sum_of, rows)
+
+
+async def start_of_latest_labelled(
+    session: AsyncSession, cohort: Cohort, *, rows: int, until: datetime
+) -> datetime:
+    """The first of the latest five minutes before a moment of whose rows so many have labels, or all that there are."""
+    fine = and_(cohort.condition, LiveOutcome.minutes == FIVE_MINUTES, LiveOutcome.bucket < until)
+    labelled = select(LiveOutcome.bucket, func.sum(LiveOutcome.labelled).label("rows")).where(fine)
+    return await first_to_reach(session, labelled.group_by(LiveOutcome.bucket).subquery(), rows) or until
 
 
 def stretches_of(since: datetime, until: datetime) -> Iterator[tuple[int, datetime, datetime]]:

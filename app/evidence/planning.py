@@ -25,7 +25,7 @@ from app.evidence.facts import ReferenceProfiled
 from app.evidence.profiles import Counted, Place, add_to_profile, plan_lock
 from app.evidence.rules import ReferenceKind
 from app.evidence.seasons import REFERENCE, add_to_week
-from app.evidence.tables import PredictionRow, ProfilePlan
+from app.evidence.tables import SECTIONS, PredictionRow, ProfilePlan
 from app.evidence.windows import start_of_bucket
 from app.registry.files import manifest_of
 from app.registry.queries import files_of, find_version_by_id
@@ -33,7 +33,7 @@ from app.runtimes.probe import Prober
 from app.runtimes.profiles import Answered, Plan, columns_of, make_plan
 from app.runtimes.row_order import row_order, weekly
 from app.runtimes.schema import Signature
-from app.stats.profile import Profile
+from app.stats.profile import Profile, Sections
 
 if TYPE_CHECKING:
     from app.registry.tables import Version
@@ -54,7 +54,7 @@ class Reference:
     kind: ReferenceKind
     rows: int
     plan: Plan
-    sections: tuple[bytes, bytes, bytes]
+    sections: Sections
     order: dict[str, Any]
     week: Mapping[int, Counted]
     """Its hours, where it holds whole weeks."""
@@ -108,19 +108,18 @@ class PlanMaking:
         except Refusal as refusal:
             log.warning("reference_not_profiled", version=version.model_reference, reason=refusal.detail())
             return None
-        sections, plan = (made.counts, made.sums, made.extremes), Plan.from_json(made.plan)
+        plan = Plan.from_json(made.plan)
         week = {
             hour: Counted(rows, Profile.from_bytes(plan.layout, *of_hour))
             for hour, rows, of_hour in made.week
         }
-        return Reference(ReferenceKind.SAMPLE, made.rows, plan, sections, made.order, week)
+        return Reference(ReferenceKind.SAMPLE, made.rows, plan, made.sections, made.order, week)
 
 
 async def _keep(session: AsyncSession, version: "Version", reference: Reference) -> None:
-    counts, sums, extremes = reference.sections
     first = insert(ProfilePlan).values(
         version_id=version.id, kind=reference.kind, rows=reference.rows, columns=reference.plan.to_json(),
-        counts=counts, sums=sums, extremes=extremes, made_at=clock.now(), row_order=reference.order,
+        made_at=clock.now(), row_order=reference.order, **dict(zip(SECTIONS, reference.sections, strict=True)),
     )  # fmt: skip
     made = await session.scalar(first.on_conflict_do_nothing().returning(ProfilePlan.version_id))
     if made is None:
@@ -140,7 +139,7 @@ async def _from_first_rows(session: AsyncSession, version: "Version") -> Referen
 def _freeze(rows: Sequence[Row[Any]], signature: Signature) -> Reference:
     answered, seconds = _answered(rows, signature), np.array([int(row.at.timestamp()) for row in rows])
     plan = make_plan(signature, answered)
-    profile = plan.profile(answered)
+    profile = plan.reference(answered)
     order = row_order(plan, profile, answered, seconds).to_json()
     week = {hour: Counted(count, of_hour) for hour, count, of_hour in weekly(plan, [answered], seconds)}
     last = (rows[-1].at, rows[-1].id)

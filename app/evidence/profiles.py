@@ -18,7 +18,7 @@ from app.core.locks import share_until_commit
 from app.core.processes import give_way
 from app.evidence.copying import group_alike, times_in
 from app.evidence.frames import LoggedRequest, table_of
-from app.evidence.tables import LiveProfile, ProfilePlan
+from app.evidence.tables import SECTIONS, LiveProfile, ProfilePlan
 from app.runtimes.profiles import Answered, Plan, columns_of
 from app.runtimes.schema import ColumnType
 from app.stats.profile import Profile
@@ -166,12 +166,10 @@ async def add_to_profile(
     """Add to what is stored for a place; nobody else adds to this spool's share of it meanwhile."""
     layout = more.profile.layout
     key = {name: getattr(place, name) for name in Place.__slots__} | {"spool": spool}
-    counts, sums, extremes = Profile.empty(layout).to_bytes()
-    first = insert(LiveProfile).values(
-        **key, minutes=minutes, rows=0, counts=counts, sums=sums, extremes=extremes
-    )
+    nothing = dict(zip(SECTIONS, Profile.empty(layout).to_bytes(), strict=True))
+    first = insert(LiveProfile).values(**key, minutes=minutes, rows=0, **nothing)
     await session.execute(first.on_conflict_do_nothing())
     stored = await session.get_one(LiveProfile, tuple(key.values()), with_for_update=True)
-    known = Profile.from_bytes(layout, stored.counts, stored.sums, stored.extremes)
-    stored.counts, stored.sums, stored.extremes = (known + more.profile).to_bytes()
+    known = Profile.from_bytes(layout, *stored.sections)
+    stored.sections = (known + more.profile).to_bytes()
     stored.rows += more.rows

@@ -20,7 +20,7 @@ from app.core import clock
 from app.core.database import Database
 from app.core.jobs import WORKER
 from app.evidence.profiles import BUCKET, Counted, Place, add_to_profile
-from app.evidence.tables import LiveProfile, ProfilePlan
+from app.evidence.tables import SECTIONS, LiveProfile, ProfilePlan
 from app.runtimes.profiles import Plan
 from app.stats.profile import Layout, Profile
 
@@ -42,7 +42,6 @@ STEPS = (
     Step(BUCKET, timedelta(hours=1), timedelta(days=31), "by the hour"),
     Step(timedelta(hours=1), DAY, timedelta(days=400), "by the day"),
 )
-_CELLS = (LiveProfile.counts, LiveProfile.sums, LiveProfile.extremes)
 _PLACE = ("bucket", "environment", "arm", "shadow")
 
 
@@ -79,7 +78,7 @@ async def roll_up_day(session: AsyncSession, step: Step, version_id: UUID, day: 
         delete(LiveProfile)
         .where(LiveProfile.version_id == version_id, LiveProfile.minutes == _minutes(step.part))
         .where(LiveProfile.bucket >= day, LiveProfile.bucket < day + DAY)
-        .returning(*(getattr(LiveProfile, name) for name in _PLACE), LiveProfile.rows, *_CELLS)
+        .returning(*(getattr(LiveProfile, name) for name in _PLACE), LiveProfile.rows, *LiveProfile.cells())
     )
     gone = (await session.execute(parts.execution_options(synchronize_session=False))).all()
     for key, alike in groupby(sorted(gone, key=_whole_of(step)), _whole_of(step)):
@@ -105,7 +104,7 @@ def _start(bucket: datetime, whole: timedelta) -> datetime:
 
 
 def _sum(layout: Layout, rows: Sequence[Row[Any]]) -> Counted:
-    profile = Profile.merged_from_bytes(layout, [(row.counts, row.sums, row.extremes) for row in rows])
+    profile = Profile.merged_from_bytes(layout, [row[-len(SECTIONS) :] for row in rows])
     return Counted(sum(row.rows for row in rows), profile)
 
 

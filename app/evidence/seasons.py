@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.evidence.profiles import Counted
-from app.evidence.tables import HourProfile
+from app.evidence.tables import SECTIONS, HourProfile
 from app.stats.profile import Layout, Profile
 from app.stats.seasons import Seasons, by_hour
 
@@ -23,12 +23,12 @@ async def add_to_week(
     for hour, more in sorted(hours.items()):
         layout = more.profile.layout
         key = {"version_id": version_id, "environment": environment, "hour": hour}
-        counts, sums, extremes = Profile.empty(layout).to_bytes()
-        first = insert(HourProfile).values(**key, rows=0, counts=counts, sums=sums, extremes=extremes)
+        nothing = dict(zip(SECTIONS, Profile.empty(layout).to_bytes(), strict=True))
+        first = insert(HourProfile).values(**key, rows=0, **nothing)
         await session.execute(first.on_conflict_do_nothing())
         stored = await session.get_one(HourProfile, tuple(key.values()), with_for_update=True)
-        known = Profile.from_bytes(layout, stored.counts, stored.sums, stored.extremes)
-        stored.counts, stored.sums, stored.extremes = (known + more.profile).to_bytes()
+        known = Profile.from_bytes(layout, *stored.sections)
+        stored.sections = (known + more.profile).to_bytes()
         stored.rows += more.rows
 
 
@@ -39,8 +39,6 @@ async def find_week(
     query = select(HourProfile).where(
         HourProfile.version_id == version_id, HourProfile.environment == environment
     )
-    cells = query.with_only_columns(
-        HourProfile.hour, HourProfile.counts, HourProfile.sums, HourProfile.extremes
-    )
+    cells = query.with_only_columns(HourProfile.hour, *HourProfile.cells())
     rows = (await session.execute(cells)).all()
     return by_hour((row[0], Profile.from_bytes(layout, *row[1:])) for row in rows) if rows else None

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.database import Base, choice
 from app.evidence.rules import ReferenceKind
+from app.stats.profile import Sections
 
 AsWritten = JSON(none_as_null=True)
 """JSON that is stored as the text that it came as: cheaper to take in than JSONB by a third of a row's whole cost."""
@@ -103,7 +104,33 @@ class SpoolPosition(Base):
     shipped_at: Mapped[datetime]
 
 
-class ProfilePlan(Base):
+SECTIONS = ("counts", "sums", "extremes", "labels")
+
+
+class StoredProfile:
+    """The columns of a table that hold a profile, in the sections of `Profile.to_bytes`."""
+
+    counts: Mapped[bytes] = mapped_column(LargeBinary)
+    sums: Mapped[bytes] = mapped_column(LargeBinary)
+    extremes: Mapped[bytes] = mapped_column(LargeBinary)
+    labels: Mapped[bytes] = mapped_column(LargeBinary, server_default="")
+
+    @classmethod
+    def cells(cls) -> list[Any]:
+        """These columns, to be selected."""
+        return [getattr(cls, name) for name in SECTIONS]
+
+    @property
+    def sections(self) -> Sections:
+        """What they hold."""
+        return self.counts, self.sums, self.extremes, self.labels
+
+    @sections.setter
+    def sections(self, sections: Sections) -> None:
+        self.counts, self.sums, self.extremes, self.labels = sections
+
+
+class ProfilePlan(StoredProfile, Base):
     """Along which axes a version's rows are counted, and the profile of its reference; made once, never changed."""
 
     __tablename__ = "profile_plan"
@@ -113,15 +140,12 @@ class ProfilePlan(Base):
     rows: Mapped[int]
     """Of the reference."""
     columns: Mapped[list[Any]] = mapped_column(AsWritten)
-    counts: Mapped[bytes] = mapped_column(LargeBinary)
-    sums: Mapped[bytes] = mapped_column(LargeBinary)
-    extremes: Mapped[bytes] = mapped_column(LargeBinary)
     made_at: Mapped[datetime]
     row_order: Mapped[dict[str, Any] | None] = mapped_column(AsWritten)
     """How the rows of the reference depend on each other, and which hours of the week they are of."""
 
 
-class HourProfile(Base):
+class HourProfile(StoredProfile, Base):
     """What one hour of the week looked like, in all weeks together: of the reference itself, or of an environment's stream."""
 
     __tablename__ = "hour_profile"
@@ -132,12 +156,9 @@ class HourProfile(Base):
     hour: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     """From Monday 0 to 1 o'clock UTC."""
     rows: Mapped[int]
-    counts: Mapped[bytes] = mapped_column(LargeBinary)
-    sums: Mapped[bytes] = mapped_column(LargeBinary)
-    extremes: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-class LiveProfile(Base):
+class LiveProfile(StoredProfile, Base):
     """What one spool's rows of a version and an arm looked like in one stretch of time, along the version's axes.
 
     Counts are little-endian 32-bit integers, column by column; the view `live_profile_cell` shows them one by one. Each
@@ -158,9 +179,6 @@ class LiveProfile(Base):
     minutes: Mapped[int] = mapped_column(server_default="5")
     """How long the stretch is: see `rollups`."""
     rows: Mapped[int]
-    counts: Mapped[bytes] = mapped_column(LargeBinary)
-    sums: Mapped[bytes] = mapped_column(LargeBinary)
-    extremes: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class OutcomeMark(Base):

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Select, select
+from sqlalchemy import Select, Subquery, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.evidence.profiles import BUCKET
@@ -57,7 +57,7 @@ async def find_reference(session: AsyncSession, version_id: UUID) -> Reference |
     if row is None:
         return None
     plan = Plan.from_json(row.columns)
-    profile = Profile.from_bytes(plan.layout, row.counts, row.sums, row.extremes)
+    profile = Profile.from_bytes(plan.layout, *row.sections)
     order = RowOrder.from_json(row.row_order, len(plan.columns))
     return Reference(version_id, row.kind, row.rows, row.made_at, plan, profile, order)
 
@@ -78,19 +78,15 @@ async def read_window(
     query = _select_live(reference.version_id, environment, arm).where(
         LiveProfile.bucket >= start_of_bucket(since), LiveProfile.bucket < until
     )
-    cells = (LiveProfile.counts, LiveProfile.sums, LiveProfile.extremes)
-    rows = (
-        await session.execute(
-            query.with_only_columns(LiveProfile.bucket, LiveProfile.rows, *cells, LiveProfile.minutes)
-        )
-    ).all()
+    told = (LiveProfile.bucket, LiveProfile.minutes, LiveProfile.rows, *LiveProfile.cells())
+    rows = (await session.execute(query.with_only_columns(*told))).all()
     starts = {row.bucket for row in rows}
     return Window(
         min(starts, default=since),
         max((row.bucket + timedelta(minutes=row.minutes) for row in rows), default=until),
         sum(row.rows for row in rows),
         len(starts),
-        Profile.merged_from_bytes(reference.plan.layout, [row[2:5] for row in rows]),
+        Profile.merged_from_bytes(reference.plan.layout, [row[3:] for row in rows]),
         _rows_by_hour([row.bucket for row in rows], [row.rows for row in rows]),
     )
 
@@ -100,6 +96,24 @@ def _rows_by_hour(buckets: Sequence[datetime], rows: Sequence[int]) -> NDArray[n
     return np.bincount(hours, rows, minlength=HOURS).astype(np.float64)
 
 
+async def start_of_latest(
+    session: AsyncSession, version_id: UUID, environment: str, *, rows: int, until: datetime, arm: str | None
+) -> datetime:
+    """The first of the latest buckets before a moment that hold so many rows, or all that there are."""
+    buckets = _select_live(version_id, environment, arm).where(LiveProfile.bucket < until)
+    counted = buckets.with_only_columns(LiveProfile.bucket, func.sum(LiveProfile.rows).label("rows"))
+    return await first_to_reach(session, counted.group_by(LiveProfile.bucket).subquery(), rows) or until
+
+
+async def first_to_reach(session: AsyncSession, buckets: Subquery, rows: int) -> datetime | None:
+    """Going back in time, the bucket with which so many rows are reached, or else the last; None where there is none."""
+    cells = buckets.c
+    reached = func.sum(cells.rows).over(order_by=cells.bucket.desc())
+    back = select(cells.bucket, reached.label("reached")).subquery().c
+    first = func.max(back.bucket).filter(back.reached >= rows)
+    return await session.scalar(select(func.coalesce(first, func.min(back.bucket))))
+
+
 async def read_buckets(
     session: AsyncSession, reference: Reference, *, environment: str, until: datetime, most: int
 ) -> list[Profile]:
@@ -107,7 +121,7 @@ async def read_buckets(
     query = _select_live(reference.version_id, environment, None).where(LiveProfile.bucket < until)
     newest = query.with_only_columns(LiveProfile.bucket).distinct().order_by(LiveProfile.bucket.desc())
     first = (await session.scalars(newest.limit(most))).all()[-1:]
-    cells = (LiveProfile.bucket, LiveProfile.counts, LiveProfile.sums, LiveProfile.extremes)
+    cells = (LiveProfile.bucket, *LiveProfile.cells())
     found = query.where(LiveProfile.bucket >= first[0]) if first else query
     rows = (await session.execute(found.with_only_columns(*cells).order_by(LiveProfile.bucket))).all()
     return [

@@ -18,22 +18,28 @@ class WindowOrder(Incoming):
     window_hours: float | None = Field(
         None, gt=0, le=24 * 400, description="The latest hours; the monitor's by default."
     )
+    window_rows: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000_000,
+        description="The latest five minutes that together hold at least so many rows; for performance, labelled rows.",
+    )
     since: Moment | None = None
     until: Moment | None = None
     arm: Line | None = Field(None, description="Only the rows that this arm of the route answered.")
 
     @model_validator(mode="after")
     def _one_window(self) -> Self:
-        if self.window_hours is not None and self.since is not None:
-            raise ValueError("give one of `window_hours` and `since` (with `until`)")
-        if self.until is not None and self.since is None:
-            raise ValueError("`until` needs `since`")
+        if [self.window_hours, self.window_rows, self.since].count(None) < 2:
+            raise ValueError("give one of `window_hours`, `window_rows` and `since` (with `until`)")
+        if self.until is not None and self.since is None and self.window_rows is None:
+            raise ValueError("`until` needs `since` or `window_rows`")
         if self.since is not None and self.until is not None and self.since >= self.until:
             raise ValueError("`since` must be before `until`")
         return self
 
     def ends(self, usual_hours: float) -> tuple[datetime, datetime]:
-        """Where the window begins and ends; a monitor's usual one where nothing is said."""
+        """Where the window begins and ends; a monitor's usual one where nothing, or a number of rows, is said."""
         until = self.until or clock.now()
         return self.since or until - timedelta(hours=self.window_hours or usual_hours), until
 
@@ -50,8 +56,10 @@ class RowsOrder(WindowOrder):
 
     @model_validator(mode="after")
     def _log_or_instances(self) -> Self:
-        if self.instances is not None and (self.window_hours is not None or self.since is not None):
-            raise ValueError("give one of `window_hours`, `since` (with `until`) and `instances`")
+        if self.instances is not None and {self.window_hours, self.window_rows, self.since} != {None}:
+            raise ValueError(
+                "give one of `window_hours`, `window_rows`, `since` (with `until`) and `instances`"
+            )
         return self
 
 

@@ -205,6 +205,7 @@ class DriftVerdictRow(Base):
     counts: Mapped[bytes | None] = mapped_column(LargeBinary)
     sums: Mapped[bytes | None] = mapped_column(LargeBinary)
     extremes: Mapped[bytes | None] = mapped_column(LargeBinary)
+    labels: Mapped[bytes | None] = mapped_column(LargeBinary)
     basis: Mapped[dict[str, Any] | None]
     """Beside the reference: how much less dependent rows count, and whose hours of the week the window was held against."""
 

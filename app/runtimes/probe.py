@@ -17,6 +17,7 @@ from app.runtimes import errors
 from app.runtimes.errors import BrokenArtifact, ProbeOutOfMemory, ProbeTimedOut
 from app.runtimes.onnx import Conversion
 from app.runtimes.reports import Answers, ProbeReport, ReferenceProfile, SliceProfiles, TableProfile
+from app.stats.profile import Sections
 
 IMPORT_SECONDS = (
     120.0  # the first probe waits for the libraries; on a loaded machine that takes tens of seconds
@@ -160,9 +161,8 @@ class Prober:
         options = {"signature": signature, "time_column": time_column}
         result = await self._ask("profile reference", directory, options, sample)
         week = [(hour, rows, _decoded(profile)) for hour, rows, profile in result["week"]]
-        return ReferenceProfile(
-            result["plan"], result["rows"], *_decoded(result["profile"]), result["order"], week
-        )
+        sections = _decoded(result["profile"])
+        return ReferenceProfile(result["plan"], result["rows"], sections, result["order"], week)
 
     async def profile_table(
         self, *, signature: dict[str, Any], plan: list[dict[str, Any]], table: bytes
@@ -271,9 +271,9 @@ def _bare_environment() -> dict[str, str]:
     return kept | _FEW_THREADS | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
-def _decoded(profile: list[str]) -> tuple[bytes, bytes, bytes]:
-    counts, sums, extremes = map(b64decode, profile)
-    return counts, sums, extremes
+def _decoded(profile: list[str]) -> Sections:
+    counts, sums, extremes, labels = map(b64decode, profile)
+    return counts, sums, extremes, labels
 
 
 def _result_of(answer: dict[str, Any]) -> Any:

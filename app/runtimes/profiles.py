@@ -18,7 +18,8 @@ from pydantic_core import to_json
 
 from app.runtimes.schema import Column, ColumnType, Label, Signature, Task
 from app.stats.axes import Axis, CategoryAxis, NumericAxis, category_axis, numeric_axis
-from app.stats.profile import Layout, Profile, observe
+from app.stats.labels import MOST_OF_REFERENCE
+from app.stats.profile import Layout, Profile, merge, observe
 
 MAX_TOKENS = 100_000  # of a reference: the words of a hundred thousand short texts say enough
 _TOKEN = re.compile(r"\w+")
@@ -109,6 +110,12 @@ class Plan:
         """The profile of some rows."""
         return observe(self.layout, self.values(rows))
 
+    def reference(self, *parts: Answered) -> Profile:
+        """The profile of rows that windows will be held against, which tells more labels apart."""
+        most = MOST_OF_REFERENCE
+        profiles = [observe(self.layout, self.values(part), most_labels=most) for part in parts]
+        return merge(profiles, most_labels=most)
+
     def to_json(self) -> list[dict[str, Any]]:
         """The form in which plans are stored; `from_json` reads it back."""
         return [
@@ -167,7 +174,7 @@ def _watch_input(column: Column, place: int, cells: Any) -> Iterator[Watched]:
             yield Watched(
                 f"{column.name} ({source.value})", source, _axis_of_numbers(_of_text(source, cells)), place
             )
-        words = list(chain.from_iterable(_words(cells)))[:MAX_TOKENS]
+        words = list(chain.from_iterable(map(set, _words(cells))))[:MAX_TOKENS]
         yield Watched(
             f"{column.name} ({Source.TEXT_WORDS.value})", Source.TEXT_WORDS, _axis_of_labels(words), place
         )
@@ -219,7 +226,7 @@ def _predictions(axis: Axis, answers: Sequence[Any] | None) -> Any:
 
 def _of_text(source: Source, cells: Sequence[str | None]) -> Any:
     if source == Source.TEXT_WORDS:
-        return list(chain.from_iterable(_words(cells)))
+        return list(chain.from_iterable(map(set, _words(cells))))
     if source == Source.TEXT_LENGTH:
         return np.array([np.nan if cell is None else len(cell) for cell in cells], np.float64)
     counts = zip(cells, _words(cells), strict=True)

@@ -41,7 +41,7 @@ def profile_reference(directory: Path, sample: bytes, options: dict[str, Any]) -
     asked = Answered(columns_of(rows.matrix, rows.values, signature.types))
     both = Answered(asked.inputs, answers.predictions, answers.confidences)
     plan = make_plan(signature, both)
-    profile = plan.profile(asked) + plan.profile(answers)
+    profile = plan.reference(asked, answers)
     seconds = None if time_column is None else frame.index.to_numpy()[kept]
     order = row_order(plan, profile, both, seconds, is_whole=len(frame) == len(whole))
     week = [
@@ -104,7 +104,7 @@ def profile_slices(_directory: Path, sample: bytes, options: dict[str, Any]) -> 
     cells = column_of(rows.values, place)
     groups = group_column(signature.inputs[place], cells, most)
     asked = Answered(columns_of(rows.matrix, rows.values, signature.types))
-    slices = [(len(places), _encoded(plan.profile(asked.at(places)))) for places in groups.places(cells)]
+    slices = [(len(places), _encoded(plan.reference(asked.at(places)))) for places in groups.places(cells)]
     return {"groups": groups.to_json(), "slices": slices}
 
 

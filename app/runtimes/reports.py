@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from app.stats.profile import Sections
+
 
 @dataclass(frozen=True)
 class ProbeReport:
@@ -72,7 +74,7 @@ class TableProfile:
 
     rows: int
     refused: int
-    sections: tuple[bytes, bytes, bytes]
+    sections: Sections
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class SliceProfiles:
     """
 
     groups: dict[str, Any]
-    slices: list[tuple[int, tuple[bytes, bytes, bytes]]]
+    slices: list[tuple[int, Sections]]
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,13 @@ class ReferenceProfile:
     Attributes:
         plan: see `Plan.from_json`.
         rows: how many of it fit the model.
-        counts, sums, extremes: see `Profile.to_bytes`.
+        sections: see `Profile.to_bytes`.
         order: see `RowOrder.from_json`.
         week: each hour of the week with its rows and their profile, where whole weeks were seen.
     """
 
     plan: list[dict[str, Any]]
     rows: int
-    counts: bytes
-    sums: bytes
-    extremes: bytes
+    sections: Sections
     order: dict[str, Any]
-    week: list[tuple[int, int, tuple[bytes, bytes, bytes]]]
+    week: list[tuple[int, int, Sections]]

@@ -13,6 +13,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from app.stats.labels import MOST, LabelCounts
+
 BINS = 128
 QUANTILES = 120  # a multiple of ten, so that the deciles are among the edges
 TAIL = 0.001
@@ -121,21 +123,28 @@ class CategoryAxis:
     def _places(self) -> dict[str, int]:
         return dict.fromkeys(self.rest, OTHER) | {label: i for i, label in enumerate(self.top)}
 
-    def count(self, labels: Iterable[str]) -> NDArray[np.int64]:
-        """How many labels fall into each bin, shape (`BINS`,): its last `GROUPS` count all of them again, by hash."""
-        counts = np.zeros(BINS, np.int64)
+    def count(self, labels: Iterable[str], most: int = MOST) -> tuple[NDArray[np.int64], LabelCounts]:
+        """How many labels fall into each bin, shape (`BINS`,), and how often each was seen that has none of its own.
+
+        The last `GROUPS` bins count all labels again, by hash. `most` labels without a bin are told apart.
+        """
+        counts, beyond = np.zeros(BINS, np.int64), Counter[int]()
         for label, times in Counter(labels).items():
-            counts[self._places.get(label, UNSEEN)] += times
-            counts[BINS - GROUPS + zlib.crc32(label.encode()) % GROUPS] += times
-        return counts
+            place, digest = self._places.get(label, UNSEEN), zlib.crc32(label.encode())
+            counts[place] += times
+            counts[BINS - GROUPS + digest % GROUPS] += times
+            if place >= OTHER:
+                beyond[digest] += times
+        return counts, LabelCounts.of(beyond, most)
 
 
 def category_axis(labels: Iterable[str]) -> CategoryAxis:
     """The axis of a reference of labels, nulls left out.
 
     >>> axis = category_axis(["a", "b", "a"])
-    >>> axis.top, axis.count(["a", "b", "c", "c"])[[0, 1, OTHER, UNSEEN]].tolist()
-    (('a', 'b'), [1, 1, 0, 2])
+    >>> counts, beyond = axis.count(["a", "b", "c", "c"])
+    >>> axis.top, counts[[0, 1, OTHER, UNSEEN]].tolist(), beyond.counts.tolist()
+    (('a', 'b'), [1, 1, 0, 2], [2])
     """
     counted = Counter(labels)
     ranked = sorted(counted, key=lambda label: (-counted[label], label))

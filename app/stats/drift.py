@@ -10,11 +10,11 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
-from app.stats.axes import BINS, GROUPS, OTHER, UNSEEN
-from app.stats.profile import ABOVE, BELOW, NOT_FINITE, NULL, Profile
-from app.stats.reference import Floats, Reference, exclusive_bins
+from app.stats import questions
+from app.stats.profile import NOT_FINITE, NULL, Profile
+from app.stats.questions import Pair
+from app.stats.reference import Floats, Reference
 
 
 class Question(StrEnum):
@@ -28,12 +28,15 @@ class Question(StrEnum):
     TAILS = "tails"  # beyond what one in a thousand rows of the reference held
     RANGE = "range"  # beyond everything that it held
     NEW_LABELS = "new_labels"
+    ONE_LABEL = "one_label"  # of those that have no bin of their own
     NULLS = "nulls"
     NOT_FINITE = "not_finite"
 
 
-NUMERIC = frozenset(Question) - {Question.NEW_LABELS}
-LABELLED = frozenset({Question.GROUPS, Question.LARGEST_BIN, Question.NEW_LABELS, Question.NULLS})
+NUMERIC = frozenset(Question) - {Question.NEW_LABELS, Question.ONE_LABEL}
+LABELLED = frozenset(
+    {Question.GROUPS, Question.LARGEST_BIN, Question.NEW_LABELS, Question.ONE_LABEL, Question.NULLS}
+)
 _OF_NUMBERS = np.array([question in NUMERIC for question in Question])
 _OF_LABELS = np.array([question in LABELLED for question in Question])
 _PLACES = {test: i for i, test in enumerate(Question)}
@@ -45,7 +48,8 @@ class Comparison:
 
     Attributes:
         p_values: shape (columns, tests), 1 where a test makes no sense or has nothing to say.
-        p: for each column the least of them times their number: the chance of any, had nothing changed.
+        p: for each column the least of them times the number of those that had anything to answer with: the chance
+            of any, had nothing changed.
     """
 
     p_values: Floats
@@ -79,210 +83,43 @@ def compare(
     if window.layout is not reference.layout and window.layout != reference.layout:
         raise ValueError("a window is compared with the reference whose axes it was counted along")
     effects = np.broadcast_to(np.asarray(design_effects, np.float64), (len(window.counts),)).clip(1.0)
-    pair = _Pair(reference, window, effects)
+    pair = Pair(reference, window, effects)
     p_values = np.ones((len(window.counts), len(Question)))
     for test, ask in _ANSWERS.items():
         p_values[:, _PLACES[test]] = ask(pair)
-    is_asked = _asked(reference)
+    is_asked = _asked(pair)
     p_values[~is_asked] = 1.0
     p_values[pair.is_empty] = 1.0
     asked = is_asked.sum(axis=1)
     return Comparison(p_values, np.minimum(1.0, p_values.min(axis=1) * asked))
 
 
-def _asked(reference: Reference) -> NDArray[np.bool_]:
-    """Which questions make sense for which column, shape (columns, questions)."""
-    return np.where(reference.is_numeric[:, np.newaxis], _OF_NUMBERS, _OF_LABELS)
+def _asked(pair: Pair) -> NDArray[np.bool_]:
+    """Which questions make sense for which column, shape (columns, questions).
 
-
-class _Pair:
-    """Two samples, their counts deflated to independent rows."""
-
-    def __init__(self, reference: Reference, window: Profile, effects: Floats) -> None:
-        self.reference = reference
-        self.effects = effects
-        self.counts = window.counts / effects[:, np.newaxis]
-        self.now = exclusive_bins(window) / effects[:, np.newaxis]
-        self.was = reference.bins / effects[:, np.newaxis]
-        self.size = self.now.sum(axis=1)
-        self.base = self.was.sum(axis=1)
-        self.both = self.now + self.was
-        self.total = self.size + self.base
-        self.is_empty = (
-            window.counts[:, :BINS].sum(axis=1) + window.counts[:, NULL] + window.counts[:, NOT_FINITE]
-        ) == 0
-        self.share = self.size / self.total.clip(1e-300)
-
-
-def _rank_test(pair: _Pair, powers: Floats) -> Floats:
-    """Two-sided, of the sum of the window's scores under permutation, by a Pearson III with its first three moments.
-
-    Mielke and Berry, Permutation Methods, 2nd ed. (2007), section 2.3. `powers`: the scores, their squares and cubes.
+    One about what occurs in neither sample can't have raised an alarm, and isn't counted (Tarone, Biometrics 46, 1990).
     """
-    total, rest = pair.total.clip(3.0), pair.base
-    mean, square, cube = np.einsum("pij,ij->pi", powers, pair.both) / total
-    second = square - mean**2
-    third = cube - 3 * mean * square + 2 * mean**3
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spread = np.sqrt(second * pair.size * rest / (total - 1))
-        z = (np.einsum("ij,ij->i", powers[0], pair.now) - pair.size * mean) / spread
-        skew = (
-            (rest - pair.size)
-            / np.sqrt(pair.size * rest)
-            * np.sqrt(total - 1)
-            / (total - 2)
-            * third
-            / second**1.5
-        )
-    is_known = np.isfinite(z) & np.isfinite(skew)
-    z, skew = np.where(is_known, z, 0.0), np.where(is_known, skew, 0.0)
-    most, least = _all_in_one(pair, powers[0]), _all_in_one(pair, -powers[0])
-    upper, lower = np.maximum(_pearson_tail(z, skew), most), np.maximum(_pearson_tail(-z, -skew), least)
-    return np.where(is_known, np.minimum(1.0, 2 * np.minimum(upper, lower)), 1.0)
-
-
-def _all_in_one(pair: _Pair, scores: Floats) -> Floats:
-    """The chance that all rows are in the bin with the largest score: no sum can be less likely than that.
-
-    Few rows, or rows that count for less than one, can be beyond all that the fitted law allows.
-    """
-    largest = np.where(pair.both > 0, scores, -np.inf).argmax(axis=1)
-    mass = pair.both[np.arange(len(scores)), largest] / pair.total.clip(1e-300)
-    chance: Floats = mass**pair.size
-    return chance
-
-
-def _pearson_tail(z: Floats, skew: Floats) -> Floats:
-    """P(Z > z) for a standardised Pearson III variable of this skewness."""
-    safe = np.where(np.abs(skew) < 1e-4, 1.0, skew)
-    shape = 4 / safe**2
-    at = np.maximum(0.0, shape + 2 * z / safe)
-    gamma = np.where(safe > 0, special.gammaincc(shape, at), special.gammainc(shape, at))
-    tail: Floats = np.where(np.abs(skew) < 1e-4, special.ndtr(-z), gamma)
-    return tail
-
-
-def _location(pair: _Pair) -> Floats:
-    return _rank_test(pair, pair.reference.normal_scores)
-
-
-def _scale(pair: _Pair) -> Floats:
-    return _rank_test(pair, pair.reference.squared_scores)
-
-
-def _shape(pair: _Pair) -> Floats:
-    """The asymptotic two-sample Kolmogorov distribution; on bins the statistic is never too large."""
-    now = pair.now.cumsum(axis=1) / pair.size.clip(1e-300)[:, np.newaxis]
-    distance = np.abs(now - pair.reference.distribution).max(axis=1)
-    p: Floats = special.kolmogorov(distance * np.sqrt(pair.size * pair.base / pair.total.clip(1e-300)))
-    return p
-
-
-def _groups(pair: _Pair) -> Floats:
-    """Pearson's chi-squared test of homogeneity on the groups that hold anything."""
-    now, was = _grouped(pair, pair.now), _grouped(pair, pair.was)
-    hashed = pair.reference.labels > OTHER
-    hashed &= ~pair.reference.is_numeric
-    if hashed.any():
-        effects = pair.effects[hashed, np.newaxis]
-        now[hashed] = pair.counts[hashed, BINS - GROUPS : BINS]
-        was[hashed] = pair.reference.profile.counts[hashed, BINS - GROUPS : BINS] / effects
-    both = now + was
-    expected = both * pair.share[:, np.newaxis]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        parts = (now - expected) ** 2 / (expected * (1 - pair.share)[:, np.newaxis])
-    freedom = (both > 0).sum(axis=1) - 1
-    p = special.chdtrc(freedom.clip(1), np.nan_to_num(parts).sum(axis=1))
-    return np.where(freedom > 0, p, 1.0)
-
-
-def _grouped(pair: _Pair, counts: Floats) -> Floats:
-    columns = len(counts)
-    places = pair.reference.groups + np.arange(columns)[:, np.newaxis] * GROUPS
-    grouped = np.bincount(places.ravel(), counts.ravel(), columns * GROUPS).astype(np.float64)
-    return grouped.reshape(columns, GROUPS)
-
-
-def _largest_bin(pair: _Pair) -> Floats:
-    """The bin that sticks out most, by itself, times the number of those that might have."""
-    now, both = pair.now, pair.both * pair.reference.is_bin
-    share = pair.share[:, np.newaxis]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.abs(now - both * share) / np.sqrt(
-            both * share * (1 - share) * (1 - both / pair.total[:, np.newaxis])
-        )
-    largest = np.where(both > 0, np.nan_to_num(z, posinf=0.0), 0.0).argmax(axis=1)
-    rows = np.arange(len(z))
-    return np.minimum(1.0, _rare(now[rows, largest], both[rows, largest], pair) * pair.reference.labels)
-
-
-def _tails(pair: _Pair) -> Floats:
-    in_tails = pair.reference.tails
-    return _rare((pair.now * in_tails).sum(axis=1), (pair.both * in_tails).sum(axis=1), pair)
-
-
-def _range(pair: _Pair) -> Floats:
-    """That so many of the farthest values of both samples are the window's, on the worse side.
-
-    A reference that made its own axis holds nothing beyond it; one that was counted later may.
-    """
-    sides = [BELOW, ABOVE]
-    now, was = pair.counts[:, sides], pair.reference.profile.counts[:, sides] / pair.effects[:, np.newaxis]
-    p = special.betainc(np.maximum(now, 1e-12), was + 1, pair.share[:, np.newaxis])
-    return np.where((now > 0).any(axis=1), np.minimum(1.0, 2 * np.where(now > 0, p, 1.0).min(axis=1)), 1.0)
-
-
-def _new_labels(pair: _Pair) -> Floats:
-    """Labels never seen, beside those that the axis held once: as surprising, each, as a new one.
-
-    Labels that are new to the axis but not to the reference, which was counted later, are no surprise either.
-    """
-    now, was = pair.now[:, UNSEEN], pair.was[:, UNSEEN]
-    return _rare(now, now + was + pair.reference.singles / pair.effects, pair)
-
-
-def _nulls(pair: _Pair) -> Floats:
-    return _missing(pair, NULL)
-
-
-def _not_finite(pair: _Pair) -> Floats:
-    return _missing(pair, NOT_FINITE)
-
-
-def _missing(pair: _Pair, cell: int) -> Floats:
-    now, was = pair.counts[:, cell], pair.reference.profile.counts[:, cell] / pair.effects
-    size, base = pair.size + now, pair.base + was
-    is_usual = (now + was) > (size + base) / 2  # of two rare things that are each other's rest, the rarer one
-    now, was = np.where(is_usual, size - now, now), np.where(is_usual, base - was, was)
-    return _binomial(now, now + was, size / (size + base).clip(1e-300))
-
-
-def _rare(now: Floats, both: Floats, pair: _Pair) -> Floats:
-    return _binomial(now, both, pair.share)
-
-
-def _binomial(now: Floats, both: Floats, share: Floats) -> Floats:
-    """Two-sided: how `both` events fall on the window, which has this share of the rows.
-
-    A binomial has heavier tails than the hypergeometric distribution that it stands for (Hoeffding, JASA 58, 1963,
-    theorem 4), so it errs to the safe side.
-    """
-    is_some = both > 0
-    count = np.where(is_some, both, 1.0)
-    upper = np.where(now > 0, special.betainc(np.maximum(now, 1e-12), count - now + 1, share), 1.0)
-    lower = np.where(now < count, special.betaincc(now + 1, np.maximum(count - now, 1e-12), share), 1.0)
-    return np.where(is_some, np.minimum(1.0, 2 * np.minimum(upper, lower)), 1.0)
+    asked = np.where(pair.reference.is_numeric[:, np.newaxis], _OF_NUMBERS, _OF_LABELS)
+    seen = pair.counts + pair.reference.profile.counts
+    for question, cell in ((Question.NULLS, NULL), (Question.NOT_FINITE, NOT_FINITE)):
+        asked[:, _PLACES[question]] &= seen[:, cell] > 0
+    for i, was, now in zip(
+        pair.reference.layout.labelled, pair.reference.profile.labels, pair.labels, strict=True
+    ):
+        asked[i, _PLACES[Question.ONE_LABEL]] &= len(was.hashes) + len(now.hashes) > 0
+    return asked
 
 
 _ANSWERS = {
-    Question.LOCATION: _location,
-    Question.SCALE: _scale,
-    Question.SHAPE: _shape,
-    Question.GROUPS: _groups,
-    Question.LARGEST_BIN: _largest_bin,
-    Question.TAILS: _tails,
-    Question.RANGE: _range,
-    Question.NEW_LABELS: _new_labels,
-    Question.NULLS: _nulls,
-    Question.NOT_FINITE: _not_finite,
+    Question.LOCATION: questions.location,
+    Question.SCALE: questions.scale,
+    Question.SHAPE: questions.shape,
+    Question.GROUPS: questions.groups,
+    Question.LARGEST_BIN: questions.largest_bin,
+    Question.TAILS: questions.tails,
+    Question.RANGE: questions.beyond_range,
+    Question.NEW_LABELS: questions.new_labels,
+    Question.ONE_LABEL: questions.one_label,
+    Question.NULLS: questions.nulls,
+    Question.NOT_FINITE: questions.not_finite,
 }

@@ -5,7 +5,7 @@ of merging nor the number of parts can change a bit of the result.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress
 from typing import Any, Self
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.stats.axes import BINS, GROUPS, Axis, CategoryAxis, NumericAxis, numeric_axis  # noqa: F401 - for the doctest
+from app.stats.labels import MOST, LabelCounts, merge_labels, read_all, write_all
 
 NULL, NOT_FINITE, BELOW, ABOVE = range(BINS, BINS + 4)
 CELLS = BINS + 4
@@ -23,6 +24,7 @@ FARTHEST = (
 )
 
 Column = NDArray[np.float64] | Sequence[str | None] | None
+Sections = tuple[bytes, bytes, bytes, bytes]
 
 
 @dataclass(frozen=True)
@@ -81,19 +83,22 @@ class Profile:
             below and above the reference's extremes (these are in a bin as well).
         sums: int64, shape (columns, 2): of the standardised values and their squares, in units of 1 / `FRACTION`.
         extremes: float64, shape (columns, 2): the least and the greatest value; infinities where there is none.
+        labels: of each column of labels how often each was seen that has no bin of its own.
     """
 
     layout: Layout
     counts: NDArray[np.int64]
     sums: NDArray[np.int64]
     extremes: NDArray[np.float64]
+    labels: tuple[LabelCounts, ...]
 
     @classmethod
     def empty(cls, layout: Layout) -> Self:
         """A profile of nothing."""
         columns = len(layout.axes)
         extremes = np.tile([np.inf, -np.inf], (columns, 1))
-        return cls(layout, np.zeros((columns, CELLS), np.int64), np.zeros((columns, 2), np.int64), extremes)
+        counts, sums = np.zeros((columns, CELLS), np.int64), np.zeros((columns, 2), np.int64)
+        return cls(layout, counts, sums, extremes, (LabelCounts.empty(),) * len(layout.labelled))
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -112,8 +117,8 @@ class Profile:
         """
         return merge([self, other])
 
-    def to_bytes(self) -> tuple[bytes, bytes, bytes]:
-        """Counts as little-endian int32, sums as int64, extremes as float64, each column by column.
+    def to_bytes(self) -> Sections:
+        """Counts as little-endian int32, sums as int64, extremes as float64, labels, each column by column.
 
         Raises:
             ValueError: a count is beyond int32.
@@ -124,10 +129,11 @@ class Profile:
             self.counts.astype("<i4").tobytes(),
             self.sums.astype("<i8").tobytes(),
             self.extremes.astype("<f8").tobytes(),
+            write_all(self.labels),
         )
 
     @classmethod
-    def from_bytes(cls, layout: Layout, counts: bytes, sums: bytes, extremes: bytes) -> Self:
+    def from_bytes(cls, layout: Layout, counts: bytes, sums: bytes, extremes: bytes, labels: bytes) -> Self:
         """What `to_bytes` wrote.
 
         Raises:
@@ -144,6 +150,7 @@ class Profile:
             np.frombuffer(counts, "<i4").reshape(columns, CELLS).astype(np.int64),
             np.frombuffer(sums, "<i8").reshape(columns, 2),
             np.frombuffer(extremes, "<f8").reshape(columns, 2),
+            read_all(labels, len(layout.labelled)),
         )
 
     @classmethod
@@ -154,9 +161,8 @@ class Profile:
             ValueError: the bytes are not those of profiles along this layout.
         """
         columns = len(layout.axes)
-        counts, sums, extremes = (
-            (b"".join(section) for section in zip(*stored, strict=True)) if stored else (b"",) * 3
-        )
+        counts, sums, extremes = (b"".join(part[section] for part in stored) for section in range(3))
+        labels = [read_all(part[3], len(layout.labelled)) for part in stored if part[3]]
         limits = np.frombuffer(extremes, "<f8").reshape(-1, columns, 2)
         return cls(
             layout,
@@ -166,6 +172,7 @@ class Profile:
                 [limits[:, :, 0].min(axis=0, initial=np.inf), limits[:, :, 1].max(axis=0, initial=-np.inf)],
                 axis=1,
             ),
+            _merge_each(layout, labels, MOST),
         )
 
     def moments(self, column: int) -> tuple[float, float]:
@@ -188,7 +195,7 @@ class Profile:
         return axis.centre + axis.scale * mean, axis.scale**2 * variance
 
 
-def merge(profiles: Iterable[Profile]) -> Profile:
+def merge(profiles: Iterable[Profile], *, most_labels: int = MOST) -> Profile:
     """Several profiles as one: equal, bit for bit, to the profile of all their rows.
 
     Raises:
@@ -206,15 +213,23 @@ def merge(profiles: Iterable[Profile]) -> Profile:
         np.sum([part.counts for part in parts], axis=0),
         np.sum([part.sums for part in parts], axis=0),
         np.stack([extremes[:, :, 0].min(axis=0), extremes[:, :, 1].max(axis=0)], axis=1),
+        _merge_each(layout, [part.labels for part in parts], most_labels),
     )
 
 
-def observe(layout: Layout, columns: Sequence[Column]) -> Profile:
+def _merge_each(
+    layout: Layout, parts: Sequence[tuple[LabelCounts, ...]], most: int
+) -> tuple[LabelCounts, ...]:
+    return tuple(merge_labels([part[i] for part in parts], most) for i in range(len(layout.labelled)))
+
+
+def observe(layout: Layout, columns: Sequence[Column], *, most_labels: int = MOST) -> Profile:
     """The profile of some rows, column by column.
 
     Args:
         layout: of the reference.
         columns: one for each axis: float64 with NaN for null, or labels with None for null; None where nobody looked.
+        most_labels: of a column, that are told apart without a bin of their own.
 
     Raises:
         ValueError: there are more or fewer columns than axes.
@@ -222,22 +237,22 @@ def observe(layout: Layout, columns: Sequence[Column]) -> Profile:
     if len(columns) != len(layout.axes):
         raise ValueError(f"{len(columns)} columns for {len(layout.axes)} axes")
     profile = Profile.empty(layout)
-    for i in layout.labelled:
-        if columns[i] is not None:
-            _count_labels(profile, i, columns[i])
+    labels = [_count_labels(profile, i, columns[i], most_labels) for i in layout.labelled]
     seen = np.array([columns[i] is not None for i in layout.numeric], np.bool_)
     if seen.any():
         table = np.array([columns[i] for i in layout.numeric[seen]], np.float64)
         _count_numbers(profile, table, seen)
-    return profile
+    return replace(profile, labels=tuple(labels))
 
 
-def _count_labels(profile: Profile, i: int, labels: Any) -> None:
+def _count_labels(profile: Profile, i: int, labels: Any, most: int) -> LabelCounts:
     axis = profile.layout.axes[i]
     assert isinstance(axis, CategoryAxis)
+    labels = () if labels is None else labels
     present = [label for label in labels if label is not None]
-    profile.counts[i, :BINS] = axis.count(present)
+    profile.counts[i, :BINS], beyond = axis.count(present, most)
     profile.counts[i, NULL] = len(labels) - len(present)
+    return beyond
 
 
 def _count_numbers(profile: Profile, table: NDArray[np.float64], seen: NDArray[np.bool_]) -> None:

@@ -4,7 +4,7 @@ A reference pooled over a daily cycle alarms at almost every hour. One of each h
 hour is drawn towards all of them, the less the more they differ.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from app.stats.axes import BINS, GROUPS
+from app.stats.labels import MOST_OF_REFERENCE, LabelCounts, merge_labels
 from app.stats.profile import ABOVE, BELOW, NOT_FINITE, Layout, Profile, merge
 from app.stats.reference import Reference
 
@@ -32,12 +33,14 @@ class Seasons:
         pooled: all hours together.
         counts: shape (`HOURS`, columns, `CELLS`): whole numbers, unless `rebase` moved them.
         sums: shape (`HOURS`, columns, 2).
+        labels: of each hour that was seen those without a bin of their own, as `Profile` has them.
         most: rows of which nothing here can be surer than as many of them tell; infinity, but after `rebase`.
     """
 
     pooled: Profile
     counts: NDArray[np.int64] | Floats
     sums: NDArray[np.int64] | Floats
+    labels: Mapping[int, tuple[LabelCounts, ...]]
     most: Floats | float = np.inf
 
     @property
@@ -142,8 +145,23 @@ class Seasons:
         whole[labelled, hashed] = _whole(counts[labelled, hashed])
         beyond = np.ceil(counts[:, [BELOW, ABOVE]] - 1e-9).astype(np.int64)
         return Profile(
-            self.layout, np.hstack([whole, beyond]), np.rint(sums).astype(np.int64), self.pooled.extremes
+            self.layout,
+            np.hstack([whole, beyond]),
+            np.rint(sums).astype(np.int64),
+            self.pooled.extremes,
+            self._mix_labels(covered.tolist(), of_hours, of_all),
         )
+
+    def _mix_labels(
+        self, covered: Sequence[int], of_hours: Floats, of_all: Floats
+    ) -> tuple[LabelCounts, ...]:
+        mixed = []
+        for i, column in enumerate(self.layout.labelled):
+            weights = zip(covered, of_hours[:, column].tolist(), strict=True)
+            parts = [self.labels[hour][i].times(weight) for hour, weight in weights if hour in self.labels]
+            parts.append(self.pooled.labels[i].times(of_all[column]))
+            mixed.append(merge_labels(parts, MOST_OF_REFERENCE))
+        return tuple(mixed)
 
 
 def hours_of_week(seconds: ArrayLike) -> NDArray[np.int64]:
@@ -175,19 +193,20 @@ def by_hour(buckets: Iterable[tuple[int, Profile]]) -> Seasons:
             raise ValueError(f"{hour} is no hour of the week")
         gathered.setdefault(hour, []).append(profile)
     merged = {hour: merge(profiles) for hour, profiles in gathered.items()}
-    pooled = merge(merged.values())
+    pooled = merge(merged.values(), most_labels=MOST_OF_REFERENCE)
     counts = np.zeros((HOURS, *pooled.counts.shape), np.int64)
     sums = np.zeros((HOURS, *pooled.sums.shape), np.int64)
     for hour, profile in merged.items():
         counts[hour], sums[hour] = profile.counts, profile.sums
-    return Seasons(pooled, counts, sums)
+    return Seasons(pooled, counts, sums, {hour: profile.labels for hour, profile in merged.items()})
 
 
 def rebase(weeks: Seasons, reference: Profile, covered: ArrayLike | None = None) -> Seasons:
     """The hours of a week as a reference implies them that itself doesn't tell them apart: its level, the weeks' shape.
 
     Each hour is moved by what lies between the reference and the hours that it covers, cell by cell. So only how hours
-    differ from each other is taken from the weeks: what had changed in all of them alike stays as visible as it was.
+    differ from each other is taken from the weeks: what had changed in all of them alike stays as visible as it was. But
+    labels without a bin of their own are those of the weeks.
 
     Args:
         weeks: what was seen, some of which may have drifted from the reference.
@@ -223,7 +242,7 @@ def rebase(weeks: Seasons, reference: Profile, covered: ArrayLike | None = None)
     counts = _as_many(weeks.layout, (weeks.counts + moved).clip(0), rows)
     sums = weeks.sums + moved_sums
     pooled = _pooled(weeks, counts, sums)
-    return Seasons(pooled, counts, sums, 1 / (1 / sizes.clip(1) + 1 / base))
+    return Seasons(pooled, counts, sums, weeks.labels, 1 / (1 / sizes.clip(1) + 1 / base))
 
 
 def _covered_shares(rows: Floats, covered: ArrayLike | None) -> Floats:
@@ -244,7 +263,8 @@ def _as_many(layout: Layout, counts: Floats, rows: Floats) -> Floats:
 
 def _pooled(weeks: Seasons, counts: Floats, sums: Floats) -> Profile:
     whole = np.rint(counts.sum(axis=0)).astype(np.int64)
-    return Profile(weeks.layout, whole, np.rint(sums.sum(axis=0)).astype(np.int64), weeks.pooled.extremes)
+    whole_sums = np.rint(sums.sum(axis=0)).astype(np.int64)
+    return Profile(weeks.layout, whole, whole_sums, weeks.pooled.extremes, weeks.pooled.labels)
 
 
 def _exclusive(layout: Layout, counts: NDArray[np.int64] | Floats) -> Floats:

@@ -4,7 +4,6 @@ python -m tests.bench.profiles
 """
 
 import asyncio
-import json
 import os
 import tempfile
 import time
@@ -14,7 +13,6 @@ from pathlib import Path
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import text
 
 from app.core.database import Actor, Database
 from app.core.embedded import embedded_postgres
@@ -22,6 +20,8 @@ from app.core.ids import new_ids
 from app.core.migrate import migrate
 from app.evidence.frames import Origin, ScoredRequest, decode_frame, encode_frame
 from app.evidence.profiles import BUCKET, Counted, Place, _places, add_to_profile
+from app.evidence.rules import ReferenceKind
+from app.evidence.tables import ProfilePlan
 from app.evidence.windows import find_reference, read_window
 from app.runtimes.profiles import Answered, Plan, make_plan
 from app.runtimes.schema import Signature, Task, tensor_columns
@@ -120,18 +120,11 @@ async def day_ms(plan: Plan, was: Profile, generator: np.random.Generator) -> fl
 
 
 async def store_day(database: Database, plan: Plan, was: Profile, generator: np.random.Generator) -> None:
-    counts, sums, extremes = was.to_bytes()
-    values = {
-        "id": VERSION,
-        "columns": json.dumps(plan.to_json()),
-        "a": counts,
-        "b": sums,
-        "c": extremes,
-        "at": START,
-    }
     async with database.writes(BENCH) as session:
-        statement = text("INSERT INTO profile_plan VALUES (:id, 'sample', 10000, :columns, :a, :b, :c, :at)")
-        await session.execute(statement, values)
+        row = ProfilePlan(version_id=VERSION, kind=ReferenceKind.SAMPLE, rows=10_000, made_at=START)
+        row.columns, row.sections = plan.to_json(), was.to_bytes()
+        session.add(row)
+        await session.flush()
         for number in range(DAY):
             place = Place(VERSION, START + number * BUCKET, "production", "a", shadow=False)
             profile = plan.profile(rows_of(generator, ROWS))

@@ -1,6 +1,7 @@
 """M1: every logged row is counted once into its version's profile, in the transaction that logs it."""
 
 import json
+from datetime import UTC, datetime
 from uuid import UUID
 
 import numpy as np
@@ -8,6 +9,10 @@ import pytest
 from sqlalchemy import text
 
 from app.core import clock
+from app.evidence.profiles import BUCKET, Counted, Place, add_to_profile
+from app.evidence.rules import ReferenceKind
+from app.evidence.tables import ProfilePlan
+from app.evidence.windows import start_of_latest
 from app.runtimes.profiles import Answered, Plan, make_plan
 from app.runtimes.schema import Column, ColumnType, Signature, Task
 from app.stats.profile import Profile, merge
@@ -37,25 +42,19 @@ async def plan(database) -> Plan:
 
 
 async def keep(database, made: Plan, rows: Answered) -> None:
-    counts, sums, extremes = made.profile(rows).to_bytes()
+    row = ProfilePlan(version_id=VERSION, kind=ReferenceKind.SAMPLE, rows=2000, made_at=clock.now())
+    row.columns, row.sections = made.to_json(), made.reference(rows).to_bytes()
     async with database.writes(TESTER) as session:
-        await session.execute(
-            text("INSERT INTO profile_plan VALUES (:id, 'sample', 2000, :columns, :a, :b, :c, :at)"),
-            {
-                "id": VERSION,
-                "columns": json.dumps(made.to_json()),
-                "a": counts,
-                "b": sums,
-                "c": extremes,
-                "at": clock.now(),
-            },
-        )
+        session.add(row)
 
 
 async def stored(database, plan):
     async with database.reads() as session:
         rows = (await session.execute(text("SELECT * FROM live_profile ORDER BY bucket, arm"))).all()
-    return rows, [Profile.from_bytes(plan.layout, row.counts, row.sums, row.extremes) for row in rows]
+    profiles = [
+        Profile.from_bytes(plan.layout, row.counts, row.sums, row.extremes, row.labels) for row in rows
+    ]
+    return rows, profiles
 
 
 async def test_rows_are_counted_by_bucket_and_arm_as_one_pass_would(database, tmp_path, plan):
@@ -76,6 +75,39 @@ async def test_rows_are_counted_by_bucket_and_arm_as_one_pass_would(database, tm
     assert np.array_equal(together.counts, whole.counts)
     assert np.array_equal(together.sums, whole.sums)
     assert np.array_equal(together.extremes, whole.extremes)
+
+
+async def test_labels_without_a_bin_are_counted_each_by_itself_over_transactions(database, tmp_path):
+    kinds = Column("kind", ColumnType.STRING, categories=("a",)), SIGNATURE.inputs[1]
+    signature = Signature(kinds, Task.CLASSIFICATION, ColumnType.INTEGER, (0, 1))
+    rows = Answered([["a"] * 2000, np.zeros(2000)], [0, 1] * 1000)
+    made = make_plan(signature, rows)
+    await keep(database, made, rows)
+    for labels in (["a", "new"], ["new", "other"]):
+        features, types = [[label, 0.0] for label in labels], ("string", "float")
+        await log_requests(
+            database, tmp_path, scored_request(2, features=features, column_types=types, arm="champion")
+        )
+    _, profiles = await stored(database, made)
+    seen, *_ = merge(profiles).labels
+    assert sorted(seen.counts.tolist()) == [1, 2]
+
+
+async def test_a_window_of_so_many_rows_begins_with_the_bucket_that_makes_them_up(database, plan):
+    noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    for number, rows in enumerate((10, 20, 30)):
+        for spool in ("one", "two"):
+            place = Place(VERSION, noon + number * BUCKET, "production", "a", shadow=False)
+            some = plan.profile(Answered([np.zeros(rows // 2), np.zeros(rows // 2)]))
+            async with database.writes(TESTER) as session:
+                await add_to_profile(session, place, spool, Counted(rows // 2, some))
+    until, starts = noon + 3 * BUCKET, []
+    async with database.reads() as session:
+        for rows, arm in ((1, None), (30, None), (31, None), (50, "a"), (1000, None), (1, "b")):
+            starts.append(
+                await start_of_latest(session, VERSION, "production", rows=rows, until=until, arm=arm)
+            )
+    assert [(until - start) // BUCKET for start in starts] == [1, 1, 2, 2, 3, 0]
 
 
 async def test_people_can_read_the_counts(database, tmp_path, plan):

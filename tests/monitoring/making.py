@@ -6,10 +6,11 @@ import json
 import numpy as np
 import skops.io
 from sklearn.linear_model import LogisticRegression
-from sqlalchemy import text
 
 from app.core import clock
 from app.core.ids import new_id
+from app.evidence.rules import ReferenceKind
+from app.evidence.tables import ProfilePlan
 from app.runtimes.profiles import Answered, Plan, make_plan
 from app.runtimes.row_order import row_order
 from app.runtimes.schema import Signature
@@ -55,17 +56,13 @@ async def plan_of(database, version, *, in_time=True, table=None, seconds=None) 
     generator = np.random.default_rng(4)
     answered = Answered(list(generator.normal(size=(2, 5000)) if table is None else table))
     plan = make_plan(Signature.from_json(version.signature), answered)
-    profile = plan.profile(answered)
+    profile = plan.reference(answered)
     times = np.arange(answered.count) if in_time and seconds is None else seconds
     order = row_order(plan, profile, answered, times).to_json()
-    counts, sums, extremes = profile.to_bytes()
-    values = {
-        "id": version.id, "columns": json.dumps(plan.to_json()), "a": counts, "b": sums, "c": extremes, "rows": answered.count,
-        "at": clock.now(), "order": json.dumps(order),
-    }  # fmt: skip
-    statement = text(
-        "INSERT INTO profile_plan VALUES (:id, 'sample', :rows, :columns, :a, :b, :c, :at, :order)"
+    row = ProfilePlan(
+        version_id=version.id, kind=ReferenceKind.SAMPLE, rows=answered.count, made_at=clock.now()
     )
+    row.columns, row.sections, row.row_order = plan.to_json(), profile.to_bytes(), order
     async with database.writes(TESTER) as session:
-        await session.execute(statement, values)
+        session.add(row)
     return plan

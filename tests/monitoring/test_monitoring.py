@@ -64,6 +64,8 @@ async def test_the_log_is_looked_at_and_the_verdict_kept(house):
         "confidence",
         "latency_ms",
     }
+    latest = await client.post(f"/api/models/{name}/drift-check", json={"window_rows": 500})
+    assert latest.json()["window"]["rows"] >= 500
     history = (await client.get(f"/api/models/{name}/drift-history", params={"days": 2})).json()
     assert [point["drift_detected"] for point in history["items"]] == [True]
     assert history["items"][0]["score"] == checked["drift_score"]
@@ -121,6 +123,8 @@ async def test_a_table_that_cannot_be_read_is_refused_with_the_reason(shared_cli
     [
         ({"instances": []}, "instances"),
         ({"window_hours": 1, "instances": [[0] * COLUMNS]}, "one of"),
+        ({"window_hours": 1, "window_rows": 5}, "one of"),
+        ({"window_rows": 0}, "window_rows"),
         ({"until": "2026-01-01T00:00:00Z"}, "needs `since`"),
         ({"since": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z"}, "before"),
         ({"window_hours": -1}, "window_hours"),
@@ -198,7 +202,7 @@ async def test_a_monitor_tells_once_when_drift_begins_and_once_when_it_has_ended
         window = await read_window(
             session, reference, environment="production", since=kept.since, until=kept.until
         )
-    stored = Profile.from_bytes(plan.layout, kept.counts, kept.sums, kept.extremes)
+    stored = Profile.from_bytes(plan.layout, kept.counts, kept.sums, kept.extremes, kept.labels)
     assert np.array_equal(stored.counts, window.profile.counts)
 
 

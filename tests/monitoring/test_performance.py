@@ -134,6 +134,7 @@ async def test_a_classifier_is_told_as_scikit_learn_tells_it(clinic):
     assert (told["recommendation"], told["insufficient_data"]) == ("NO_ACTION_NEEDED", False)
     window = told["window"]
     assert (window["rows"], window["labelled"], window["label_coverage"]) == (369, 369, 1.0)
+    assert (await clinic.check(window_hours=None, window_rows=300))["window"]["labelled"] == 369
     interval = told["metrics"]["accuracy"]
     assert interval["low"] < interval["value"] < interval["high"]
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from app.stats.axes import category_axis
 from app.stats.drift import compare
+from app.stats.labels import MOST_OF_REFERENCE
 from app.stats.looks import allowance, looks_after
 from app.stats.profile import Layout, merge, observe
 from app.stats.reference import Reference
@@ -33,11 +34,11 @@ class Labels:
         return list(map(str, drawn))
 
 
-def references(labels: Labels, count: int):
+def references(labels: Labels, count: int, rows: int = 10_000):
     for _ in range(count):
-        sample = labels.rows(10_000)
+        sample = labels.rows(rows)
         layout = Layout((category_axis(sample),))
-        yield Reference(observe(layout, [sample]))
+        yield Reference(observe(layout, [sample], most_labels=MOST_OF_REFERENCE))
 
 
 def null_rates(labels: Labels, windows: int) -> list[float]:
@@ -74,13 +75,14 @@ def main() -> None:
                 f"{rate:.4f} at {level}"
                 for rate, level in zip(null_rates(labels, given.windows), LEVELS, strict=True)
             )
-            found = [windows_until_found(labels, each) for each in references(labels, REFERENCES)]
             shape = "even" if is_even else "by rank"
-            print(
-                f"{cardinality:>7,} labels {shape:<7}: null {rates}; a new one of {NEW_SHARE:.1%}: median "
-                f"{np.median(found):g} windows, worst {max(found):g}",
-                flush=True,
-            )
+            print(f"{cardinality:>7,} labels {shape:<7}: null {rates};", end=" ", flush=True)
+            for rows in (10_000, 100_000):
+                found = [windows_until_found(labels, each) for each in references(labels, REFERENCES, rows)]
+                print(
+                    f"a new one, {rows:,}: {np.median(found):g}, worst {max(found):g};", end=" ", flush=True
+                )
+            print()
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from app.monitoring.drift.known import LEARNT_AT, MOST_BUCKETS
 from app.stats.axes import category_axis, numeric_axis
 from app.stats.dependence import Dependence, cautious_effects, design_effects, of_buckets
 from app.stats.drift import Comparison, Question, compare
+from app.stats.labels import MOST_OF_REFERENCE
 from app.stats.looks import Look, allowance, looks_after
 from app.stats.profile import Layout, Profile, merge, observe
 from app.stats.reference import Reference
@@ -83,7 +84,8 @@ class Lives:
         streams = [Stream(np.random.default_rng([seed, i])) for i in range(count)]
         columns = [column for stream in streams for column in stream.rows(rows)]
         axes = [category_axis(c) if isinstance(c, list) else numeric_axis(c) for c in columns]
-        reference = Reference(observe(Layout(tuple(axes)), columns))
+        layout = Layout(tuple(axes))
+        reference = Reference(observe(layout, columns, most_labels=MOST_OF_REFERENCE))
         if shuffled:
             columns = [_shuffled(column, streams[0].generator) for column in columns]
         return cls(streams, reference, of_rows(reference, columns), shuffled)

@@ -6,6 +6,7 @@ import pytest
 from app.stats.axes import category_axis, numeric_axis
 from app.stats.drift import Question, compare
 from app.stats.effects import measure
+from app.stats.labels import MOST_OF_REFERENCE
 from app.stats.looks import allowance, looks_after
 from app.stats.profile import Layout, Profile, observe
 from app.stats.reference import Reference
@@ -34,7 +35,7 @@ def reference() -> Reference:
     columns = drawn(np.random.default_rng(1), ROWS)
     numbers, texts = columns[: len(COLUMNS)], columns[len(COLUMNS) :]
     layout = Layout((*map(numeric_axis, numbers), *map(category_axis, texts)))
-    return Reference(observe(layout, columns))
+    return Reference(observe(layout, columns, most_labels=MOST_OF_REFERENCE))
 
 
 def p_values(reference, change=lambda columns: columns, count=WINDOW, times=200):

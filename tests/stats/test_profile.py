@@ -10,6 +10,7 @@ from scipy.stats import ks_2samp
 
 from app.stats.axes import BINS, OTHER, UNSEEN, category_axis, numeric_axis
 from app.stats.effects import coarse
+from app.stats.labels import write_all
 from app.stats.profile import ABOVE, BELOW, NOT_FINITE, NULL, Layout, Profile, merge, observe
 
 numbers = st.floats(allow_nan=True, allow_infinity=True, width=64)
@@ -21,6 +22,7 @@ def same(a: Profile, b: Profile) -> bool:
         np.array_equal(a.counts, b.counts)
         and np.array_equal(a.sums, b.sums)
         and np.array_equal(a.extremes, b.extremes)
+        and write_all(a.labels) == write_all(b.labels)
     )
 
 
@@ -58,9 +60,10 @@ def test_what_is_no_number_is_counted_beside_the_bins():
 def test_labels_are_top_other_or_new():
     labels = [f"l{i:03}" for i in range(200) for _ in range(200 - i)]
     axis = category_axis(labels)
-    counts = axis.count(["l000", "l000", "l150", "never"])
+    counts, beyond = axis.count(["l000", "l000", "l150", "never"])
     assert (counts[0], counts[OTHER], counts[UNSEEN]) == (2, 1, 1)
     assert counts[: UNSEEN + 1].sum() == counts[UNSEEN + 1 :].sum() == 4
+    assert beyond.counts.tolist() == [1, 1]
     assert axis.distinct == 200
     assert axis.singles == 1
 

@@ -136,7 +136,7 @@ def keep_verdict(
     """Store what was found, with the profile that it was found in."""
     row = keep_summary(session, seen, case, terms, since=since, until=until)
     row.columns = seen.columns
-    row.counts, row.sums, row.extremes = seen.window.profile.to_bytes()
+    row.counts, row.sums, row.extremes, row.labels = seen.window.profile.to_bytes()
     return row
 
 

@@ -14,7 +14,7 @@ from app.core.problems import problems
 from app.evidence.latest import read_latest
 from app.evidence.outcome_windows import Cohort
 from app.evidence.planning import FIRST_ROWS
-from app.evidence.windows import read_window
+from app.evidence.windows import read_window, start_of_latest
 from app.monitoring import queries
 from app.monitoring.drift import actions, slices
 from app.monitoring.drift.actions import Seen, Terms
@@ -65,6 +65,10 @@ async def check_drift(
     async with database.reads() as reading:
         case = await _open_case(reading, request, model_id, environment)
         since, until = order.ends(case.watching.window_hours)
+        if order.window_rows is not None:
+            since = await start_of_latest(
+                reading, case.version_id, environment, rows=order.window_rows, until=until, arm=order.arm
+            )
         if order.instances is None:
             window = await read_window(
                 reading, case.reference, environment=environment, since=since, until=until, arm=order.arm

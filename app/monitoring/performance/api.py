@@ -14,7 +14,7 @@ from app.core.edge import Begins, Db, Reads, room
 from app.core.errors import FieldProblem
 from app.core.problems import problems
 from app.evidence.outcome_sums import DAY, HOUR
-from app.evidence.outcome_windows import Cohort, Slot, read_slots
+from app.evidence.outcome_windows import Cohort, Slot, read_slots, start_of_latest_labelled
 from app.evidence.realised import Realised
 from app.monitoring import queries
 from app.monitoring.kinds import PerformanceFinding
@@ -83,6 +83,8 @@ async def check_performance(
     )
     maturity = None if order.maturity_hours is None else timedelta(hours=order.maturity_hours)
     async with database.reads() as reading:
+        if order.window_rows is not None:
+            since = await start_of_latest_labelled(reading, cohort, rows=order.window_rows, until=until)
         period = await period_of(reading, version.model_name, since, until, maturity)
     baseline = await baseline_of(database, version, cohort, period.mature)
     async with database.reads() as reading:

@@ -12,7 +12,7 @@ from app.core.edge import Begins, Db, room
 from app.core.problems import problems
 from app.core.wire import Outgoing
 from app.evidence.planning import FIRST_ROWS
-from app.evidence.windows import find_reference
+from app.evidence.windows import find_reference, start_of_latest
 from app.monitoring import queries
 from app.monitoring.errors import NoReferenceYet
 from app.monitoring.parameters import REFUSED_REFERENCES, Environment, ModelId
@@ -133,6 +133,10 @@ async def check_quality(
             raise NoReferenceYet(version.model_reference, FIRST_ROWS)
         watching = await queries.watching_of(reading, version.model_id, request.app.state.settings)
         since, until = order.ends(watching.window_hours)
+        if order.window_rows is not None:
+            since = await start_of_latest(
+                reading, version.id, environment, rows=order.window_rows, until=until, arm=order.arm
+            )
         if order.instances is None:
             rows = await rows_of_log(
                 reading, reference, version.model_name,
