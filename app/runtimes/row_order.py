@@ -64,8 +64,8 @@ def row_order(
         seconds: since 1970, their times, ascending, where these are known.
         is_whole: none between them was left out, without which they depend on each other less than they did.
     """
-    from app.stats.dependence import of_rows  # noqa: PLC0415 - and SciPy with it, which no start waits for
-    from app.stats.reference import Reference  # noqa: PLC0415 - as above
+    from app.stats.reference import Reference  # noqa: PLC0415 - and SciPy with it, which no start waits for
+    from app.stats.row_dependence import of_rows  # noqa: PLC0415 - as above
 
     hours = None if seconds is None else hours_of_week(seconds)
     season = hours if has_whole_weeks(plan, seconds) else None

@@ -4,25 +4,22 @@ Two sources are combined, since either may be missing or mute. Rows of the refer
 estimate at once, but a reference that was shuffled, or sampled, looks independent whatever its stream is like. Buckets of
 the live stream can't be shuffled, but come slowly. So the rows are believed where they show dependence (shuffling never
 adds any); where they show none they count for some hundred buckets at most, and for nothing once buckets contradict them.
-Where the order of the rows is unknown, only buckets speak.
+Where the order of the rows is unknown, only buckets speak, and the window's own rows where somebody read them.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from app.stats.axes import BINS, GROUPS, OTHER, UNSEEN, CategoryAxis
-from app.stats.profile import Column, Profile
+from app.stats.axes import BINS, GROUPS
+from app.stats.profile import Profile
 from app.stats.reference import Reference
 
 Floats = NDArray[np.float64]
 
-LEAST_ROWS = 32  # below, an autocorrelation is noise
-BLOCK = 1000  # rows: what moves slower than this is drift or season, not dependence
 TRUSTED = 60.0  # degrees of freedom that rows without dependence count for at most
 DOUBT = 0.001  # one-sided, of calling rows dependent
 SUSPECTED = 10.0  # the effect of an autoregression of .8, where nothing is known yet
@@ -99,17 +96,33 @@ def design_effects(rows: Dependence | None, buckets: Dependence | None = None) -
     return chosen.clip(1.0)
 
 
-def cautious_effects(rows: Dependence, buckets: Dependence | None = None) -> Floats:
+def cautious_effects(
+    rows: Dependence, buckets: Dependence | None = None, own: Floats | None = None, *, read: float = 1.0
+) -> Floats:
     """The same where the rows of the reference may have been shuffled: what shows dependence is believed, nothing else.
 
     Until buckets have spoken a column that shows none is suspected of `SUSPECTED`; then of their upper bound. Believing
-    it instead made most lives of autoregressive streams end in a false alarm within a day.
+    it instead made most lives of autoregressive streams end in a false alarm within a day. Where the window's own rows
+    were read it is suspected of what they show, unless buckets show more.
+
+    Args:
+        rows: from the reference in row order.
+        buckets: from the live stream, once there are some.
+        own: upper bounds from the window's own rows, as `row_dependence` has them, 0 where nothing is known.
+        read: the share of the window that these rows are. What is slower than they last they can't show, so that the
+            others add no more than they would if nothing were known.
 
     >>> silent, buckets = (Dependence(np.array([1.0]), np.array([freedom])) for freedom in (5000.0, 100.0))
     >>> cautious_effects(silent).tolist(), cautious_effects(silent, buckets).round(2).tolist()
     ([10.0], [1.21])
+    >>> [cautious_effects(silent, own=np.array([1.5]), read=read).tolist() for read in (1.0, 0.2, 0.01)]
+    [[1.5], [7.5], [10.0]]
     """
     suspected = np.full_like(rows.effects, SUSPECTED) if buckets is None else buckets.at_most().clip(1.0)
+    if own is not None:
+        shown = np.maximum(own, np.minimum(own / read, suspected)).clip(1.0)
+        is_believed = (own > 0) & (buckets is None or buckets.effects <= own)
+        suspected = np.where(is_believed, shown, suspected)
     return np.where(rows.at_least() > 1, design_effects(rows, buckets), suspected)
 
 
@@ -139,10 +152,11 @@ def of_buckets(reference: Reference, buckets: Sequence[Profile]) -> Dependence:
     bins = np.stack([bucket.counts[:, :BINS] for bucket in buckets]).astype(np.float64)
     bins[:, list(reference.layout.labelled), BINS - GROUPS :] = 0.0
     parts = [_of_means(bins, powers) for powers in (reference.normal_scores, reference.squared_scores)]
-    return _worst(parts)
+    return worst(parts)
 
 
-def _worst(parts: Sequence[Dependence]) -> Dependence:
+def worst(parts: Sequence[Dependence]) -> Dependence:
+    """Of each column the largest effect, with its own degrees of freedom."""
     effects, freedom = np.stack([p.effects for p in parts]), np.stack([p.freedom for p in parts])
     worst = effects.argmax(axis=0)
     columns = np.arange(effects.shape[1])
@@ -187,86 +201,3 @@ def _effects(between: Floats, within: Floats, size: Floats, triples: NDArray[np.
     is_known = (total > 1e-12) & (triples > 1)
     effects = np.where(is_known, size * between / np.where(is_known, total, 1.0), 1.0)
     return Dependence(effects, np.where(is_known, triples * _FREEDOM_PER_TRIPLE, 0.0))
-
-
-def of_rows(
-    reference: Reference, columns: Sequence[Column], hours: NDArray[np.int64] | None = None
-) -> Dependence:
-    """From the autocorrelation of scores in row order, by the initial monotone sequence; the worse of location and scale.
-
-    Geyer, Statistical Science 7 (1992), section 3.3, about the mean of each `BLOCK` rows.
-
-    Args:
-        reference: whose scores are taken.
-        columns: as for `profile.observe`, rows in the order of time; nulls are passed over.
-        hours: of the week, in which each row was, where windows are held against them: what an hour's rows have in common
-            is no dependence then. Columns of another length, such as words, are taken as they are.
-
-    Raises:
-        ValueError: there are more or fewer columns than axes.
-
-    >>> from app.stats.axes import numeric_axis
-    >>> from app.stats.profile import Layout, observe
-    >>> rows = np.repeat(np.random.default_rng(1).normal(size=2000), 2)
-    >>> reference = Reference(observe(Layout((numeric_axis(rows),)), [rows]))
-    >>> bool(1.8 < of_rows(reference, [rows]).effects[0] < 2.2)
-    True
-    """
-    if len(columns) != len(reference.layout.axes):
-        raise ValueError(f"{len(columns)} columns for {len(reference.layout.axes)} axes")
-    axes = reference.layout.axes
-    taken = [_places(axis, column, hours) for axis, column in zip(axes, columns, strict=True)]
-    parts = [
-        [_of_sequence(_apart(score[bins], of)) for score, (bins, of) in zip(scores[0], taken, strict=True)]
-        for scores in (reference.normal_scores, reference.squared_scores)
-    ]
-    return _worst([Dependence(*np.array(part).T) for part in parts])
-
-
-def _apart(scores: Floats, hours: NDArray[np.int64] | None) -> Floats:
-    """How far each score is from the mean of its hour."""
-    if hours is None or not len(scores):
-        return scores
-    rows = np.bincount(hours).clip(1)
-    off: Floats = scores - (np.bincount(hours, scores) / rows)[hours]
-    return off
-
-
-def _places(
-    axis: Any, column: Column, hours: NDArray[np.int64] | None
-) -> tuple[NDArray[np.intp], NDArray[np.int64] | None]:
-    """The bin of each value that is neither null nor infinite, in order, with its hour; none where nobody looked."""
-    if column is None:
-        return np.empty(0, np.intp), None
-    if isinstance(axis, CategoryAxis):
-        tops = {label: i for i, label in enumerate(axis.top)} | dict.fromkeys(axis.rest, OTHER)
-        is_known = np.array([label is not None for label in column], np.bool_)
-        places = np.array([tops.get(label, UNSEEN) for label in column if label is not None], np.intp)
-    else:
-        values = np.asarray(column, np.float64)
-        is_known = np.isfinite(values)
-        places = axis.bins_of(values[is_known])
-    return places, hours[is_known] if hours is not None and len(hours) == len(is_known) else None
-
-
-def _of_sequence(scores: Floats) -> tuple[float, float]:
-    """The design effect of one sequence and its degrees of freedom."""
-    length = min(BLOCK, len(scores))
-    if length < LEAST_ROWS:
-        return 1.0, 0.0
-    blocks = scores[: len(scores) // length * length].reshape(-1, length)
-    covariances = _autocovariances(blocks - blocks.mean(axis=1, keepdims=True))
-    if covariances[0] < 1e-12:
-        return 1.0, 0.0
-    pairs = covariances[: length // 2 * 2].reshape(-1, 2).sum(axis=1)
-    stop = int(np.argmax(pairs <= 0)) if (pairs <= 0).any() else len(pairs)
-    effect = 2 * np.minimum.accumulate(pairs[:stop]).sum() / covariances[0] - 1
-    return float(effect), blocks.size / (4 * stop + 1)
-
-
-def _autocovariances(blocks: Floats) -> Floats:
-    """Their mean over the blocks, at each lag."""
-    length = blocks.shape[1]
-    spectrum = np.abs(np.fft.rfft(blocks, 2 * length, axis=1)) ** 2
-    covariances: Floats = np.fft.irfft(spectrum.mean(axis=0))[:length] / length
-    return covariances

@@ -2,29 +2,32 @@
 
 python -m tests.stats.simulate_lifetimes null --streams 40 --seed 1
 python -m tests.stats.simulate_lifetimes detect --streams 20
-With --shuffled, the order of the reference's rows is not known to be that of time.
+With --shuffled, the order of the reference's rows is not known to be that of time: then a window's own rows are read where
+they decide, as `app.monitoring.drift.closer` does.
 
 A stream is fifty mixed columns with a reference of their own; each look asks all of them, with one budget for all looks
 and columns. Streams are simulated side by side, as columns of one wide profile: nothing depends on the number.
 """
 
 import argparse
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.signal import lfilter
 from scipy.special import betaincinv
 
+from app.evidence.in_order import MOST_ROWS
 from app.monitoring.drift.known import LEARNT_AT, MOST_BUCKETS
 from app.stats.axes import category_axis, numeric_axis
-from app.stats.dependence import Dependence, cautious_effects, design_effects, of_buckets, of_rows
-from app.stats.drift import Question, compare
+from app.stats.dependence import Dependence, cautious_effects, design_effects, of_buckets
+from app.stats.drift import Comparison, Question, compare
 from app.stats.labels import MOST_OF_REFERENCE
 from app.stats.looks import Look, allowance, looks_after
 from app.stats.profile import Layout, Profile, merge, observe
 from app.stats.reference import Reference
+from app.stats.row_dependence import bounds_of_own, of_rows
 
 ROWS, LOOKS, BUDGET = 500, 512, 0.05
 KINDS = ("normal", "lognormal", "zero-inflated", "integer", "categorical", "ar1")
@@ -72,8 +75,9 @@ class Lives:
     streams: list[Stream]
     reference: Reference
     rows: Dependence
-    design_effects: Callable[..., np.ndarray]
-    effects: np.ndarray
+    is_shuffled: bool = False
+    buckets: Dependence | None = None
+    latest: deque = field(default_factory=lambda: deque(maxlen=MOST_ROWS // ROWS))
 
     @classmethod
     def begin(cls, seed: int, count: int, rows: int, *, shuffled: bool = False) -> "Lives":
@@ -84,15 +88,51 @@ class Lives:
         reference = Reference(observe(layout, columns, most_labels=MOST_OF_REFERENCE))
         if shuffled:
             columns = [_shuffled(column, streams[0].generator) for column in columns]
-        learnt, judge = of_rows(reference, columns), cautious_effects if shuffled else design_effects
-        return cls(streams, reference, learnt, judge, judge(learnt))
+        return cls(streams, reference, of_rows(reference, columns), shuffled)
 
     def observe(self, change=lambda column, _: column) -> Profile:
         columns = [change(column, i) for stream in self.streams for i, column in enumerate(stream.rows(ROWS))]
+        self.latest.append(columns)
         return observe(self.reference.layout, columns)
 
     def learn(self, buckets: list[Profile]) -> None:
-        self.effects = self.design_effects(self.rows, of_buckets(self.reference, buckets[-MOST_BUCKETS:]))
+        self.buckets = of_buckets(self.reference, buckets[-MOST_BUCKETS:])
+
+    def look(self, look: Look, window: Profile) -> Comparison:
+        """Where the order is not known, cautiously; those whose own rows decide once more, with what they say."""
+        known = design_effects(self.rows, self.buckets)
+        if not self.is_shuffled:
+            return compare(self.reference, window, design_effects=known)
+        cautious = compare(self.reference, window, design_effects=cautious_effects(self.rows, self.buckets))
+        is_proven = self._proven(look, cautious)
+        hangs = self._proven(look, compare(self.reference, window, design_effects=known))
+        hangs = hangs | is_proven if self.buckets is None else hangs & ~is_proven
+        return self._look_closer(look, window, hangs, cautious) if hangs.any() else cautious
+
+    def _look_closer(
+        self, look: Look, window: Profile, chosen: np.ndarray, cautious: Comparison
+    ) -> Comparison:
+        is_chosen = np.repeat(chosen, len(COLUMNS))
+        parts = [*self.latest][-look.buckets :]
+        columns = [
+            _joined(each) if wanted else None
+            for each, wanted in zip(zip(*parts, strict=True), is_chosen, strict=True)
+        ]
+        effects = cautious_effects(
+            self.rows, self.buckets, bounds_of_own(self.reference, columns), read=len(parts) / look.buckets
+        )
+        closer = compare(self.reference, window, design_effects=effects)
+        p_values = np.where(is_chosen[:, np.newaxis], closer.p_values, cautious.p_values)
+        return Comparison(p_values, np.where(is_chosen, closer.p, cautious.p))
+
+    def _proven(self, look: Look, seen: Comparison) -> np.ndarray:
+        """For which streams."""
+        is_proof = seen.p <= allowance(look, BUDGET) / len(COLUMNS)
+        return is_proof.reshape(len(self.streams), -1).any(axis=1)
+
+
+def _joined(parts):
+    return [x for part in parts for x in part] if isinstance(parts[0], list) else np.concatenate(parts)
 
 
 def _shuffled(column, generator: np.random.Generator):
@@ -114,7 +154,7 @@ def dyadic(
         for look in looks_after(bucket):
             if look.buckets > 1:
                 window = merge([newest.pop(look.buckets // 2), window])
-            answer = compare(lives.reference, window, design_effects=lives.effects)
+            answer = lives.look(look, window)
             shape = (len(lives.streams), len(COLUMNS))
             yield look, answer.p.reshape(shape), answer.p_values.argmin(axis=1).reshape(shape)
         newest[look.buckets] = window

@@ -5,10 +5,11 @@ import pytest
 from scipy.signal import lfilter
 
 from app.stats.axes import category_axis, numeric_axis
-from app.stats.dependence import SUSPECTED, Dependence, cautious_effects, design_effects, of_buckets, of_rows
+from app.stats.dependence import SUSPECTED, Dependence, cautious_effects, design_effects, of_buckets
 from app.stats.drift import compare
 from app.stats.profile import Layout, observe
 from app.stats.reference import Reference
+from app.stats.row_dependence import bounds_of_own, of_rows
 
 COLUMNS, ROWS, WINDOW = 20, 10_000, 500
 
@@ -96,6 +97,60 @@ def test_what_may_be_shuffled_is_believed_where_it_shows_dependence():
     assert rates(reference, profiles[10:], effects, 0.001) <= 0.004
 
 
+@pytest.mark.parametrize("phi", [0.5, 0.8, 0.9, 0.95])
+def test_windows_that_are_judged_by_their_own_rows_raise_no_more_alarms_than_allowed(phi):
+    """At a thousandth of each; however many autoregressive streams would prove, were their rows independent."""
+    generator = np.random.default_rng(13)
+
+    def draw(generator, count):
+        return autoregressive(generator, count, phi)
+
+    reference, _ = began(draw, generator)
+    plain, judged = [], []
+    for _ in range(60):
+        rows = [draw(generator, WINDOW) for _ in range(COLUMNS)]
+        window = observe(reference.layout, rows)
+        plain.append(compare(reference, window).p < 0.001)
+        judged.append(compare(reference, window, design_effects=bounds_of_own(reference, rows)).p < 0.001)
+    assert np.mean(plain) > 0.03
+    assert np.sum(judged) <= 5
+
+
+def test_independent_rows_of_a_window_cost_it_little():
+    generator = np.random.default_rng(14)
+    reference, _ = began(independent, generator)
+    for count, most in ((100, 6.0), (500, 2.6), (2000, 1.4)):
+        rows = [independent(generator, count) + 0.3 for _ in range(COLUMNS)]
+        assert 1.0 < np.median(bounds_of_own(reference, rows)) < most
+
+
+def test_slow_and_slight_dependence_shows_in_the_means_of_batches():
+    """A tenth of the variance that takes a hundred rows to fade raises that of a mean tenfold; lags alone show a third."""
+    generator = np.random.default_rng(15)
+
+    def draw(generator, count):
+        return np.sqrt(0.9) * independent(generator, count) + np.sqrt(0.1) * autoregressive(
+            generator, count, 0.98
+        )
+
+    reference, _ = began(draw, generator)
+    bounds = [bounds_of_own(reference, [draw(generator, WINDOW) for _ in range(COLUMNS)]) for _ in range(20)]
+    assert np.median(bounds) > 4
+
+
+def test_own_rows_are_believed_as_far_as_they_were_read_and_until_buckets_show_more():
+    silent, own = known(1.0, 5000.0), np.where(np.arange(COLUMNS) < 10, 1.5, 0.0)
+    whole, part = (cautious_effects(silent, own=own, read=read) for read in (1.0, 0.5))
+    assert whole.tolist() == [1.5] * 10 + [SUSPECTED] * 10
+    assert part.tolist() == [3.0] * 10 + [SUSPECTED] * 10
+    slow = known(12.0, 6.0)
+    assert cautious_effects(silent, slow, own).tolist() == slow.at_most().tolist()
+    calm = known(1.1, 6.0)
+    assert cautious_effects(silent, calm, own).tolist() == [1.5] * 10 + calm.at_most()[10:].tolist()
+    dependent = known(4.0, 500.0)
+    assert (cautious_effects(dependent, own=own) > 4).all()
+
+
 def test_both_sources_find_the_effect_of_an_autoregression():
     """(1 + φ) / (1 - φ), for φ = .8: 9."""
     generator = np.random.default_rng(4)
@@ -172,6 +227,7 @@ def test_what_is_constant_or_missing_or_short_says_nothing():
     reference = Reference(profile)
     rows, buckets = of_rows(reference, columns), of_buckets(reference, [profile] * 3)
     assert rows.freedom.tolist() == [0.0, 0.0, 0.0]
+    assert bounds_of_own(reference, columns).tolist() == [0.0, 0.0, 0.0]
     assert design_effects(rows).tolist() == design_effects(rows, buckets).tolist() == [1.0, 1.0, 1.0]
 
 

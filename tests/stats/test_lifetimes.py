@@ -14,12 +14,13 @@ def test_hardly_any_monitor_ever_cries_wolf(shuffled):
     assert alarmed.sum() <= 2, culprits
 
 
+@pytest.mark.parametrize("shuffled", [False, True])
 @pytest.mark.parametrize(
     ("sds", "windows", "rows"),
     [(0.3, 1, 10_000), (0.1, 4, 10_000), pytest.param(0.05, 48, 100_000, marks=pytest.mark.slow)],
 )
-def test_a_change_of_five_columns_is_found_in_few_windows(sds, windows, rows):
-    found = delays(seed=102, streams=3, sds=sds, looks=windows, rows=rows)
+def test_a_change_of_five_columns_is_found_in_few_windows(sds, windows, rows, shuffled):
+    found = delays(seed=102, streams=3, sds=sds, looks=windows, rows=rows, shuffled=shuffled)
     assert np.median(found) <= windows
 
 

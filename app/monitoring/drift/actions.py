@@ -35,12 +35,13 @@ class Terms:
 
 @dataclass(frozen=True)
 class Seen:
-    """A window and what it shows."""
+    """A window and what it shows; of how many rows, in their order, it was read how they depend on each other."""
 
     window: Window
     verdict: DriftVerdict
     columns: list[dict[str, Any]]
     design_effects: list[float]
+    rows_in_order: int = 0
 
 
 async def look_at(case: Case, window: Window, terms: Terms) -> Seen:
@@ -61,7 +62,8 @@ def judge_window(
         design_effects=counting, rows=window.rows, reference_rows=min(reference.rows, int(was.sizes.max())),
     )  # fmt: skip
     shares = _Shares(reference, effects.coarse(was.profile), effects.coarse(window.profile))
-    return Seen(window, verdict, [_told(each, shares) for each in verdict.columns], counting.tolist())
+    told = [_told(each, shares) for each in verdict.columns]
+    return Seen(window, verdict, told, counting.tolist(), known.own.rows if known.own else 0)
 
 
 def judge_profile(
@@ -165,5 +167,6 @@ def _basis(seen: Seen, case: Case) -> dict[str, Any]:
     return {
         "season": case.known.season,
         "buckets_learnt": case.known.buckets,
+        "rows_in_order": seen.rows_in_order,
         "design_effects": seen.design_effects,
     }

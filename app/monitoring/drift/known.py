@@ -48,6 +48,15 @@ class Week:
 
 
 @dataclass(frozen=True)
+class Own:
+    """The highest design effects that rows of a window show by their order; so many were read, this share of it."""
+
+    rows: int
+    share: float
+    bounds: Floats
+
+
+@dataclass(frozen=True)
 class Known:
     """What windows of a stream are held against, and how strictly.
 
@@ -57,6 +66,7 @@ class Known:
         week: these hours.
         dependence: what the stream's buckets show, as `Dependence` has it; None until there are enough.
         buckets: how many of them there were.
+        own: what the rows of the window at hand show, where somebody read them.
     """
 
     reference: Reference
@@ -64,6 +74,7 @@ class Known:
     week: Week | None = None
     dependence: dict[str, Any] | None = None
     buckets: int = 0
+    own: Own | None = None
 
     def design_effects(self, *, is_cautious: bool) -> Floats:
         """How many rows of each column count for one.
@@ -77,7 +88,9 @@ class Known:
         rows = Dependence(np.array(order.effects), np.array(order.freedom))
         if order.in_time or not is_cautious:
             return design_effects(rows, buckets)
-        return cautious_effects(rows, buckets)
+        if self.own is None:
+            return cautious_effects(rows, buckets)
+        return cautious_effects(rows, buckets, self.own.bounds, read=self.own.share)
 
     def prepared_for(self, window: Window) -> "Prepared":
         """The reference of a window: of the hours that it covers, where these are known."""

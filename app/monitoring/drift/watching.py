@@ -19,8 +19,9 @@ from app.core.jobs import WORKER
 from app.evidence.profiles import BUCKET, Counted
 from app.evidence.seasons import add_to_week
 from app.evidence.windows import Window, list_buckets, read_buckets, read_window, start_of_bucket
-from app.monitoring.drift.actions import Seen, Terms, heed_performance, keep_summary, keep_verdict, look_at
+from app.monitoring.drift.actions import Seen, Terms, heed_performance, keep_summary, keep_verdict
 from app.monitoring.drift.cases import Case, find_case
+from app.monitoring.drift.closer import look_closer
 from app.monitoring.drift.known import LEARNT_AT, MOST_BUCKETS, learn_dependence
 from app.monitoring.facts import DriftDetected, DriftEnded
 from app.monitoring.figures import note_figures
@@ -115,7 +116,7 @@ async def _look_at_all(session: AsyncSession, watch: Watch, case: Case, looks: S
         terms = Terms(
             case.watching.drift_threshold, allowance(look, case.watching.false_alarms), is_cautious=True
         )
-        kept = (await look_at(case, window, terms), terms)
+        kept = (await look_closer(session, case, window, terms), terms)
         if look.buckets == 1:
             await _learn(session, watch, case, window)
         if kept[0].verdict.finding == Finding.DRIFT:
