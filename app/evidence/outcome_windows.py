@@ -107,6 +107,18 @@ async def read_slots(
     return await asyncio.to_thread(_as_slots, rows)
 
 
+async def read_latest_slots(
+    session: AsyncSession, cohort: Cohort, *, until: datetime, most: int
+) -> list[Slot]:
+    """The latest five minutes before a moment that hold labels of a cohort, oldest first."""
+    mine = and_(
+        cohort.condition, LiveOutcome.minutes == FIVE_MINUTES, LiveOutcome.labelled > 0, LiveOutcome.bucket < until
+    )  # fmt: skip
+    newest = select(LiveOutcome.bucket).where(mine).distinct().order_by(LiveOutcome.bucket.desc()).limit(most)
+    query = select(*_SHORT).where(mine, LiveOutcome.bucket.in_(newest)).order_by(LiveOutcome.bucket)
+    return await asyncio.to_thread(_as_slots, (await session.execute(query)).all())
+
+
 _SHORT = (
     LiveOutcome.bucket, LiveOutcome.version_id, LiveOutcome.version, LiveOutcome.rows, LiveOutcome.labelled,
     *(LiveOutcome.sums[part].label(part) for part in ("answers", "pairs", "errors")),

@@ -237,6 +237,9 @@ class PerformanceWatch(Base):
     """The first bucket that a window may hold: those in which a loss was proven are not asked again."""
     looked_at: Mapped[datetime]
     fallen_since: Mapped[datetime | None]
+    design_effect: Mapped[float | None]
+    """How many labelled rows count for one, as far as the labels of `learnt_from` buckets show it."""
+    learnt_from: Mapped[int] = mapped_column(server_default="0")
 
 
 class PerformanceVerdictRow(Base):
@@ -268,4 +271,6 @@ class PerformanceVerdictRow(Base):
     loss_high: Mapped[float | None]
     false_alarms: Mapped[float]
     threshold: Mapped[float]
+    design_effect: Mapped[float | None]
+    """None where nothing was known, and rows were taken to be independent."""
     sums: Mapped[dict[str, Any]] = mapped_column(JSON(none_as_null=True))

@@ -139,10 +139,11 @@ def of_buckets(reference: Reference, buckets: Sequence[Profile]) -> Dependence:
     bins = np.stack([bucket.counts[:, :BINS] for bucket in buckets]).astype(np.float64)
     bins[:, list(reference.layout.labelled), BINS - GROUPS :] = 0.0
     parts = [_of_means(bins, powers) for powers in (reference.normal_scores, reference.squared_scores)]
-    return _worst(parts)
+    return worst_of(parts)
 
 
-def _worst(parts: Sequence[Dependence]) -> Dependence:
+def worst_of(parts: Sequence[Dependence]) -> Dependence:
+    """Of each column the estimate with the larger effect."""
     effects, freedom = np.stack([p.effects for p in parts]), np.stack([p.freedom for p in parts])
     worst = effects.argmax(axis=0)
     columns = np.arange(effects.shape[1])
@@ -153,6 +154,11 @@ def _of_means(bins: Floats, powers: Floats) -> Dependence:
     """Design effects of the mean of one score; `bins` of shape (buckets, columns, bins)."""
     sizes = bins.sum(axis=2)
     first, second = (np.einsum("bci,ci->bc", bins, power) / sizes.clip(1) for power in powers[:2])
+    return of_means(sizes, first, second)
+
+
+def of_means(sizes: Floats, first: Floats, second: Floats) -> Dependence:
+    """From how many values each bucket has, their mean and the mean of their squares, each of shape (buckets, columns)."""
     within = (sizes * (second - first**2)).sum(axis=0) / (sizes - 1).clip(0).sum(axis=0).clip(1)
     is_triple = _in_threes(sizes).min(axis=0) > 1
     weights = np.array(_WEIGHTS)[:, np.newaxis, np.newaxis]
@@ -217,10 +223,10 @@ def of_rows(
     axes = reference.layout.axes
     taken = [_places(axis, column, hours) for axis, column in zip(axes, columns, strict=True)]
     parts = [
-        [_of_sequence(_apart(score[bins], of)) for score, (bins, of) in zip(scores[0], taken, strict=True)]
+        [of_sequence(_apart(score[bins], of)) for score, (bins, of) in zip(scores[0], taken, strict=True)]
         for scores in (reference.normal_scores, reference.squared_scores)
     ]
-    return _worst([Dependence(*np.array(part).T) for part in parts])
+    return worst_of([Dependence(*np.array(part).T) for part in parts])
 
 
 def _apart(scores: Floats, hours: NDArray[np.int64] | None) -> Floats:
@@ -249,9 +255,9 @@ def _places(
     return places, hours[is_known] if hours is not None and len(hours) == len(is_known) else None
 
 
-def _of_sequence(scores: Floats) -> tuple[float, float]:
-    """The design effect of one sequence and its degrees of freedom."""
-    length = min(BLOCK, len(scores))
+def of_sequence(scores: Floats, block: int = BLOCK) -> tuple[float, float]:
+    """The design effect of one sequence, shape (rows,), in the order of time, and its degrees of freedom."""
+    length = min(block, len(scores))
     if length < LEAST_ROWS:
         return 1.0, 0.0
     blocks = scores[: len(scores) // length * length].reshape(-1, length)

@@ -34,7 +34,7 @@ class Stream:
     def __init__(self, database, directory, monkeypatch, version, start):
         self.database, self.directory, self.version = database, directory, version
         self.monkeypatch, self.start, self.number = monkeypatch, start, 0
-        self.generator = np.random.default_rng(7)
+        self.generator, self.burst = np.random.default_rng(7), 1
 
     async def live(self, *accuracies, watched=True):
         for accuracy in accuracies:
@@ -49,7 +49,7 @@ class Stream:
         ids = [id_at(at + timedelta(milliseconds=i)) for i in range(PER_BUCKET)]
         made_of = {"version_id": self.version.id, "predictions": [1] * PER_BUCKET}
         await log_requests(self.database, self.directory, scored_request(PER_BUCKET, ids=ids, **made_of))
-        right = self.generator.random(PER_BUCKET) < accuracy
+        right = np.repeat(self.generator.random(PER_BUCKET // self.burst) < accuracy, self.burst)
         async with self.database.writes(TESTER) as session:
             await session.execute(
                 text(
@@ -136,6 +136,17 @@ async def test_a_small_loss_is_no_alarm_however_long_it_lasts(stream):
     assert await stream.facts() == []
     [watch] = await stream.rows("SELECT * FROM performance_watch")
     assert (watch.looked, watch.fallen_since) == (16, None)
+
+
+async def test_bursts_of_errors_count_as_the_few_errors_that_they_are(stream):
+    stream.burst = 12
+    await stream.live(*[0.8] * 20)
+    assert await stream.facts() == []
+    [watch] = await stream.rows("SELECT * FROM performance_watch")
+    assert watch.design_effect == pytest.approx(12, rel=0.4)
+    assert watch.learnt_from == 16
+    [(last,)] = await stream.rows("SELECT max(design_effect) FROM performance_verdict")
+    assert last >= watch.design_effect
 
 
 async def test_after_a_pause_the_monitor_looks_at_all_that_it_missed(stream):

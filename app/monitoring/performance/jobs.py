@@ -27,6 +27,7 @@ from app.monitoring.facts import PerformanceDropped, PerformanceRecovered
 from app.monitoring.figures import note_figures
 from app.monitoring.kinds import BaselineKind, Figure, PerformanceFinding
 from app.monitoring.performance.baselines import Baseline, ask_for_baseline, held_out_rows
+from app.monitoring.performance.depending import is_learnt_again, learn_effect, suspected
 from app.monitoring.performance.looking import (
     PerformanceSeen,
     PerformanceTerms,
@@ -116,6 +117,7 @@ async def _look_on(session: AsyncSession, watched: _Watched) -> bool:
     if not labelled:
         return False
     state = await _lock_watch(session, watched.cohort, labelled[0])
+    await _learn(session, state, watched, len(labelled))
     numbers = [number for at in labelled if (number := (at - state.began_at) // BUCKET) >= 0]
     complete = (start_of(clock.now() - watched.delay, FIVE_MINUTES) - state.began_at) // BUCKET
     looks, state.looked_at = 0, clock.now()
@@ -123,6 +125,14 @@ async def _look_on(session: AsyncSession, watched: _Watched) -> bool:
         looks += await _look_after(session, state, watched, numbers, state.looked)
         state.looked += 1
     return state.looked < complete
+
+
+async def _learn(session: AsyncSession, state: PerformanceWatch, watched: _Watched, buckets: int) -> None:
+    """Let the latest labels say how dependent losses are, now and then."""
+    if is_learnt_again(buckets, state.learnt_from):
+        until = start_of(clock.now() - watched.delay, FIVE_MINUTES)
+        found = await learn_effect(session, watched.version, watched.cohort, until=until)
+        state.design_effect, state.learnt_from = found, buckets
 
 
 async def _lock_watch(session: AsyncSession, cohort: Cohort, first: datetime) -> PerformanceWatch:
@@ -150,7 +160,10 @@ async def _look_after(
             continue
         held, looks = inside, looks + 1
         since, until = state.began_at + look.first * BUCKET, state.began_at + (number + 1) * BUCKET
-        terms = PerformanceTerms(watched.threshold, allowance(look, watched.watching.false_alarms))
+        terms = PerformanceTerms(
+            watched.threshold, allowance(look, watched.watching.false_alarms),
+            design_effect=state.design_effect or suspected(),
+        )  # fmt: skip
         period = Period(since, until, until, watched.delay)
         signature = Signature.from_json(watched.version.signature)
         seen = await look_at_outcomes(session, signature, watched.cohort, period, watched.baseline, terms)

@@ -42,11 +42,17 @@ class Period:
 
 @dataclass(frozen=True)
 class PerformanceTerms:
-    """How strictly a window is judged; the metric is chosen after the task unless somebody names one."""
+    """How strictly a window is judged.
+
+    Attributes:
+        metric: chosen after the task unless somebody names one.
+        design_effect: how many labelled rows count for one; None where nothing is known, and each counts.
+    """
 
     threshold: float
     false_alarms: float
     metric: str | None = None
+    design_effect: float | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,7 @@ def _look(
     baseline: Baseline | None,
     terms: PerformanceTerms,
 ) -> PerformanceSeen:
-    measured = measure(signature, compared, terms.false_alarms)
+    measured = measure(signature, compared, terms.false_alarms, design_effect=terms.design_effect or 1.0)
     was = baseline.tell(signature, terms.false_alarms) if baseline else {}
     metric = terms.metric or spokesman(signature.task, was)
     judgement = judge_metric(metric, measured.metrics, was, terms.threshold)
@@ -161,7 +167,7 @@ def keep_performance(
         labelled=seen.whole.labelled, asked_by=actor.name, finding=judgement.finding,
         recommendation=recommend(judgement), metric=judgement.metric, value=now and now.value, low=now and now.low,
         high=now and now.high, baseline=was and was.value, loss=loss and loss.value, loss_low=loss and loss.low,
-        loss_high=loss and loss.high, false_alarms=terms.false_alarms, threshold=terms.threshold,
+        loss_high=loss and loss.high, false_alarms=terms.false_alarms, threshold=terms.threshold, design_effect=terms.design_effect,
         sums=seen.compared.to_json() | {"rows": seen.compared.rows, "labelled": seen.compared.labelled},
     )  # fmt: skip
     session.add(row)
