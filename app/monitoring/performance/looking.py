@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
@@ -141,8 +142,18 @@ def _look(
     measured = measure(signature, compared, terms.false_alarms, design_effect=terms.design_effect or 1.0)
     was = baseline.tell(signature, terms.false_alarms) if baseline else {}
     metric = terms.metric or spokesman(signature.task, was)
-    judgement = judge_metric(metric, measured.metrics, was, terms.threshold)
+    judgement = judge_metric(metric, _judged(measured.metrics, compared, terms), was, terms.threshold)
     return PerformanceSeen(period, whole, compared, measured, was, judgement)
+
+
+def _judged(metrics: Told, compared: Realised, terms: PerformanceTerms) -> Told:
+    """What a verdict may rest on: nothing of labels that are worth too few independent ones."""
+    from app.stats.intervals import MINIMUM, TooLittleData  # noqa: PLC0415 - and SciPy with it
+
+    needed = ceil(MINIMUM * (terms.design_effect or 1.0))
+    if compared.labelled >= needed:
+        return metrics
+    return dict.fromkeys(metrics, TooLittleData("labels", compared.labelled, needed))
 
 
 def spokesman(task: Task, was: Told) -> str | None:

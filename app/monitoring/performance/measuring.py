@@ -49,6 +49,7 @@ def measure(
         alpha: in which share of the times each interval may miss.
         design_effect: how many labelled rows count for one, because they depend on each other.
     """
+    design_effect = _at_most(design_effect, realised)
     thin = _thin(realised, design_effect)
     if signature.task == Task.REGRESSION:
         return Measured(in_labels(_errors(thin, alpha), design_effect), {}, None, {})
@@ -72,10 +73,18 @@ def measure_briefly(
     if not realised.labelled or signature.task != Task.CLASSIFICATION:
         whole = partial(measure, signature, realised, alpha, design_effect=design_effect)
         return whole().metrics if realised.labelled else {}
+    design_effect = _at_most(design_effect, realised)
     confusion = confusion_of(signature, realised).thinned(design_effect)
     f1 = partial(average_score, confusion, Score.F1, Average.MACRO, alpha)
     told = {"accuracy": ask(partial(accuracy, confusion, alpha)), "f1_macro": ask(f1)}
     return in_labels(told, design_effect)
+
+
+def _at_most(design_effect: float, realised: Realised) -> float:
+    """What leaves enough rows to tell anything: a value is shown of few dependent labels as well, though no verdict rests on them."""
+    from app.stats.intervals import MINIMUM  # noqa: PLC0415 - and SciPy with it
+
+    return min(design_effect, max(1.0, realised.labelled / MINIMUM))
 
 
 def _thin(realised: Realised, by: float) -> Realised:
