@@ -186,6 +186,23 @@ async def count_labelled(
     return [(bucket, int(labelled)) for bucket, labelled in await session.execute(query)]
 
 
+async def find_last_labelled(
+    session: AsyncSession, cohort: Cohort, *, since: datetime, until: datetime, share: float
+) -> datetime | None:
+    """The end of the last five minutes between two moments of whose rows at least this share has its label."""
+    query = (
+        select(LiveOutcome.bucket)
+        .where(cohort.condition, LiveOutcome.minutes == FIVE_MINUTES)
+        .where(LiveOutcome.bucket >= since, LiveOutcome.bucket < until)
+        .group_by(LiveOutcome.bucket)
+        .having(func.sum(LiveOutcome.labelled) >= share * func.sum(LiveOutcome.rows))
+        .order_by(LiveOutcome.bucket.desc())
+        .limit(1)
+    )
+    last = await session.scalar(query)
+    return None if last is None else last + BUCKET
+
+
 async def list_told(session: AsyncSession, *, since: datetime) -> Sequence[tuple[UUID, str]]:
     """The versions, with their environments, whose labels changed since a moment; shadows are left out."""
     query = select(LiveOutcome.version_id, LiveOutcome.environment).where(

@@ -191,6 +191,11 @@ async def get_performance_history(
     signatures = {version_id: Signature.from_json(body) for version_id, body in stored.items()}
     effects = await find_effects(session, stored, environment)
     items = await asyncio.to_thread(_points, slots, signatures, effects)
+    estimated = await queries.estimated_history(
+        session, model.id, environment=environment, since=since, granularity=granularity
+    )
+    for item in items:
+        item["estimated"] = estimated.get((item["at"], item["version"]))
     return {"model": model.name, "environment": environment, "granularity": granularity, "items": items}
 
 

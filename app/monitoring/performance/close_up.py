@@ -107,7 +107,10 @@ class CloseReader:
 
     async def _estimate(self, before: Latest) -> Estimated:
         rows = await self._window(with_features=self._is_regression)
-        terms = {"threshold": self.terms.threshold, "alpha": self.terms.false_alarms}
+        terms = {
+            "threshold": self.terms.threshold, "alpha": self.terms.false_alarms,
+            "design_effect": self.terms.design_effect or 1.0,
+        }  # fmt: skip
         return await asyncio.to_thread(estimate, self.signature, before, rows, self.seen.was, **terms)
 
     async def _mature(self, *, with_features: bool) -> Latest:

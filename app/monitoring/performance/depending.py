@@ -53,17 +53,17 @@ async def learn_effect(
         return None
     latest = await read_latest(
         session, version.model_name, cohort,
-        since=_enough_since(slots), until=slots[-1].at + BUCKET, only_labelled=True, most=MOST_LABELS,
+        since=enough_since(slots, MOST_LABELS), until=slots[-1].at + BUCKET, only_labelled=True, most=MOST_LABELS,
     )  # fmt: skip
     return await asyncio.to_thread(_effect_of, Signature.from_json(version.signature), slots, latest)
 
 
-def _enough_since(slots: Sequence[Slot]) -> datetime:
-    """The start of the latest buckets that together hold the rows that are asked, so that no more are looked through."""
+def enough_since(slots: Sequence[Slot], wanted: int) -> datetime:
+    """The start of the latest buckets that together hold as many labelled rows as are wanted, so that no more are looked through."""
     labelled = 0
     for slot in reversed(slots):
         labelled += slot.realised.labelled
-        if labelled >= MOST_LABELS:
+        if labelled >= wanted:
             return slot.at
     return slots[0].at
 

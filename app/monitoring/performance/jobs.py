@@ -27,6 +27,7 @@ from app.monitoring.facts import PerformanceDropped, PerformanceRecovered
 from app.monitoring.figures import note_figures
 from app.monitoring.kinds import BaselineKind, Figure, PerformanceFinding
 from app.monitoring.performance.baselines import Baseline, ask_for_baseline, held_out_rows
+from app.monitoring.performance.causing import name_causes
 from app.monitoring.performance.depending import is_learnt_again, learn_effect, suspected
 from app.monitoring.performance.looking import (
     PerformanceSeen,
@@ -35,7 +36,9 @@ from app.monitoring.performance.looking import (
     baseline_of,
     keep_performance,
     look_at_outcomes,
+    overrule_estimate,
 )
+from app.monitoring.performance.unlabelled import SHARE
 from app.monitoring.queries import Watching, watching_of
 from app.monitoring.tables import PerformanceWatch
 from app.registry.queries import find_version_by_id
@@ -49,6 +52,7 @@ WATCH_PERFORMANCE = "watch_performance"
 LATELY = timedelta(minutes=30)
 LONGEST = 8192
 """Buckets of the longest window, four weeks: where labels are few, it takes long to prove anything."""
+MOST_NAMED = 5
 AT_ONCE = 32
 """Windows that are looked at in one transaction, so that none is held for long after a pause."""
 
@@ -161,7 +165,7 @@ async def _look_after(
         held, looks = inside, looks + 1
         since, until = state.began_at + look.first * BUCKET, state.began_at + (number + 1) * BUCKET
         terms = PerformanceTerms(
-            watched.threshold, allowance(look, watched.watching.false_alarms),
+            watched.threshold, allowance(look, (1 - SHARE) * watched.watching.false_alarms),
             design_effect=state.design_effect or suspected(),
         )  # fmt: skip
         period = Period(since, until, until, watched.delay)
@@ -194,12 +198,16 @@ async def _tell(
     told = (version.model_name, version.number, watched.cohort.environment, str(row.id))
     if has_fallen:
         state.origin = number + 1
+    if judgement.finding == PerformanceFinding.HOLDING:
+        await overrule_estimate(session, version.id, watched.cohort.environment)
     if judgement.metric is None or judgement.now is None or judgement.was is None:
         return
     what = (judgement.metric, judgement.now.value, judgement.was.value)
     if has_fallen and state.fallen_since is None:
         state.fallen_since = seen.period.since
-        announce(session, PerformanceDropped(*told, *what))
+        ends = {"since": seen.period.since, "until": seen.period.until}
+        causes = await name_causes(session, version, watched.cohort, **ends)
+        announce(session, PerformanceDropped(*told, *what, causes[:MOST_NAMED]))
     elif judgement.finding == PerformanceFinding.HOLDING and state.fallen_since is not None:
         state.fallen_since = None
         announce(session, PerformanceRecovered(*told, *what))

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
@@ -19,7 +19,7 @@ from app.monitoring.kinds import PerformanceFinding, Recommendation
 from app.monitoring.performance.baselines import Baseline, find_baseline, freeze_first_labels, held_out_rows
 from app.monitoring.performance.measuring import Measured, measure
 from app.monitoring.performance.rules import Judgement, Told, choose_metric, judge_metric
-from app.monitoring.tables import PerformanceVerdictRow, PerformanceWatch
+from app.monitoring.tables import EstimateWatch, PerformanceVerdictRow, PerformanceWatch
 from app.runtimes.schema import Signature, Task
 
 if TYPE_CHECKING:
@@ -185,10 +185,31 @@ def keep_performance(
     return row
 
 
-async def fallen_since(session: AsyncSession, version_id: "UUID", environment: str) -> datetime | None:
-    """Since when a version is proven to do worse than its threshold allows, as far as its monitor has seen."""
-    query = select(PerformanceWatch.fallen_since).where(
-        PerformanceWatch.version_id == version_id, PerformanceWatch.environment == environment
-    )
-    since: datetime | None = await session.scalar(query)
-    return since
+@dataclass(frozen=True)
+class Fallen:
+    """Since when a version does worse than its threshold allows, and whether that is known of labels or estimated without."""
+
+    since: datetime
+    is_estimated: bool
+
+    def __str__(self) -> str:
+        how = "estimated, without labels," if self.is_estimated else "proven"
+        return f"Its performance is {how} to have fallen since {self.since:%Y-%m-%d %H:%M} UTC."
+
+
+async def fallen_since(session: AsyncSession, version_id: "UUID", environment: str) -> Fallen | None:
+    """Since when a version is proven to do worse than its threshold allows, as far as its monitors have seen."""
+    key = (version_id, environment)
+    watch = await session.get(PerformanceWatch, key)
+    if watch is not None and watch.fallen_since is not None:
+        return Fallen(watch.fallen_since, is_estimated=False)
+    estimates = await session.get(EstimateWatch, key)
+    if estimates is None or estimates.fallen_since is None:
+        return None
+    return Fallen(estimates.fallen_since, is_estimated=True)
+
+
+async def overrule_estimate(session: AsyncSession, version_id: "UUID", environment: str) -> None:
+    """Forget a fall that was estimated: labels prove that all is well."""
+    key = {"version_id": version_id, "environment": environment}
+    await session.execute(update(EstimateWatch).filter_by(**key).values(fallen_since=None))

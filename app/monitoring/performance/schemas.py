@@ -200,6 +200,16 @@ class PerformanceOut(Outgoing):
     recommendations: list[str]
 
 
+class EstimatedPoint(Outgoing):
+    """What was estimated while labels were missing: the mean over these rows, between the farthest ends of its intervals."""
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    rows: int
+
+
 class PerformancePoint(Outgoing):
     """One version in one hour or day."""
 
@@ -213,11 +223,15 @@ class PerformancePoint(Outgoing):
         description="How many labelled rows count for one, by what the version's monitor has learnt by now."
     )
     metrics: dict[str, MetricOut]
+    estimated: EstimatedPoint | None = Field(
+        None, description="Where labels were missing: to it concept drift is invisible."
+    )
 
 
 _A_POINT: dict[str, Any] = {
     "at": "2026-11-26T00:00:00Z", "version": 3, "rows": 4210, "labelled": 812, "label_coverage": 0.193,
     "insufficient_data": False, "design_effect": 1.4, "metrics": {"accuracy": _A_METRIC},
+    "estimated": {"metric": "accuracy", "value": 0.8, "low": 0.76, "high": 0.84, "rows": 900},
 }  # fmt: skip
 
 
