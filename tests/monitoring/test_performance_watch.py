@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
+from app.alerts.causes import list_named
 from app.core import clock
 from app.core.config import Settings
 from app.core.ids import new_id
@@ -29,7 +30,7 @@ PER_BUCKET = 60
 
 
 class Stream:
-    """A version whose answers are right as often as a test says, bucket after bucket."""
+    """A version whose answers are right as often as a test says, bucket after bucket, and wrong where `x0` is large."""
 
     def __init__(self, database, directory, monkeypatch, version, start):
         self.database, self.directory, self.version = database, directory, version
@@ -47,9 +48,10 @@ class Stream:
 
     async def _bucket(self, at, accuracy):
         ids = [id_at(at + timedelta(milliseconds=i)) for i in range(PER_BUCKET)]
-        made_of = {"version_id": self.version.id, "predictions": [1] * PER_BUCKET}
-        await log_requests(self.database, self.directory, scored_request(PER_BUCKET, ids=ids, **made_of))
         right = np.repeat(self.generator.random(PER_BUCKET // self.burst) < accuracy, self.burst)
+        features = np.random.default_rng(self.number).normal(size=(PER_BUCKET, 2)) + np.outer(~right, [5, 0])
+        made_of = {"version_id": self.version.id, "predictions": [1] * PER_BUCKET, "features": features}
+        await log_requests(self.database, self.directory, scored_request(PER_BUCKET, ids=ids, **made_of))
         async with self.database.writes(TESTER) as session:
             await session.execute(
                 text(
@@ -168,6 +170,20 @@ async def test_a_version_without_any_baseline_is_held_against_its_first_labels(
     assert (baseline.kind, baseline.labelled) == ("first_labels", 12 * PER_BUCKET)
     await stream.live(*[0.5] * 4)
     assert await stream.facts() == ["PerformanceDropped"]
+
+
+async def test_the_fact_and_the_incident_name_the_features_to_look_at_first(stream):
+    await stream.live(*[0.95] * 6, *[0.5] * 3)
+    [fact] = await stream.rows("SELECT body FROM fact WHERE kind = 'PerformanceDropped'")
+    assert fact.body["features"] == ["x0"]
+    async with stream.database.writes(TESTER) as session:
+        await session.execute(
+            text("UPDATE fact SET sequence = 7, hash = '' WHERE kind = 'PerformanceDropped'")
+        )
+        named = await list_named(session, "accuracy_drop", "m", at=clock.now())
+        assert named == ["x0"]
+        assert await list_named(session, "accuracy_drop", "other", at=clock.now()) == []
+        assert await list_named(session, "latency_ms", "m", at=clock.now()) == []
 
 
 async def test_a_monitor_that_is_off_does_not_look(stream):
