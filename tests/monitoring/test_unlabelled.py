@@ -15,6 +15,7 @@ from app.evidence.outcome_windows import Cohort
 from app.monitoring.performance.jobs import watch_performance
 from app.monitoring.performance.looking import fallen_since
 from app.monitoring.performance.unlabelled import ask_for_estimates, watch_unlabelled
+from app.monitoring.queries import estimated_history
 from tests import make
 from tests.conftest import TESTER
 from tests.evidence.making import log_requests, scored_request
@@ -92,6 +93,12 @@ async def test_a_fall_without_labels_is_estimated_announced_and_heeded_until_lab
     verdicts = await stream.rows("SELECT * FROM performance_verdict WHERE estimated ORDER BY at")
     assert len(verdicts) == 3
     assert all(row.value == pytest.approx(0.75, abs=0.04) for row in verdicts)
+    async with stream.database.reads() as session:
+        where = {"environment": "production", "since": stream.start, "granularity": "hour"}
+        told = await estimated_history(session, stream.version.model_id, **where)
+    assert [(each.metric, each.rows, each.value) for each in told.values()] == [
+        ("accuracy", 3 * PER_BUCKET, pytest.approx(0.75, abs=0.06))
+    ]
     await stream.live(3, 0.5, 0.52)
     assert await stream.facts() == [("EstimatedPerformanceDropped", True)]
     [(told,)] = await stream.rows("SELECT value FROM latest_figure WHERE figure = 'estimated_accuracy'")
