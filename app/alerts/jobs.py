@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -12,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.alerts.actions import note_look
+from app.alerts.causes import list_named
 from app.alerts.deliveries import DELIVER, QUEUE, Failure, begin_attempt, settle_attempt, tell_opening
 from app.alerts.egress import NotDeliveredError
 from app.alerts.errors import AlertRuleNotFound, ChannelNotFound
@@ -108,7 +110,9 @@ async def _judge_values(
         matters = rule.terms.policy.is_breached_by(value) or (known and not is_idle(known.standing))
         if rule.terms.concerns(model) and matters:
             row = await lock_standing(session, rule.name, f"model:{model}")
-            evidence = {"window_seconds": rule.window_seconds}
+            evidence: dict[str, Any] = {"window_seconds": rule.window_seconds}
+            if features := await list_named(session, rule.signal, model, at=at):
+                evidence["features_to_look_at"] = features
             await take_observation(session, rule, row, Observation(row.subject, model, value, at, evidence))
 
 

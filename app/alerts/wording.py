@@ -28,8 +28,17 @@ def explanation(body: Mapping[str, Any]) -> str:
     if body["type"] == "incident.resolved":
         who = f"by {data['resolved_by']}" if data["resolved_by"] else "by itself"
         lines.append(f"resolved at {data['resolved_at']} {who}" + _noted(data["resolve_note"]))
-    lines += [f"{name}: {value}" for name, value in data["evidence"].items()]
+    lines += [f"{name}: {_in_words(value)}" for name, value in data["evidence"].items()]
     return "\n".join([*lines, f"incident {data['incident_id']}"])
+
+
+def _in_words(value: Any) -> str:
+    """What evidence says; names in a row are read as such.
+
+    >>> _in_words(["age", "income"]), _in_words(3600)
+    ('age, income', '3600')
+    """
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _limit(data: Mapping[str, Any]) -> str:

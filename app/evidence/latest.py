@@ -74,12 +74,13 @@ async def read_latest(
     until: datetime,
     only_labelled: bool = False,
     with_features: bool = False,
+    most: int = MOST_ROWS,
 ) -> Latest:
     """The latest rows that a cohort was asked between two moments."""
     query = _LATEST[only_labelled, with_features]
     told = {
         "model": model, "version_id": cohort.version_id, "environment": cohort.environment, "shadow": cohort.shadow,
-        "arm": cohort.arm, "since": since, "until": until, "most": MOST_ROWS,
+        "arm": cohort.arm, "since": since, "until": until, "most": most,
     }  # fmt: skip
     row = (await session.execute(query, told)).one()
     return await asyncio.to_thread(_read, row, with_features=with_features)

@@ -3,20 +3,20 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from operator import itemgetter
+from typing import Any, Self
 from uuid import UUID
 
-import numpy as np
 from pydantic_core import from_json
-from sqlalchemy import ARRAY, ColumnElement, DateTime, Text, Uuid, bindparam, delete, func, select, text
+from sqlalchemy import ColumnElement, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
 from app.core.locks import hold_until_commit
-from app.evidence.copying import times_in
+from app.evidence.arrivals import Group, count_arrivals
 from app.evidence.frames import LoggedRequest
 from app.evidence.profiles import BUCKET
 from app.evidence.realised import Labelled, Realised, Scale, add_up, has_labels, realise, scale_of
@@ -35,47 +35,22 @@ MOST_BUCKETS = 12
 ROWS_PER_PIECE = 5000
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Group:
-    """Whose sums they are, apart from when."""
-
-    version_id: UUID
-    environment: str
-    arm: str
-    shadow: bool
-
-
 async def mark_shipped(session: AsyncSession, requests: Iterable[LoggedRequest]) -> None:
-    """Note that predictions were added to some buckets, so that each is counted once it is over.
+    """Note how many predictions were added to some buckets, so that each is summed up once it is over.
 
     A label that came before its prediction finds it then, whoever was first.
     """
     now = clock.now()
-    marks = sorted(_buckets_of(requests))
-    due = [max(now, bucket + BUCKET + SETTLING) for _, bucket in marks]
-    given = {"models": [model for model, _ in marks], "buckets": [bucket for _, bucket in marks], "due": due}
-    await session.execute(_MARK, given)
-
-
-_MOMENTS = ARRAY(DateTime(timezone=True))
-_MARK = text("""
-    INSERT INTO outcome_mark (model, bucket, due_at)
-    SELECT * FROM unnest(CAST(:models AS text[]), CAST(:buckets AS timestamptz[]), CAST(:due AS timestamptz[]))
-""").bindparams(
-    bindparam("models", type_=ARRAY(Text)), bindparam("buckets", type_=_MOMENTS), bindparam("due", type_=_MOMENTS)
-)  # fmt: skip
-
-
-def _buckets_of(requests: Iterable[LoggedRequest]) -> set[tuple[str, datetime]]:
-    ids: dict[str, list[bytes]] = {}
-    for request in requests:
-        ids.setdefault(request.origin.model, []).append(request.id_bytes)
-    seconds = int(BUCKET.total_seconds())
-    return {
-        (model, datetime.fromtimestamp(number * seconds, UTC))
-        for model, parts in ids.items()
-        for number in np.unique(times_in(b"".join(parts)) // (seconds * 1000)).tolist()
-    }
+    marks = [
+        {
+            "model": place.model, "bucket": place.bucket, "due_at": max(now, place.bucket + BUCKET + SETTLING),
+            "version_id": place.group.version_id, "environment": place.group.environment, "arm": place.group.arm,
+            "shadow": place.group.shadow, "version": place.version, "rows": arrived.rows, "answers": dict(arrived.answers),
+        }
+        for place, arrived in sorted(count_arrivals(requests).items(), key=itemgetter(0))
+    ]  # fmt: skip
+    if marks:
+        await session.execute(insert(OutcomeMark), marks)
 
 
 async def refresh_due(session: AsyncSession) -> bool:
@@ -98,17 +73,50 @@ async def refresh(session: AsyncSession, model: str, *, until_due: datetime | No
     if until_due is not None:
         marks = marks.where(OutcomeMark.due_at <= until_due)
     buckets = (await session.scalars(marks.distinct().order_by(OutcomeMark.bucket).limit(MOST_BUCKETS))).all()
-    taken = delete(OutcomeMark).where(OutcomeMark.model == model, OutcomeMark.bucket.in_(buckets))
-    if until_due is not None:
-        taken = taken.where(OutcomeMark.due_at <= until_due)
-    await session.execute(taken)
+    arrived = await _take_marks(session, model, buckets)
     touched: set[UUID] = set()
     for bucket in buckets:
-        touched |= await _remake(session, model, bucket)
+        touched |= await _remake(session, model, bucket, arrived[bucket])
     for finer, coarser in ((FIVE_MINUTES, HOUR), (HOUR, DAY)):
         for start in sorted({start_of(bucket, coarser) for bucket in buckets}):
             await _roll_up(session, model, touched, start, finer, coarser)
     return bool(buckets)
+
+
+@dataclass(slots=True)
+class _Counted:
+    """What is known of one group's five minutes without its labels."""
+
+    version: int
+    rows: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def add(
+        cls, known: dict[Group, Self], group: Group, version: int, rows: int, answers: Mapping[str, int]
+    ) -> None:
+        """Add to what is known of a group."""
+        row = known.setdefault(group, cls(version))
+        row.rows += rows
+        row.answers.update(answers)
+
+
+async def _take_marks(
+    session: AsyncSession, model: str, buckets: Sequence[datetime]
+) -> dict[datetime, dict[Group, _Counted]]:
+    """Take away the marks of some buckets, those that are not due as well; what they say has arrived since the last time."""
+    taken = delete(OutcomeMark).where(OutcomeMark.model == model, OutcomeMark.bucket.in_(buckets))
+    arrived: dict[datetime, dict[Group, _Counted]] = {bucket: {} for bucket in buckets}
+    for mark in await session.execute(taken.returning(*_ARRIVED)):
+        if mark.version_id is not None:  # that of a label says no more than which bucket
+            _Counted.add(arrived[mark.bucket], Group.of(mark), mark.version, mark.rows, mark.answers)
+    return arrived
+
+
+_ARRIVED = (
+    OutcomeMark.bucket, OutcomeMark.version_id, OutcomeMark.environment, OutcomeMark.arm, OutcomeMark.shadow,
+    OutcomeMark.version, OutcomeMark.rows, OutcomeMark.answers,
+)  # fmt: skip
 
 
 def start_of(moment: datetime, minutes: int) -> datetime:
@@ -125,38 +133,36 @@ def end_of(moment: datetime, minutes: int) -> datetime:
     return start if start == moment else start + timedelta(minutes=minutes)
 
 
-async def _remake(session: AsyncSession, model: str, bucket: datetime) -> set[UUID]:
-    """The sums of five minutes, wholly from the log; where it has no row its day was dropped, and they stay as they are."""
-    slice_ = {"model": model, "since": bucket, "until": bucket + BUCKET}
-    counted = {_group(row): (row.version, row.rows) for row in await session.execute(_COUNTED, slice_)}
+async def _remake(
+    session: AsyncSession, model: str, bucket: datetime, counted: dict[Group, _Counted]
+) -> set[UUID]:
+    """The sums of five minutes: labels wholly from the log, rows as they were counted when they came, these and earlier ones.
+
+    Where nothing was counted their day was dropped, and there is nothing to be made anew.
+    """
+    earlier = select(LiveOutcome).where(
+        LiveOutcome.model == model, LiveOutcome.minutes == FIVE_MINUTES, LiveOutcome.bucket == bucket
+    )
+    for known in await session.scalars(earlier.execution_options(populate_existing=True)):
+        _Counted.add(counted, Group.of(known), known.version, known.rows, known.sums["answers"])
     stored = await signatures_by_id(session, {group.version_id for group in counted})
     signatures = {version_id: Signature.from_json(body) for version_id, body in stored.items()}
-    answers = await _count_answers(session, slice_, signatures)
     pieces: dict[Group, list[Any]] = {}
-    for row in await session.execute(_LABELLED, slice_):
-        pieces.setdefault(_group(row), []).append(row)
+    for piece in await session.execute(
+        _LABELLED, {"model": model, "since": bucket, "until": bucket + BUCKET}
+    ):
+        pieces.setdefault(Group.of(piece), []).append(piece)
     for group in sorted(counted):
-        version, rows = counted[group]
-        sums = Realised(rows=rows, answers=answers.get(group, Counter()))
-        if group in pieces and group.version_id in signatures:
-            sums += await _realise(session, signatures[group.version_id], pieces[group])
-        await _keep(session, model, version, group, bucket, FIVE_MINUTES, sums)
+        row, signature = counted[group], signatures.get(group.version_id)
+        is_labelling = signature is not None and has_labels(signature)
+        sums = Realised(rows=row.rows, answers=row.answers if is_labelling else Counter())
+        if group in pieces and signature is not None:
+            sums += await _realise(session, signature, pieces[group])
+        await _keep(session, model, row.version, group, bucket, FIVE_MINUTES, sums)
     return {group.version_id for group in counted}
 
 
-def _group(row: Any) -> Group:
-    return Group(row.version_id, row.environment, row.arm, row.shadow)
-
-
 _GROUPED = "version_id, environment, coalesce(arm, '') AS arm, shadow"
-_ANSWERED = "model = :model AND prediction.at >= :since AND prediction.at < :until AND output IS NOT NULL"
-_COUNTED = text(f"""
-    SELECT {_GROUPED}, version, count(*) AS rows FROM prediction WHERE {_ANSWERED} GROUP BY 1, 2, 3, 4, 5
-""")  # noqa: S608 - made of constants
-_ANSWERS = text(f"""
-    SELECT {_GROUPED}, CAST(output AS text) AS answer, count(*) AS rows FROM prediction
-    WHERE {_ANSWERED} AND version_id = ANY(:labelling) GROUP BY 1, 2, 3, 4, 5
-""").bindparams(bindparam("labelling", type_=ARRAY(Uuid)))  # noqa: S608 - as above
 _LABELLED = text(f"""
     SELECT version_id, environment, arm, shadow, '[' || string_agg(CAST(actual AS text), ',') || ']' AS actual,
         '[' || string_agg(CAST(output AS text), ',') || ']' AS predicted,
@@ -166,21 +172,12 @@ _LABELLED = text(f"""
         SELECT {_GROUPED}, actual, output, probabilities, row_number() OVER () / {ROWS_PER_PIECE} AS piece,
             CASE WHEN corrections = 0 THEN CAST(extract(epoch FROM given_at - prediction.at) AS float8) END AS delay
         FROM prediction JOIN outcome USING (at, model)
-        WHERE {_ANSWERED} AND outcome.prediction_id = prediction.id
+        WHERE model = :model AND prediction.at >= :since AND prediction.at < :until AND output IS NOT NULL
+            AND outcome.at >= :since AND outcome.at < :until AND outcome.prediction_id = prediction.id
     ) AS known GROUP BY version_id, environment, arm, shadow, piece
-""")  # noqa: S608 - as above
+""")  # noqa: S608 - made of constants
 """Rows come as JSON, some thousands in a piece that is read in one call: one by one, or all at once, they would hold up
-the event loop."""
-
-
-async def _count_answers(
-    session: AsyncSession, slice_: Mapping[str, Any], signatures: Mapping[UUID, Signature]
-) -> dict[Group, Counter[str]]:
-    labelling = [version_id for version_id, signature in signatures.items() if has_labels(signature)]
-    answers: dict[Group, Counter[str]] = {}
-    for row in await session.execute(_ANSWERS, {**slice_, "labelling": labelling}) if labelling else ():
-        answers.setdefault(_group(row), Counter())[row.answer] += row.rows
-    return answers
+the event loop. Both sides are bounded by time, so that where labels are few only their own rows are fetched."""
 
 
 async def _realise(session: AsyncSession, signature: Signature, pieces: Sequence[Any]) -> Realised:
@@ -225,7 +222,7 @@ async def _roll_up(
     )
     alike: dict[Group, list[LiveOutcome]] = {}
     for row in await session.scalars(parts.execution_options(populate_existing=True)):
-        alike.setdefault(_group(row), []).append(row)
+        alike.setdefault(Group.of(row), []).append(row)
     for group in sorted(alike):
         whole = await asyncio.to_thread(sum_of, alike[group])
         await _keep(session, model, alike[group][0].version, group, start, coarser, whole)

@@ -117,6 +117,18 @@ async def read_slots(
     return await asyncio.to_thread(_as_slots, rows)
 
 
+async def read_latest_slots(
+    session: AsyncSession, cohort: Cohort, *, until: datetime, most: int
+) -> list[Slot]:
+    """The latest five minutes before a moment that hold labels of a cohort, oldest first."""
+    mine = and_(
+        cohort.condition, LiveOutcome.minutes == FIVE_MINUTES, LiveOutcome.labelled > 0, LiveOutcome.bucket < until
+    )  # fmt: skip
+    newest = select(LiveOutcome.bucket).where(mine).distinct().order_by(LiveOutcome.bucket.desc()).limit(most)
+    query = select(*_SHORT).where(mine, LiveOutcome.bucket.in_(newest)).order_by(LiveOutcome.bucket)
+    return await asyncio.to_thread(_as_slots, (await session.execute(query)).all())
+
+
 _SHORT = (
     LiveOutcome.bucket, LiveOutcome.version_id, LiveOutcome.version, LiveOutcome.rows, LiveOutcome.labelled,
     *(LiveOutcome.sums[part].label(part) for part in ("answers", "pairs", "errors")),
@@ -182,6 +194,23 @@ async def count_labelled(
         .order_by(LiveOutcome.bucket)
     )
     return [(bucket, int(labelled)) for bucket, labelled in await session.execute(query)]
+
+
+async def find_last_labelled(
+    session: AsyncSession, cohort: Cohort, *, since: datetime, until: datetime, share: float
+) -> datetime | None:
+    """The end of the last five minutes between two moments of whose rows at least this share has its label."""
+    query = (
+        select(LiveOutcome.bucket)
+        .where(cohort.condition, LiveOutcome.minutes == FIVE_MINUTES)
+        .where(LiveOutcome.bucket >= since, LiveOutcome.bucket < until)
+        .group_by(LiveOutcome.bucket)
+        .having(func.sum(LiveOutcome.labelled) >= share * func.sum(LiveOutcome.rows))
+        .order_by(LiveOutcome.bucket.desc())
+        .limit(1)
+    )
+    last = await session.scalar(query)
+    return None if last is None else last + BUCKET
 
 
 async def list_told(session: AsyncSession, *, since: datetime) -> Sequence[tuple[UUID, str]]:

@@ -20,6 +20,7 @@ from app.runtimes.schema import ColumnType, Label, Signature, Task
 
 if TYPE_CHECKING:
     from app.stats.error_sums import ErrorSums
+    from app.stats.loss_dependence import LossSums
     from app.stats.score_counts import ScoreCounts
 
 MOST_SCORED_CLASSES = 20
@@ -81,6 +82,20 @@ class Realised:
             if so_far >= wanted:
                 return float(2**power)
         return None
+
+    def loss_sums(self) -> "tuple[LossSums, ...]":
+        """The losses of labelled rows: whether a label was wrong; of a regression the size and the square of the error, in units."""
+        from app.stats.error_sums import FRACTION  # noqa: PLC0415 - and SciPy with it
+        from app.stats.loss_dependence import LossSums  # noqa: PLC0415
+
+        errors = self.errors
+        if errors is None:
+            rows, wrong = self.loss()
+            return (LossSums(rows, wrong, wrong),)
+        powers = (("abs_e", "e2"), ("e2", "e4"))
+        return tuple(
+            LossSums(errors.rows, *(getattr(errors, name) / FRACTION for name in pair)) for pair in powers
+        )
 
     def loss(self) -> tuple[int, float]:
         """How many labelled rows have one, and the sum of them: 1 for a wrong label, the size of a regression's error."""

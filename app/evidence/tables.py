@@ -193,6 +193,14 @@ class OutcomeMark(Base):
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     model: Mapped[str]
     bucket: Mapped[datetime]
+    version_id: Mapped[UUID | None]
+    """Whose predictions were added; a label's mark tells none."""
+    version: Mapped[int | None]
+    environment: Mapped[str | None]
+    arm: Mapped[str | None]
+    shadow: Mapped[bool | None]
+    rows: Mapped[int] = mapped_column(server_default="0")
+    answers: Mapped[dict[str, int] | None] = mapped_column(AsWritten)
     due_at: Mapped[datetime]
     """From when on the sums are worth making again: at once for labels, for predictions when the five minutes are over."""
 
@@ -200,8 +208,8 @@ class OutcomeMark(Base):
 class LiveOutcome(Base):
     """What came true of a version's and an arm's rows in one stretch of time: five minutes, an hour or a day of them.
 
-    Five minutes are made wholly from the log, so that late, early and corrected labels count once; hours and days are
-    made from them. They outlive the log's own days.
+    The labels of five minutes are summed wholly from the log, so that late, early and corrected ones count once; rows are
+    counted as they come into it; hours and days are made from these. They outlive the log's own days.
     """
 
     __tablename__ = "live_outcome"

@@ -27,6 +27,8 @@ class DriftDetected(MonitoringFact):
     score: float
     recommendation: str
     columns: list[str]
+    features: list[str]
+    """To look at first: what surely did something to the loss, then the farthest, by their importance."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,30 @@ class PerformanceFact(MonitoringFact):
 class PerformanceDropped(PerformanceFact):
     """By the labels that came, a version is proven to do worse than its threshold allows."""
 
+    features: list[str]
+    """To look at first: whose drift surely made the loss larger, the one that did most first."""
+
 
 @dataclass(frozen=True)
 class PerformanceRecovered(PerformanceFact):
     """It is proven to be within the threshold again."""
+
+
+@dataclass(frozen=True)
+class EstimatedPerformanceFact(PerformanceFact):
+    """The same while labels are missing: what the rows let expect, to which concept drift is invisible."""
+
+    estimated: bool = True
+
+
+@dataclass(frozen=True)
+class EstimatedPerformanceDropped(EstimatedPerformanceFact):
+    """By what its rows let expect, a version is proven to do worse than its threshold allows."""
+
+
+@dataclass(frozen=True)
+class EstimatedPerformanceRecovered(EstimatedPerformanceFact):
+    """It is expected to be within the threshold again."""
 
 
 @dataclass(frozen=True)

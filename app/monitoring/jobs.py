@@ -12,6 +12,7 @@ from app.evidence.windows import list_answering
 from app.monitoring.drift.watching import watch_version
 from app.monitoring.performance.baselines import BASELINE_REGISTERED, baseline_registered
 from app.monitoring.performance.jobs import WATCH_PERFORMANCE, ask_for_watches, watch_claimed
+from app.monitoring.performance.unlabelled import WATCH_UNLABELLED, ask_for_estimates, unlabelled_claimed
 
 WATCH_ALL, WATCH = "watch_all", "watch"
 WATCH_SECONDS = 60
@@ -32,6 +33,7 @@ def job_handlers(settings: Settings) -> Mapping[str, Handler]:
                     dedupe_key=f"{WATCH} {version_id} {environment}",
                 )
             await ask_for_watches(session)
+            await ask_for_estimates(session)
 
     async def watch(claim: Claim) -> None:
         version_id, environment = UUID(claim.payload["version_id"]), claim.payload["environment"]
@@ -41,5 +43,6 @@ def job_handlers(settings: Settings) -> Mapping[str, Handler]:
         WATCH_ALL: watch_all,
         WATCH: watch,
         WATCH_PERFORMANCE: partial(watch_claimed, settings=settings),
+        WATCH_UNLABELLED: partial(unlabelled_claimed, settings=settings),
         BASELINE_REGISTERED: baseline_registered,
     }

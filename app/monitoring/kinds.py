@@ -50,6 +50,7 @@ class Figure(StrEnum):
     """A number that the latest look at a version gave; the metric `model_<figure>` has it."""
 
     ACCURACY = "accuracy"
+    ESTIMATED_ACCURACY = "estimated_accuracy"
     LABEL_COVERAGE = "label_coverage"
     DRIFT_SCORE = "drift_score"
     DRIFT_DETECTED = "drift_detected"
@@ -58,6 +59,7 @@ class Figure(StrEnum):
 
 MEANINGS = {
     Figure.ACCURACY: "Realised accuracy of the latest window whose labels are in.",
+    Figure.ESTIMATED_ACCURACY: "Accuracy that the latest rows let expect, where most of their labels are missing.",
     Figure.LABEL_COVERAGE: "Share of that window's predictions that have their label.",
     Figure.DRIFT_SCORE: "Largest weighted distance of an input from the reference, from 0 to 1, at the latest look.",
     Figure.DRIFT_DETECTED: "Whether drift was proven and has not been seen to end.",

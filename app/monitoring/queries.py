@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.config import Settings
 from app.monitoring.kinds import Finding
-from app.monitoring.tables import DriftHour, DriftVerdictRow, Monitor, Watch
+from app.monitoring.tables import DriftHour, DriftVerdictRow, Monitor, PerformanceVerdictRow, Watch
 
 INTERVAL_MINUTES = 5
 FALSE_ALARMS = 0.05
@@ -70,6 +70,25 @@ async def drift_history(
         .order_by(at)
     )
     return list((await session.execute(query)).all())
+
+
+async def estimated_history(
+    session: AsyncSession, model_id: UUID, *, environment: str, since: datetime, granularity: Granularity
+) -> dict[tuple[datetime, int], Row[Any]]:
+    """What was estimated while labels were missing, by hour or day and version: the mean over its rows, and the farthest ends."""
+    row = PerformanceVerdictRow
+    at = func.date_trunc(granularity, row.since, "UTC").label("at")
+    query = (
+        select(
+            at, row.version, func.min(row.metric).label("metric"),
+            (func.sum(row.value * row.rows) / func.sum(row.rows)).label("value"),
+            func.min(row.low).label("low"), func.max(row.high).label("high"),
+            cast(func.sum(row.rows), BigInteger).label("rows"),
+        )
+        .where(row.model_id == model_id, row.environment == environment, row.since >= since, row.estimated)
+        .group_by(at, row.version)
+    )  # fmt: skip
+    return {(found.at, found.version): found for found in await session.execute(query)}
 
 
 def _select_looks() -> Select[*tuple[Any, ...]]:

@@ -238,6 +238,23 @@ class PerformanceWatch(Base):
     """The first bucket that a window may hold: those in which a loss was proven are not asked again."""
     looked_at: Mapped[datetime]
     fallen_since: Mapped[datetime | None]
+    design_effect: Mapped[float | None]
+    """How many labelled rows count for one, as far as the labels of `learnt_from` buckets show it."""
+    learnt_from: Mapped[int] = mapped_column(server_default="0")
+
+
+class EstimateWatch(Base):
+    """How far the monitor of a version has come that estimates how it does while its labels are missing."""
+
+    __tablename__ = "estimate_watch"
+
+    version_id: Mapped[UUID] = mapped_column(primary_key=True)
+    environment: Mapped[str] = mapped_column(primary_key=True)
+    looks: Mapped[int] = mapped_column(server_default="0")
+    until: Mapped[datetime | None]
+    """Where the window of the last look ended: the next one begins there."""
+    looked_at: Mapped[datetime]
+    fallen_since: Mapped[datetime | None]
 
 
 class PerformanceVerdictRow(Base):
@@ -269,4 +286,8 @@ class PerformanceVerdictRow(Base):
     loss_high: Mapped[float | None]
     false_alarms: Mapped[float]
     threshold: Mapped[float]
+    design_effect: Mapped[float | None]
+    """None where nothing was known, and rows were taken to be independent."""
+    estimated: Mapped[bool] = mapped_column(server_default="false")
+    """Whether it was told without labels."""
     sums: Mapped[dict[str, Any]] = mapped_column(JSON(none_as_null=True))

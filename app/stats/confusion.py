@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, partial
 from math import sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from app.stats.intervals import Estimate, proportion, require, within_unit
 
 Label = str | int | float | bool
 Floats = NDArray[np.float64]
+Counts = NDArray[Any]
 SMOOTHING = 0.5  # of each cell, in variances: what happened every time so far need not always happen
 
 
@@ -37,11 +39,11 @@ class Confusion:
 
     Attributes:
         labels: the classes, in the order of rows and columns.
-        counts: int64, shape (labels, labels): actual label by predicted label.
+        counts: shape (labels, labels): actual label by predicted label; whole numbers, unless thinned.
     """
 
     labels: tuple[Label, ...]
-    counts: NDArray[np.int64]
+    counts: Counts
 
     def __add__(self, other: "Confusion") -> "Confusion":
         """Both together.
@@ -53,23 +55,27 @@ class Confusion:
             raise ValueError("confusions of different labels don't add up")
         return Confusion(self.labels, self.counts + other.counts)
 
+    def thinned(self, by: float) -> "Confusion":
+        """As many fewer independent rows, alike."""
+        return Confusion(self.labels, self.counts / by)
+
     @property
-    def rows(self) -> int:
+    def rows(self) -> float:
         """How many predictions came true or didn't."""
-        return int(self.counts.sum())
+        return float(self.counts.sum())
 
     @cached_property
-    def hits(self) -> NDArray[np.int64]:
+    def hits(self) -> Counts:
         """Rows of each label that were predicted as such."""
         return np.diag(self.counts)
 
     @cached_property
-    def actual(self) -> NDArray[np.int64]:
+    def actual(self) -> Counts:
         """Rows of each label."""
         return np.asarray(self.counts.sum(axis=1))
 
     @cached_property
-    def predicted(self) -> NDArray[np.int64]:
+    def predicted(self) -> Counts:
         """Rows predicted as each label."""
         return np.asarray(self.counts.sum(axis=0))
 
@@ -117,7 +123,7 @@ def accuracy(confusion: Confusion, alpha: float) -> Estimate:
         TooLittleData: there are fewer than `MINIMUM` rows.
     """
     require("rows", confusion.rows, confusion.rows)
-    return proportion(int(confusion.hits.sum()), confusion.rows, alpha)
+    return proportion(float(confusion.hits.sum()), confusion.rows, alpha)
 
 
 def score_of(confusion: Confusion, score: Score, label: Label, alpha: float) -> Estimate:
@@ -135,8 +141,8 @@ def score_of(confusion: Confusion, score: Score, label: Label, alpha: float) -> 
         ValueError: there is no such label.
     """
     k = confusion.place(label)
-    require(f"rows of class {label!r}", int(confusion.actual[k]), confusion.rows)
-    hits, of = int(confusion.hits[k]), int(_either(confusion, score)[k])
+    require(f"rows of class {label!r}", float(confusion.actual[k]), confusion.rows)
+    hits, of = float(confusion.hits[k]), float(_either(confusion, score)[k])
     require(f"rows predicted as {label!r}", of, confusion.rows)
     share = proportion(hits, of, alpha)
     if score is not Score.F1:
@@ -145,7 +151,7 @@ def score_of(confusion: Confusion, score: Score, label: Label, alpha: float) -> 
     return Estimate(value, low, high, share.rows)
 
 
-def _either(confusion: Confusion, score: Score) -> NDArray[np.int64]:
+def _either(confusion: Confusion, score: Score) -> Counts:
     if score is Score.PRECISION:
         return confusion.predicted
     return (
@@ -190,10 +196,10 @@ def _require_classes(confusion: Confusion, score: Score, average: Average) -> No
         if not of:
             raise ValueError(f"{score} of class {label!r} is undefined: nothing counts for it")
         if average is Average.MACRO:
-            require(f"rows of class {label!r}", int(actual), confusion.rows)
+            require(f"rows of class {label!r}", float(actual), confusion.rows)
 
 
-def _smoothed(counts: NDArray[np.int64]) -> Floats:
+def _smoothed(counts: Counts) -> Floats:
     """Half a row more on the diagonal, and half a row more spread over the rest of each line."""
     size = len(counts)
     return counts.astype(np.float64) + np.where(

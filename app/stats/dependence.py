@@ -152,10 +152,10 @@ def of_buckets(reference: Reference, buckets: Sequence[Profile]) -> Dependence:
     bins = np.stack([bucket.counts[:, :BINS] for bucket in buckets]).astype(np.float64)
     bins[:, list(reference.layout.labelled), BINS - GROUPS :] = 0.0
     parts = [_of_means(bins, powers) for powers in (reference.normal_scores, reference.squared_scores)]
-    return worst(parts)
+    return worst_of(parts)
 
 
-def worst(parts: Sequence[Dependence]) -> Dependence:
+def worst_of(parts: Sequence[Dependence]) -> Dependence:
     """Of each column the largest effect, with its own degrees of freedom."""
     effects, freedom = np.stack([p.effects for p in parts]), np.stack([p.freedom for p in parts])
     worst = effects.argmax(axis=0)
@@ -167,6 +167,11 @@ def _of_means(bins: Floats, powers: Floats) -> Dependence:
     """Design effects of the mean of one score; `bins` of shape (buckets, columns, bins)."""
     sizes = bins.sum(axis=2)
     first, second = (np.einsum("bci,ci->bc", bins, power) / sizes.clip(1) for power in powers[:2])
+    return of_means(sizes, first, second)
+
+
+def of_means(sizes: Floats, first: Floats, second: Floats) -> Dependence:
+    """From how many values each bucket has, their mean and the mean of their squares, each of shape (buckets, columns)."""
     within = (sizes * (second - first**2)).sum(axis=0) / (sizes - 1).clip(0).sum(axis=0).clip(1)
     is_triple = _in_threes(sizes).min(axis=0) > 1
     weights = np.array(_WEIGHTS)[:, np.newaxis, np.newaxis]

@@ -71,6 +71,12 @@ class ErrorSums:
             raise ValueError("error sums in different units don't add up")
         return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in _ADDITIVE})
 
+    def thinned(self, by: float) -> "ErrorSums":
+        """As many fewer independent rows, to the nearest whole one, alike."""
+        rows = round(self.rows / by)
+        sums = {name: getattr(self, name) * rows // self.rows for name in _POWERS} if self.rows else {}
+        return replace(self, rows=rows, **sums)
+
     def per_row(self, name: str) -> float:
         """The mean of a power, in units."""
         total: int = getattr(self, name)
@@ -78,6 +84,7 @@ class ErrorSums:
 
 
 _ADDITIVE = tuple(ErrorSums.__dataclass_fields__)[2:]
+_POWERS = _ADDITIVE[3:]
 
 
 def sum_errors(

@@ -28,12 +28,12 @@ class TooLittleData(ValueError):  # noqa: N818 - it says what there is
     """
 
     what: str
-    have: int
-    need: int = MINIMUM
-    rows: int = 0
+    have: float
+    need: float = MINIMUM
+    rows: float = 0
 
     def __str__(self) -> str:
-        return f"{self.need} {self.what} are needed, there are {self.have}"
+        return f"{self.need:.0f} {self.what} are needed, there are {self.have:.0f}"
 
     @property
     def labels_missing(self) -> int | None:
@@ -45,7 +45,7 @@ class TooLittleData(ValueError):  # noqa: N818 - it says what there is
         return ceil((self.need - self.have) * self.rows / self.have) if self.have and self.rows else None
 
 
-def require(what: str, have: int, rows: int, need: int = MINIMUM) -> None:
+def require(what: str, have: float, rows: float, need: int = MINIMUM) -> None:
     """Refuse to go on with fewer than `need`.
 
     >>> require("rows", 20, 20)
@@ -54,7 +54,7 @@ def require(what: str, have: int, rows: int, need: int = MINIMUM) -> None:
         TooLittleData: there are fewer.
     """
     if have < need:
-        raise TooLittleData(what, int(have), need, int(rows))
+        raise TooLittleData(what, have, need, rows)
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ def _check(alpha: float) -> None:
         raise ValueError(f"alpha lies between 0 and 1, not at {alpha}")
 
 
-def proportion(successes: int, rows: int, alpha: float) -> Estimate:
-    """A share of independent rows, by Wilson's interval; by the exact one where alpha is below `USUAL_ALPHA`.
+def proportion(successes: float, rows: float, alpha: float) -> Estimate:
+    """A share of independent rows, or of as many as dependent ones are worth, by Wilson's interval; by the exact one where alpha is below `USUAL_ALPHA`.
 
     Wilson, JASA 22 (1927), p. 209-212; Clopper and Pearson, Biometrika 26 (1934), p. 404-413.
 
@@ -118,14 +118,14 @@ def proportion(successes: int, rows: int, alpha: float) -> Estimate:
     return Estimate(successes / rows, low, high, int(rows))
 
 
-def _wilson(successes: int, rows: int, z: float) -> tuple[float, float]:
+def _wilson(successes: float, rows: float, z: float) -> tuple[float, float]:
     share = successes / rows
     middle = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
     half = z / (1 + z**2 / rows) * sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
-def _exact(successes: int, rows: int, alpha: float) -> tuple[float, float]:
+def _exact(successes: float, rows: float, alpha: float) -> tuple[float, float]:
     failures = rows - successes
     low = float(special.betaincinv(successes, failures + 1, alpha / 2)) if successes else 0.0
     high = float(special.betainccinv(successes + 1, failures, alpha / 2)) if failures else 1.0
@@ -153,7 +153,7 @@ def around(
     )
 
 
-def within_unit(value: float, centre: float, error: float, rows: int, alpha: float) -> Estimate:
+def within_unit(value: float, centre: float, error: float, rows: float, alpha: float) -> Estimate:
     """A value in [0, 1] with an interval that is symmetric in log-odds, so that it stays inside.
 
     Args:
@@ -178,7 +178,7 @@ def within_unit(value: float, centre: float, error: float, rows: int, alpha: flo
     return Estimate(value, min(value, low), max(value, high), int(rows))
 
 
-def mean(total: float, squares: float, cubes: float, rows: int, alpha: float) -> Estimate:
+def mean(total: float, squares: float, cubes: float, rows: float, alpha: float) -> Estimate:
     """The mean of independent values from the sums of their first three powers; constant ones get no width.
 
     Student's t with its skewness removed: losses have long right tails, and without that an interval at alpha = .01 of

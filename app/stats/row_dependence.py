@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from app.stats.axes import OTHER, UNSEEN, CategoryAxis
-from app.stats.dependence import Dependence, worst
+from app.stats.dependence import Dependence, worst_of
 from app.stats.profile import Column
 from app.stats.reference import Floats, Reference
 
@@ -86,12 +86,12 @@ def of_rows(
     taken = [_places(axis, column, hours) for axis, column in zip(axes, columns, strict=True)]
     parts = [
         [
-            _of_sequence(_apart(score[bins], of), estimate)
+            of_sequence(_apart(score[bins], of), estimate)
             for score, (bins, of) in zip(scores[0], taken, strict=True)
         ]
         for scores in (reference.normal_scores, reference.squared_scores)
     ]
-    return worst([Dependence(*np.array(part).T) for part in parts])
+    return worst_of([Dependence(*np.array(part).T) for part in parts])
 
 
 def bounds_of_own(reference: Reference, columns: Sequence[Column]) -> Floats:
@@ -148,11 +148,13 @@ def _places(
     return places, hours[is_known] if hours is not None and len(hours) == len(is_known) else None
 
 
-def _of_sequence(scores: Floats, estimate: Estimate) -> tuple[float, float]:
-    """The design effect of one sequence and its degrees of freedom."""
+def of_sequence(
+    scores: Floats, estimate: Estimate = initial_sequence, *, block: int = BLOCK
+) -> tuple[float, float]:
+    """The design effect of one sequence, shape (rows,), in the order of time, and its degrees of freedom."""
     if len(scores) < LEAST_ROWS:
         return 1.0, 0.0
-    length = len(scores) // ceil(len(scores) / BLOCK)
+    length = len(scores) // ceil(len(scores) / block)
     blocks = scores[: len(scores) // length * length].reshape(-1, length)
     covariances = _autocovariances(blocks - blocks.mean(axis=1, keepdims=True))
     return (1.0, 0.0) if covariances[0] < 1e-12 else estimate(covariances, blocks.size)

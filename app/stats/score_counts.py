@@ -1,7 +1,8 @@
 """How well scores tell two classes apart and how likely they make what came true, from counts by score and class."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,6 +11,7 @@ from scipy import special
 from app.stats.intervals import Estimate, mean, require, within_unit
 
 Floats = NDArray[np.float64]
+Counts = NDArray[Any]
 
 FARTHEST_LOGIT = 14.0
 LOGIT_STEP = 0.1
@@ -25,13 +27,13 @@ class ScoreCounts:
 
     Attributes:
         edges: ascending, shape (bins - 1,): `PROBABILITY_EDGES`, or those of the reference for scores of another kind.
-        positives, negatives: int64, shape (bins,).
+        positives, negatives: shape (bins,); whole numbers, unless thinned.
         unusable: rows whose score is no finite number; in no bin.
     """
 
     edges: Floats
-    positives: NDArray[np.int64]
-    negatives: NDArray[np.int64]
+    positives: Counts
+    negatives: Counts
     unusable: int = 0
 
     def __add__(self, other: "ScoreCounts") -> "ScoreCounts":
@@ -48,6 +50,10 @@ class ScoreCounts:
             self.negatives + other.negatives,
             self.unusable + other.unusable,
         )
+
+    def thinned(self, by: float) -> "ScoreCounts":
+        """As many fewer independent rows, alike."""
+        return replace(self, positives=self.positives / by, negatives=self.negatives / by)
 
 
 @dataclass(frozen=True)
@@ -104,9 +110,9 @@ def roc_auc(counts: ScoreCounts, alpha: float) -> Binned:
         TooLittleData: fewer than `MINIMUM` rows of a class.
     """
     positives, negatives = counts.positives.astype(np.float64), counts.negatives.astype(np.float64)
-    rows = int(positives.sum() + negatives.sum())
-    require("rows of the positive class", int(positives.sum()), rows)
-    require("rows of the negative class", int(negatives.sum()), rows)
+    rows = float(positives.sum() + negatives.sum())
+    require("rows of the positive class", float(positives.sum()), rows)
+    require("rows of the negative class", float(negatives.sum()), rows)
     value, _ = _area(positives, negatives)
     spread = (positives + negatives) / rows
     centre, error = _area(positives + spread, negatives + spread)
@@ -142,7 +148,7 @@ def log_loss(counts: ScoreCounts, alpha: float) -> Binned:
     if not np.array_equal(counts.edges, PROBABILITY_EDGES):
         raise ValueError("a log loss is read off bins of probabilities")
     weights = np.concatenate([counts.positives, counts.negatives]).astype(np.float64)
-    rows = int(weights.sum())
+    rows = float(weights.sum())
     total, squares, cubes = (float(weights @ _LOSSES**power) for power in (1, 2, 3))
     estimate = mean(total, squares, cubes, rows, alpha)
     return Binned(estimate, float(weights @ _LOSS_ERRORS) / rows)

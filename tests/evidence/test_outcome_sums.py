@@ -215,3 +215,18 @@ def test_the_delay_of_most_labels_is_known_to_a_factor_of_two():
 @pytest.mark.parametrize("values", [[], [None], ["a"], [0.0, 0.0], [1e308, -1e308], [5e-324]])
 def test_a_unit_is_found_for_any_values(values):
     assert 0 < scale_of(values).unit < np.inf
+
+
+async def test_rows_are_counted_once_however_the_batches_and_looks_interleave(
+    database, caller, version, tmp_path
+):
+    start = start_of(clock.now(), 60) - timedelta(hours=2)
+    made = {"version_id": version.id, "predictions": [1, 0, 1, 1], "failures": {3: {"why": "it failed"}}}
+    for number in range(3):
+        ids = [id_at(start + timedelta(minutes=minute)) for minute in (1, 2, 6, 7)]
+        await log_requests(database, tmp_path / str(number), scored_request(4, ids=ids, **made))
+        await give(caller, about(ids[0], 1))
+        assert (await sums(database)).rows == 3 * (number + 1)
+    first, second = [part for _, part in await parts(database)]
+    assert (first.rows, first.labelled, first.answers) == (6, 3, {"1": 3, "0": 3})
+    assert (second.rows, second.labelled, second.answers) == (3, 0, {"1": 3})

@@ -173,7 +173,13 @@ async def test_arms_and_shadows_are_told_apart(past):
         for order in ({}, {"arm": "a"}, {"arm": "b"}, {"shadow": True}, {"arm": "c"})
     ]
     assert [each["window"]["labelled"] for each in told] == [130, 60, 70, 80, 0]
-    assert [each["metrics"]["accuracy"]["value"] for each in told] == [60 / 130, 1.0, 0.0, 0.0, None]
+    values = [each["metrics"]["accuracy"]["value"] for each in told]
+    assert values == [pytest.approx(60 / 130), 1.0, 0.0, 0.0, None]
+    assert (
+        told[0]["effective_labels"] < 20 < told[0]["window"]["compared_labelled"]
+    )  # one half right, the other wrong
+    assert told[0]["design_effect"] > 20
+    assert told[4]["design_effect"] is None
     assert (await stream.check(4, 1, arm="a", slice_by="x0"))["slices"]["labelled"] == 60
     elsewhere = await stream.deployed.check(f"{stream.deployed.name}:1", params={"environment": "staging"})
     assert elsewhere["window"]["rows"] == 0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
+from app.alerts.causes import list_named
 from app.core import clock
 from app.core.config import Settings
 from app.core.ids import new_id
@@ -29,12 +30,12 @@ PER_BUCKET = 60
 
 
 class Stream:
-    """A version whose answers are right as often as a test says, bucket after bucket."""
+    """A version whose answers are right as often as a test says, bucket after bucket, and wrong where `x0` is large."""
 
     def __init__(self, database, directory, monkeypatch, version, start):
         self.database, self.directory, self.version = database, directory, version
         self.monkeypatch, self.start, self.number = monkeypatch, start, 0
-        self.generator = np.random.default_rng(7)
+        self.generator, self.burst = np.random.default_rng(7), 1
 
     async def live(self, *accuracies, watched=True):
         for accuracy in accuracies:
@@ -47,9 +48,10 @@ class Stream:
 
     async def _bucket(self, at, accuracy):
         ids = [id_at(at + timedelta(milliseconds=i)) for i in range(PER_BUCKET)]
-        made_of = {"version_id": self.version.id, "predictions": [1] * PER_BUCKET}
+        right = np.repeat(self.generator.random(PER_BUCKET // self.burst) < accuracy, self.burst)
+        features = np.random.default_rng(self.number).normal(size=(PER_BUCKET, 2)) + np.outer(~right, [5, 0])
+        made_of = {"version_id": self.version.id, "predictions": [1] * PER_BUCKET, "features": features}
         await log_requests(self.database, self.directory, scored_request(PER_BUCKET, ids=ids, **made_of))
-        right = self.generator.random(PER_BUCKET) < accuracy
         async with self.database.writes(TESTER) as session:
             await session.execute(
                 text(
@@ -138,6 +140,17 @@ async def test_a_small_loss_is_no_alarm_however_long_it_lasts(stream):
     assert (watch.looked, watch.fallen_since) == (16, None)
 
 
+async def test_bursts_of_errors_count_as_the_few_errors_that_they_are(stream):
+    stream.burst = 12
+    await stream.live(*[0.8] * 20)
+    assert await stream.facts() == []
+    [watch] = await stream.rows("SELECT * FROM performance_watch")
+    assert watch.design_effect == pytest.approx(12, rel=0.4)
+    assert watch.learnt_from == 16
+    [(last,)] = await stream.rows("SELECT max(design_effect) FROM performance_verdict")
+    assert last >= watch.design_effect
+
+
 async def test_after_a_pause_the_monitor_looks_at_all_that_it_missed(stream):
     await stream.live(*[0.9] * 20, *[0.5] * 20, watched=False)
     await watch_performance(stream.database, stream.version.id, "production", Settings())
@@ -157,6 +170,20 @@ async def test_a_version_without_any_baseline_is_held_against_its_first_labels(
     assert (baseline.kind, baseline.labelled) == ("first_labels", 12 * PER_BUCKET)
     await stream.live(*[0.5] * 4)
     assert await stream.facts() == ["PerformanceDropped"]
+
+
+async def test_the_fact_and_the_incident_name_the_features_to_look_at_first(stream):
+    await stream.live(*[0.95] * 6, *[0.5] * 3)
+    [fact] = await stream.rows("SELECT body FROM fact WHERE kind = 'PerformanceDropped'")
+    assert fact.body["features"] == ["x0"]
+    async with stream.database.writes(TESTER) as session:
+        await session.execute(
+            text("UPDATE fact SET sequence = 7, hash = '' WHERE kind = 'PerformanceDropped'")
+        )
+        named = await list_named(session, "accuracy_drop", "m", at=clock.now())
+        assert named == ["x0"]
+        assert await list_named(session, "accuracy_drop", "other", at=clock.now()) == []
+        assert await list_named(session, "latency_ms", "m", at=clock.now()) == []
 
 
 async def test_a_monitor_that_is_off_does_not_look(stream):

@@ -54,7 +54,12 @@ async def told(postgres_url, template, tmp_path_factory):
         await client.post(f"/api/models/{name}/predict", json={"instances": table[:50].tolist()})
         async with service.state.database.writes(TESTER) as session:
             version = await get_version(session, reference, "production")
-            figures = {Figure.ACCURACY: 0.9, Figure.LABEL_COVERAGE: 0.5, Figure.QUALITY_SCORE: 1.0}
+            figures = {
+                Figure.ACCURACY: 0.9,
+                Figure.LABEL_COVERAGE: 0.5,
+                Figure.QUALITY_SCORE: 1.0,
+                Figure.ESTIMATED_ACCURACY: 0.8,
+            }
             figures |= {Figure.DRIFT_SCORE: 0.05, Figure.DRIFT_DETECTED: 0.0}
             await note_figures(session, version.id, "production", figures)
 

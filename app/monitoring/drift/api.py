@@ -149,9 +149,7 @@ async def _judge(
     await session.flush()
     answer = _answer(row, seen, case, refused=refused)
     if fallen is not None:
-        answer["recommendations"].append(
-            f"Its performance is proven to have fallen since {fallen:%Y-%m-%d %H:%M} UTC."
-        )
+        answer["recommendations"].append(str(fallen))
     return answer
 
 

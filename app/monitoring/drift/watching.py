@@ -16,6 +16,7 @@ from app.core.config import Settings
 from app.core.database import Database
 from app.core.facts import announce
 from app.core.jobs import WORKER
+from app.evidence.outcome_windows import Cohort
 from app.evidence.profiles import BUCKET, Counted
 from app.evidence.seasons import add_to_week
 from app.evidence.windows import Window, list_buckets, read_buckets, read_window, start_of_bucket
@@ -23,9 +24,11 @@ from app.monitoring.drift.actions import Seen, Terms, heed_performance, keep_sum
 from app.monitoring.drift.cases import Case, find_case
 from app.monitoring.drift.closer import look_closer
 from app.monitoring.drift.known import LEARNT_AT, MOST_BUCKETS, learn_dependence
+from app.monitoring.drift.rules import MOST_NAMED
 from app.monitoring.facts import DriftDetected, DriftEnded
 from app.monitoring.figures import note_figures
 from app.monitoring.kinds import Figure, Finding, Season
+from app.monitoring.performance.causing import name_causes
 from app.monitoring.performance.looking import fallen_since
 from app.monitoring.tables import Watch
 from app.registry.queries import get_version_by_id
@@ -163,7 +166,8 @@ async def _tell(session: AsyncSession, watch: Watch, case: Case, seen: Seen, ter
     if verdict.finding == Finding.DRIFT and watch.drifted_since is None:
         watch.drifted_since = seen.window.since
         names = [each.column.name for each in verdict.drifted]
-        announce(session, DriftDetected(*where, verdict.score, verdict.recommendation, names))
+        first = await _look_at_first(session, case, seen)
+        announce(session, DriftDetected(*where, verdict.score, verdict.recommendation, names, first))
     elif verdict.finding == Finding.NO_RELEVANT_DRIFT and watch.drifted_since is not None:
         watch.drifted_since = None
         announce(session, DriftEnded(*where, verdict.score))
@@ -172,3 +176,13 @@ async def _tell(session: AsyncSession, watch: Watch, case: Case, seen: Seen, ter
         Figure.DRIFT_DETECTED: float(watch.drifted_since is not None),
     }
     await note_figures(session, case.version_id, case.environment, told)
+
+
+async def _look_at_first(session: AsyncSession, case: Case, seen: Seen) -> list[str]:
+    """Of the columns that drifted those that did something to the loss, where outcomes are known, then the farthest by weight."""
+    ends = {"since": seen.window.since, "until": seen.window.until}
+    cohort = Cohort(case.version_id, case.environment)
+    causes = await name_causes(session, case.version, cohort, **ends)
+    names = [each.column.name for each in seen.verdict.drifted]
+    ranked = [*(name for name in causes if name in names), *(name for name in names if name not in causes)]
+    return ranked[:MOST_NAMED]

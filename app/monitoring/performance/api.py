@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
@@ -21,6 +22,7 @@ from app.monitoring.kinds import PerformanceFinding
 from app.monitoring.parameters import REFUSED_REFERENCES, Environment, ModelId
 from app.monitoring.performance.baselines import Baseline
 from app.monitoring.performance.close_up import CloseReader, CloseUp
+from app.monitoring.performance.depending import find_effects, learn_effect
 from app.monitoring.performance.looking import (
     PerformanceSeen,
     PerformanceTerms,
@@ -89,6 +91,8 @@ async def check_performance(
     baseline = await baseline_of(database, version, cohort, period.mature)
     async with database.reads() as reading:
         signature = Signature.from_json(version.signature)
+        effect = await learn_effect(reading, version, cohort, until=min(period.until, period.mature))
+        terms = replace(terms, design_effect=effect)
         seen = await look_at_outcomes(reading, signature, cohort, period, baseline, terms)
         closer = CloseReader(reading, version.model_name, signature, cohort, seen, terms)
         close_up = await closer.tell(order)
@@ -113,6 +117,8 @@ def _answer(row: PerformanceVerdictRow, seen: PerformanceSeen, baseline: Baselin
         "loss": judgement.loss,
         "threshold": row.threshold,
         "false_alarm_rate": row.false_alarms,
+        "design_effect": row.design_effect,
+        "effective_labels": int(seen.compared.labelled / (row.design_effect or 1.0)),
         **_measured(seen.measured),
         "baseline": baseline and {
             "kind": baseline.kind, "labelled": baseline.labelled, "made_at": baseline.made_at, "metrics": shown(seen.was),
@@ -187,18 +193,30 @@ async def get_performance_history(
     slots = await read_slots(session, model.name, environment=environment, since=since, minutes=minutes)
     stored = await registry.signatures_by_id(session, {slot.version_id for slot in slots})
     signatures = {version_id: Signature.from_json(body) for version_id, body in stored.items()}
-    items = await asyncio.to_thread(_points, slots, signatures)
+    effects = await find_effects(session, stored, environment)
+    items = await asyncio.to_thread(_points, slots, signatures, effects)
+    estimated = await queries.estimated_history(
+        session, model.id, environment=environment, since=since, granularity=granularity
+    )
+    for item in items:
+        item["estimated"] = estimated.get((item["at"], item["version"]))
     return {"model": model.name, "environment": environment, "granularity": granularity, "items": items}
 
 
-def _points(slots: Sequence[Slot], signatures: Mapping[UUID, Signature]) -> list[dict[str, Any]]:
-    return [_point(slot, signatures[slot.version_id]) for slot in slots if slot.version_id in signatures]
+def _points(
+    slots: Sequence[Slot], signatures: Mapping[UUID, Signature], effects: Mapping[UUID, float]
+) -> list[dict[str, Any]]:
+    return [
+        _point(slot, signatures[slot.version_id], effects.get(slot.version_id))
+        for slot in slots
+        if slot.version_id in signatures
+    ]
 
 
-def _point(slot: Slot, signature: Signature) -> dict[str, Any]:
-    told = measure_briefly(signature, slot.realised, USUAL_ALPHA)
+def _point(slot: Slot, signature: Signature, effect: float | None) -> dict[str, Any]:
+    told = measure_briefly(signature, slot.realised, USUAL_ALPHA, design_effect=effect or 1.0)
     return {
         "at": slot.at, "version": slot.version, "rows": slot.realised.rows, "labelled": slot.realised.labelled,
-        "label_coverage": coverage(slot.realised), "metrics": shown(told),
+        "label_coverage": coverage(slot.realised), "metrics": shown(told), "design_effect": effect,
         "insufficient_data": all(isinstance(each, ValueError) for each in told.values()),
     }  # fmt: skip

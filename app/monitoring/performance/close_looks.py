@@ -112,7 +112,9 @@ def tell_returns(rows: Latest, periods_per_year: float, alpha: float) -> dict[st
     return {"periods": len(series), "metrics": shown(told)}
 
 
-def tell_slices(signature: Signature, rows: Latest, place: int, alpha: float) -> list[dict[str, Any]]:
+def tell_slices(
+    signature: Signature, rows: Latest, place: int, alpha: float, *, design_effect: float = 1.0
+) -> list[dict[str, Any]]:
     """How the model does on each group of one column; the intervals hold all together."""
     cells = column_of(rows.features or (), place)
     column = signature.inputs[place]
@@ -124,7 +126,7 @@ def tell_slices(signature: Signature, rows: Latest, place: int, alpha: float) ->
     for code in used:
         mine = rows.pick(np.flatnonzero(codes == code).tolist())
         sums = realise(signature, as_labelled(mine), scale) + Realised(rows=len(mine))
-        metrics = measure_briefly(signature, sums, alpha / len(used))
+        metrics = measure_briefly(signature, sums, alpha / len(used), design_effect=design_effect)
         told.append({"group": groups.names[code], "labelled": len(mine), "metrics": shown(metrics)})
     return told
 

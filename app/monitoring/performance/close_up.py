@@ -90,7 +90,7 @@ class CloseReader:
         if not (asked.formula or asked.order.returns or asked.slice_by is not None):
             return {}
         rows = await self._mature(with_features=asked.slice_by is not None)
-        return await asyncio.to_thread(_tell_labelled, asked, rows, self.terms.false_alarms)
+        return await asyncio.to_thread(_tell_labelled, asked, rows, self.terms)
 
     async def _tell_fairness(self, asked: _Asked) -> dict[str, Any]:
         rows = await self._window(with_features=True)
@@ -107,7 +107,10 @@ class CloseReader:
 
     async def _estimate(self, before: Latest) -> Estimated:
         rows = await self._window(with_features=self._is_regression)
-        terms = {"threshold": self.terms.threshold, "alpha": self.terms.false_alarms}
+        terms = {
+            "threshold": self.terms.threshold, "alpha": self.terms.false_alarms,
+            "design_effect": self.terms.design_effect or 1.0,
+        }  # fmt: skip
         return await asyncio.to_thread(estimate, self.signature, before, rows, self.seen.was, **terms)
 
     async def _mature(self, *, with_features: bool) -> Latest:
@@ -145,13 +148,14 @@ def _read_order(order: PerformanceCheck, signature: Signature, *, has_fallen: bo
     )
 
 
-def _tell_labelled(asked: _Asked, rows: Latest, alpha: float) -> dict[str, Any]:
+def _tell_labelled(asked: _Asked, rows: Latest, terms: PerformanceTerms) -> dict[str, Any]:
     told: dict[str, Any] = {}
+    alpha, effect = terms.false_alarms, terms.design_effect or 1.0
     if asked.formula is not None:
         told["value"] = looks.tell_worth(asked.formula, rows, alpha)
     if asked.order.returns:
         told["returns"] = looks.tell_returns(rows, asked.order.periods_per_year, alpha)
     if asked.slice_by is not None:
-        slices = looks.tell_slices(asked.signature, rows, asked.slice_by, alpha)
+        slices = looks.tell_slices(asked.signature, rows, asked.slice_by, alpha, design_effect=effect)
         told["slices"] = {"column": asked.order.slice_by, "labelled": len(rows), "groups": slices}
     return told

@@ -1,7 +1,8 @@
 """How a version does while labels are missing: learnt from earlier labelled rows, corrected by those that have come."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from math import inf, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +47,14 @@ class Estimated:
 
 
 def estimate(
-    signature: Signature, before: Latest, window: Latest, was: Told, *, threshold: float, alpha: float
+    signature: Signature,
+    before: Latest,
+    window: Latest,
+    was: Told,
+    *,
+    threshold: float,
+    alpha: float,
+    design_effect: float = 1.0,
 ) -> Estimated:
     """What the labels of a window will show, in a thread.
 
@@ -57,16 +65,29 @@ def estimate(
         was: the baseline's metrics.
         threshold: the relative loss that is too much.
         alpha: how often each interval may miss.
+        design_effect: how many rows count for one, as far as losses show it.
     """
     labelled = window.labelled
     counts = (len(window), len(before), len(labelled))
     try:
-        metrics = _estimate(signature, before, window, labelled, alpha)
+        metrics = _widen(_estimate(signature, before, window, labelled, alpha), design_effect)
     except ValueError as reason:
         return Estimated({}, *counts, reason=str(reason))
     metric = next((name for name in metrics if name in was), None)
     judgement = judge_metric(metric, metrics, was, threshold) if metric else None
     return Estimated(metrics, *counts, judgement=judgement)
+
+
+def _widen(told: Told, design_effect: float) -> Told:
+    """The same with intervals as wide as those of as many fewer rows; shares stay within 0 and 1."""
+    by, most = sqrt(design_effect), {"mae": inf}
+    return {
+        name: each if isinstance(each, ValueError) else replace(
+            each, low=max(0.0, each.value - by * (each.value - each.low)),
+            high=min(most.get(name, 1.0), each.value + by * (each.high - each.value)),
+        )
+        for name, each in told.items()
+    }  # fmt: skip
 
 
 def _estimate(signature: Signature, before: Latest, window: Latest, labelled: Latest, alpha: float) -> Told:

@@ -27,6 +27,8 @@ from app.monitoring.facts import PerformanceDropped, PerformanceRecovered
 from app.monitoring.figures import note_figures
 from app.monitoring.kinds import BaselineKind, Figure, PerformanceFinding
 from app.monitoring.performance.baselines import Baseline, ask_for_baseline, held_out_rows
+from app.monitoring.performance.causing import name_causes
+from app.monitoring.performance.depending import is_learnt_again, learn_effect, suspected
 from app.monitoring.performance.looking import (
     PerformanceSeen,
     PerformanceTerms,
@@ -34,7 +36,9 @@ from app.monitoring.performance.looking import (
     baseline_of,
     keep_performance,
     look_at_outcomes,
+    overrule_estimate,
 )
+from app.monitoring.performance.unlabelled import SHARE
 from app.monitoring.queries import Watching, watching_of
 from app.monitoring.tables import PerformanceWatch
 from app.registry.queries import find_version_by_id
@@ -48,6 +52,7 @@ WATCH_PERFORMANCE = "watch_performance"
 LATELY = timedelta(minutes=30)
 LONGEST = 8192
 """Buckets of the longest window, four weeks: where labels are few, it takes long to prove anything."""
+MOST_NAMED = 5
 AT_ONCE = 32
 """Windows that are looked at in one transaction, so that none is held for long after a pause."""
 
@@ -116,6 +121,7 @@ async def _look_on(session: AsyncSession, watched: _Watched) -> bool:
     if not labelled:
         return False
     state = await _lock_watch(session, watched.cohort, labelled[0])
+    await _learn(session, state, watched, len(labelled))
     numbers = [number for at in labelled if (number := (at - state.began_at) // BUCKET) >= 0]
     complete = (start_of(clock.now() - watched.delay, FIVE_MINUTES) - state.began_at) // BUCKET
     looks, state.looked_at = 0, clock.now()
@@ -123,6 +129,14 @@ async def _look_on(session: AsyncSession, watched: _Watched) -> bool:
         looks += await _look_after(session, state, watched, numbers, state.looked)
         state.looked += 1
     return state.looked < complete
+
+
+async def _learn(session: AsyncSession, state: PerformanceWatch, watched: _Watched, buckets: int) -> None:
+    """Let the latest labels say how dependent losses are, now and then."""
+    if is_learnt_again(buckets, state.learnt_from):
+        until = start_of(clock.now() - watched.delay, FIVE_MINUTES)
+        found = await learn_effect(session, watched.version, watched.cohort, until=until)
+        state.design_effect, state.learnt_from = found, buckets
 
 
 async def _lock_watch(session: AsyncSession, cohort: Cohort, first: datetime) -> PerformanceWatch:
@@ -150,7 +164,10 @@ async def _look_after(
             continue
         held, looks = inside, looks + 1
         since, until = state.began_at + look.first * BUCKET, state.began_at + (number + 1) * BUCKET
-        terms = PerformanceTerms(watched.threshold, allowance(look, watched.watching.false_alarms))
+        terms = PerformanceTerms(
+            watched.threshold, allowance(look, (1 - SHARE) * watched.watching.false_alarms),
+            design_effect=state.design_effect or suspected(),
+        )  # fmt: skip
         period = Period(since, until, until, watched.delay)
         signature = Signature.from_json(watched.version.signature)
         seen = await look_at_outcomes(session, signature, watched.cohort, period, watched.baseline, terms)
@@ -181,12 +198,16 @@ async def _tell(
     told = (version.model_name, version.number, watched.cohort.environment, str(row.id))
     if has_fallen:
         state.origin = number + 1
+    if judgement.finding == PerformanceFinding.HOLDING:
+        await overrule_estimate(session, version.id, watched.cohort.environment)
     if judgement.metric is None or judgement.now is None or judgement.was is None:
         return
     what = (judgement.metric, judgement.now.value, judgement.was.value)
     if has_fallen and state.fallen_since is None:
         state.fallen_since = seen.period.since
-        announce(session, PerformanceDropped(*told, *what))
+        ends = {"since": seen.period.since, "until": seen.period.until}
+        causes = await name_causes(session, version, watched.cohort, **ends)
+        announce(session, PerformanceDropped(*told, *what, causes[:MOST_NAMED]))
     elif judgement.finding == PerformanceFinding.HOLDING and state.fallen_since is not None:
         state.fallen_since = None
         announce(session, PerformanceRecovered(*told, *what))

@@ -3,9 +3,10 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
@@ -18,7 +19,7 @@ from app.monitoring.kinds import PerformanceFinding, Recommendation
 from app.monitoring.performance.baselines import Baseline, find_baseline, freeze_first_labels, held_out_rows
 from app.monitoring.performance.measuring import Measured, measure
 from app.monitoring.performance.rules import Judgement, Told, choose_metric, judge_metric
-from app.monitoring.tables import PerformanceVerdictRow, PerformanceWatch
+from app.monitoring.tables import EstimateWatch, PerformanceVerdictRow, PerformanceWatch
 from app.runtimes.schema import Signature, Task
 
 if TYPE_CHECKING:
@@ -42,11 +43,17 @@ class Period:
 
 @dataclass(frozen=True)
 class PerformanceTerms:
-    """How strictly a window is judged; the metric is chosen after the task unless somebody names one."""
+    """How strictly a window is judged.
+
+    Attributes:
+        metric: chosen after the task unless somebody names one.
+        design_effect: how many labelled rows count for one; None where nothing is known, and each counts.
+    """
 
     threshold: float
     false_alarms: float
     metric: str | None = None
+    design_effect: float | None = None
 
 
 @dataclass(frozen=True)
@@ -132,11 +139,21 @@ def _look(
     baseline: Baseline | None,
     terms: PerformanceTerms,
 ) -> PerformanceSeen:
-    measured = measure(signature, compared, terms.false_alarms)
+    measured = measure(signature, compared, terms.false_alarms, design_effect=terms.design_effect or 1.0)
     was = baseline.tell(signature, terms.false_alarms) if baseline else {}
     metric = terms.metric or spokesman(signature.task, was)
-    judgement = judge_metric(metric, measured.metrics, was, terms.threshold)
+    judgement = judge_metric(metric, _judged(measured.metrics, compared, terms), was, terms.threshold)
     return PerformanceSeen(period, whole, compared, measured, was, judgement)
+
+
+def _judged(metrics: Told, compared: Realised, terms: PerformanceTerms) -> Told:
+    """What a verdict may rest on: nothing of labels that are worth too few independent ones."""
+    from app.stats.intervals import MINIMUM, TooLittleData  # noqa: PLC0415 - and SciPy with it
+
+    needed = ceil(MINIMUM * (terms.design_effect or 1.0))
+    if compared.labelled >= needed:
+        return metrics
+    return dict.fromkeys(metrics, TooLittleData("labels", compared.labelled, needed))
 
 
 def spokesman(task: Task, was: Told) -> str | None:
@@ -161,17 +178,38 @@ def keep_performance(
         labelled=seen.whole.labelled, asked_by=actor.name, finding=judgement.finding,
         recommendation=recommend(judgement), metric=judgement.metric, value=now and now.value, low=now and now.low,
         high=now and now.high, baseline=was and was.value, loss=loss and loss.value, loss_low=loss and loss.low,
-        loss_high=loss and loss.high, false_alarms=terms.false_alarms, threshold=terms.threshold,
+        loss_high=loss and loss.high, false_alarms=terms.false_alarms, threshold=terms.threshold, design_effect=terms.design_effect,
         sums=seen.compared.to_json() | {"rows": seen.compared.rows, "labelled": seen.compared.labelled},
     )  # fmt: skip
     session.add(row)
     return row
 
 
-async def fallen_since(session: AsyncSession, version_id: "UUID", environment: str) -> datetime | None:
-    """Since when a version is proven to do worse than its threshold allows, as far as its monitor has seen."""
-    query = select(PerformanceWatch.fallen_since).where(
-        PerformanceWatch.version_id == version_id, PerformanceWatch.environment == environment
-    )
-    since: datetime | None = await session.scalar(query)
-    return since
+@dataclass(frozen=True)
+class Fallen:
+    """Since when a version does worse than its threshold allows, and whether that is known of labels or estimated without."""
+
+    since: datetime
+    is_estimated: bool
+
+    def __str__(self) -> str:
+        how = "estimated, without labels," if self.is_estimated else "proven"
+        return f"Its performance is {how} to have fallen since {self.since:%Y-%m-%d %H:%M} UTC."
+
+
+async def fallen_since(session: AsyncSession, version_id: "UUID", environment: str) -> Fallen | None:
+    """Since when a version is proven to do worse than its threshold allows, as far as its monitors have seen."""
+    key = (version_id, environment)
+    watch = await session.get(PerformanceWatch, key)
+    if watch is not None and watch.fallen_since is not None:
+        return Fallen(watch.fallen_since, is_estimated=False)
+    estimates = await session.get(EstimateWatch, key)
+    if estimates is None or estimates.fallen_since is None:
+        return None
+    return Fallen(estimates.fallen_since, is_estimated=True)
+
+
+async def overrule_estimate(session: AsyncSession, version_id: "UUID", environment: str) -> None:
+    """Forget a fall that was estimated: labels prove that all is well."""
+    key = {"version_id": version_id, "environment": environment}
+    await session.execute(update(EstimateWatch).filter_by(**key).values(fallen_since=None))

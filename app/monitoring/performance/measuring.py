@@ -1,8 +1,9 @@
 """Metrics from the sums of what came true. All of it takes SciPy, so whoever asks does so in a thread."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,27 +38,76 @@ class Measured:
     bin_errors: Mapping[str, float]
 
 
-def measure(signature: Signature, realised: Realised, alpha: float) -> Measured:
-    """Every metric that such a model has, each with an interval that misses in a share alpha of the times."""
+def measure(
+    signature: Signature, realised: Realised, alpha: float, *, design_effect: float = 1.0
+) -> Measured:
+    """Every metric that such a model has.
+
+    Args:
+        signature: of the version.
+        realised: what came true.
+        alpha: in which share of the times each interval may miss.
+        design_effect: how many labelled rows count for one, because they depend on each other.
+    """
+    design_effect = _at_most(design_effect, realised)
+    thin = _thin(realised, design_effect)
     if signature.task == Task.REGRESSION:
-        return Measured(_errors(realised, alpha), {}, None, {})
+        return Measured(in_labels(_errors(thin, alpha), design_effect), {}, None, {})
     if not has_labels(signature):
         return Measured({}, {}, None, {})
     confusion = confusion_of(signature, realised)
     if signature.task == Task.ANOMALY:
-        return Measured(_detection(realised, confusion, alpha), {}, confusion, {})
-    return _classification(realised, confusion, alpha)
+        told = _detection(realised, confusion.thinned(design_effect), alpha)
+        return Measured(in_labels(told, design_effect), {}, confusion, {})
+    measured = _classification(thin, confusion.thinned(design_effect), alpha)
+    per_class = {label: in_labels(told, design_effect) for label, told in measured.per_class.items()}
+    return Measured(in_labels(measured.metrics, design_effect), per_class, confusion, measured.bin_errors)
 
 
-def measure_briefly(signature: Signature, realised: Realised, alpha: float) -> Told:
+def measure_briefly(
+    signature: Signature, realised: Realised, alpha: float, *, design_effect: float = 1.0
+) -> Told:
     """The few metrics that a history shows of each hour or day."""
     from app.stats.confusion import Average, Score, accuracy, average_score  # noqa: PLC0415 - and SciPy with it
 
     if not realised.labelled or signature.task != Task.CLASSIFICATION:
-        return measure(signature, realised, alpha).metrics if realised.labelled else {}
-    confusion = confusion_of(signature, realised)
+        whole = partial(measure, signature, realised, alpha, design_effect=design_effect)
+        return whole().metrics if realised.labelled else {}
+    design_effect = _at_most(design_effect, realised)
+    confusion = confusion_of(signature, realised).thinned(design_effect)
     f1 = partial(average_score, confusion, Score.F1, Average.MACRO, alpha)
-    return {"accuracy": ask(partial(accuracy, confusion, alpha)), "f1_macro": ask(f1)}
+    told = {"accuracy": ask(partial(accuracy, confusion, alpha)), "f1_macro": ask(f1)}
+    return in_labels(told, design_effect)
+
+
+def _at_most(design_effect: float, realised: Realised) -> float:
+    """What leaves enough rows to tell anything: a value is shown of few dependent labels as well, though no verdict rests on them."""
+    from app.stats.intervals import MINIMUM  # noqa: PLC0415 - and SciPy with it
+
+    return min(design_effect, max(1.0, realised.labelled / MINIMUM))
+
+
+def _thin(realised: Realised, by: float) -> Realised:
+    """As many fewer labelled rows, alike; pairs are thinned as a confusion."""
+    errors = realised.errors and realised.errors.thinned(by)
+    return replace(
+        realised, errors=errors, scores={label: each.thinned(by) for label, each in realised.scores.items()}
+    )
+
+
+def in_labels(told: Told, design_effect: float) -> dict[str, "Estimate | ValueError"]:
+    """What was told of thinned rows, with the numbers of labels that there are, or must be, of all."""
+    from app.stats.intervals import Estimate, TooLittleData  # noqa: PLC0415 - and SciPy with it
+
+    def of(each: "Estimate | ValueError") -> "Estimate | ValueError":
+        if isinstance(each, Estimate):
+            return replace(each, rows=round(each.rows * design_effect))
+        if isinstance(each, TooLittleData):
+            have, need, rows = (number * design_effect for number in (each.have, each.need, each.rows))
+            return TooLittleData(each.what, round(have), ceil(need), round(rows))
+        return each
+
+    return {name: of(each) for name, each in told.items()}
 
 
 def confusion_of(signature: Signature, realised: Realised) -> "Confusion":

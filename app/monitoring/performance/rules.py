@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING
 
 from app.monitoring.kinds import PerformanceFinding
@@ -94,7 +95,7 @@ def _judged(metric: str, now: "Estimate", was: "Estimate", verdict: "Verdict") -
 def _fewest(lack: ValueError) -> int | None:
     """How many more are needed at the least, where there is no rate to tell from."""
     need, have = getattr(lack, "need", None), getattr(lack, "have", 0)
-    return None if need is None else need - have
+    return None if need is None else ceil(need - have)
 
 
 def advise_on(judgement: Judgement) -> list[str]:

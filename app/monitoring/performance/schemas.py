@@ -145,6 +145,8 @@ _A_PERFORMANCE: dict[str, Any] = {
     "loss": {"value": 0.179, "low": 0.16, "high": 0.21},
     "threshold": 0.15,
     "false_alarm_rate": 0.05,
+    "design_effect": 1.4,
+    "effective_labels": 580,
     "metrics": {"accuracy": _A_METRIC},
     "per_class": [{"label": "1", "metrics": {"precision": _A_METRIC}}],
     "confusion": {"labels": ["0", "1"], "counts": [[300, 80], [99, 333]]},
@@ -177,6 +179,13 @@ class PerformanceOut(Outgoing):
     )
     threshold: float
     false_alarm_rate: float
+    design_effect: float | None = Field(
+        description="How many labelled rows count for one, because errors come in bursts; null where too few labels are there "
+        "to say, and each was taken to count."
+    )
+    effective_labels: int = Field(
+        description="As how many independent labels the compared ones count; the intervals rest on these."
+    )
     metrics: dict[str, MetricOut]
     per_class: list[ClassOut]
     confusion: ConfusionOut | None
@@ -191,6 +200,16 @@ class PerformanceOut(Outgoing):
     recommendations: list[str]
 
 
+class EstimatedPoint(Outgoing):
+    """What was estimated while labels were missing: the mean over these rows, between the farthest ends of its intervals."""
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    rows: int
+
+
 class PerformancePoint(Outgoing):
     """One version in one hour or day."""
 
@@ -200,12 +219,19 @@ class PerformancePoint(Outgoing):
     labelled: int
     label_coverage: float | None
     insufficient_data: bool
+    design_effect: float | None = Field(
+        description="How many labelled rows count for one, by what the version's monitor has learnt by now."
+    )
     metrics: dict[str, MetricOut]
+    estimated: EstimatedPoint | None = Field(
+        None, description="Where labels were missing: to it concept drift is invisible."
+    )
 
 
 _A_POINT: dict[str, Any] = {
     "at": "2026-11-26T00:00:00Z", "version": 3, "rows": 4210, "labelled": 812, "label_coverage": 0.193,
-    "insufficient_data": False, "metrics": {"accuracy": _A_METRIC},
+    "insufficient_data": False, "design_effect": 1.4, "metrics": {"accuracy": _A_METRIC},
+    "estimated": {"metric": "accuracy", "value": 0.8, "low": 0.76, "high": 0.84, "rows": 900},
 }  # fmt: skip
 
 

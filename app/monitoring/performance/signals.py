@@ -17,6 +17,7 @@ from app.evidence.outcome_windows import (
 )
 from app.evidence.realised import Realised
 from app.monitoring.performance.baselines import Baseline, find_baseline
+from app.monitoring.performance.depending import find_effect, learn_effect, suspected
 from app.monitoring.performance.looking import spokesman
 from app.monitoring.performance.measuring import measure
 from app.monitoring.performance.rules import LESS_IS_BETTER
@@ -57,16 +58,22 @@ async def _drop_of(
     if start >= end:
         return None
     realised = await read_realised(session, cohort, since=start, until=end)
-    return await asyncio.to_thread(proven_drop, Signature.from_json(version.signature), realised, baseline)
+    effect = await find_effect(session, version.id, cohort.environment)
+    effect = effect or await learn_effect(session, version, cohort, until=end) or suspected()
+    signature = Signature.from_json(version.signature)
+    return await asyncio.to_thread(proven_drop, signature, realised, baseline, effect)
 
 
-def proven_drop(signature: Signature, realised: Realised, baseline: Baseline) -> float | None:
+def proven_drop(
+    signature: Signature, realised: Realised, baseline: Baseline, design_effect: float
+) -> float | None:
     """The part of the drop that is proven, in a thread; None where there are too few labels."""
     from app.stats.intervals import difference, ratio  # noqa: PLC0415 - and SciPy with it
 
     was = baseline.tell(signature, ALPHA)
     metric = spokesman(signature.task, was) or ""
-    told, known = measure(signature, realised, ALPHA).metrics.get(metric), was.get(metric)
+    measured = measure(signature, realised, ALPHA, design_effect=design_effect)
+    told, known = measured.metrics.get(metric), was.get(metric)
     if told is None or known is None or isinstance(told, ValueError) or isinstance(known, ValueError):
         return None
     if metric not in LESS_IS_BETTER:
