@@ -1,16 +1,17 @@
 """What came into the log, counted as it comes: nobody reads millions of rows again to know how many they are."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import UUID
 
+import numpy as np
 from pydantic_core import to_json
 
 from app.core.processes import give_way
-from app.evidence.copying import times_in
+from app.evidence.copying import group_alike, times_in
 from app.evidence.frames import LoggedRequest
 from app.evidence.profiles import BUCKET
 
@@ -52,32 +53,35 @@ class Arrived:
     answers: Counter[str] = field(default_factory=Counter)
 
 
-def count_arrivals(requests: Iterable[LoggedRequest]) -> dict[Slice, Arrived]:
+def count_arrivals(requests: Sequence[LoggedRequest]) -> dict[Slice, Arrived]:
     """The answered rows of some requests by where they belong."""
     counted: dict[Slice, Arrived] = {}
-    for number, request in enumerate(requests):
-        if number % REQUESTS_PER_TURN == 0:
+    for block in group_alike(requests):
+        for start in range(0, len(block), REQUESTS_PER_TURN):
             give_way()
-        for bucket, answers in _by_bucket(request):
-            origin = request.origin
-            place = Slice(origin.model, bucket, Group.of(origin), origin.version)
-            arrived = counted.setdefault(place, Arrived())
-            arrived.rows += len(answers)
-            arrived.answers.update(_labels(answers))
+            for place, answers in _by_bucket(block[start : start + REQUESTS_PER_TURN]):
+                arrived = counted.setdefault(place, Arrived())
+                arrived.rows += len(answers)
+                arrived.answers.update(_labels(answers))
     return counted
 
 
-def _by_bucket(request: LoggedRequest) -> Iterator[tuple[datetime, list[Any]]]:
-    """The answers of a request, apart by the five minutes; rows that were not answered are none."""
-    numbers = (times_in(request.id_bytes) // _BUCKET_MS).tolist()
-    for number in {*numbers}:
-        answers = [
-            answer
-            for i, answer in enumerate(request.predictions)
-            if numbers[i] == number and i not in request.failures and answer is not None
-        ]
-        if answers:
-            yield datetime.fromtimestamp(number * _BUCKET_MS / 1000, UTC), answers
+def _by_bucket(block: Sequence[LoggedRequest]) -> Iterator[tuple[Slice, list[Any]]]:
+    """The answers of requests of one origin, apart by the five minutes; rows that were not answered are none."""
+    origin, answers = block[0].origin, [answer for request in block for answer in _answers(request)]
+    numbers = times_in(b"".join([request.id_bytes for request in block])) // _BUCKET_MS
+    for number in np.unique(numbers).tolist():
+        bucket = datetime.fromtimestamp(number * _BUCKET_MS / 1000, UTC)
+        here = [answers[i] for i in np.flatnonzero(numbers == number).tolist()]
+        some = [answer for answer in here if answer is not None]
+        if some:
+            yield Slice(origin.model, bucket, Group.of(origin), origin.version), some
+
+
+def _answers(request: LoggedRequest) -> Sequence[Any]:
+    if not request.failures:
+        return request.predictions
+    return [None if i in request.failures else answer for i, answer in enumerate(request.predictions)]
 
 
 def _labels(answers: Sequence[Any]) -> Counter[str]:

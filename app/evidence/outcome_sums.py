@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
@@ -35,7 +35,7 @@ MOST_BUCKETS = 12
 ROWS_PER_PIECE = 5000
 
 
-async def mark_shipped(session: AsyncSession, requests: Iterable[LoggedRequest]) -> None:
+async def mark_shipped(session: AsyncSession, requests: Sequence[LoggedRequest]) -> None:
     """Note how many predictions were added to some buckets, so that each is summed up once it is over.
 
     A label that came before its prediction finds it then, whoever was first.
