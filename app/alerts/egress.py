@@ -16,6 +16,7 @@ import httpx
 from app.alerts.addresses import Address, Network, is_allowed
 from app.alerts.deliveries import Failure
 from app.alerts.errors import TargetRefused
+from app.alerts.trust import mistrust_of, trusting
 from app.core.errors import FieldProblem
 
 SECONDS = 10.0
@@ -85,8 +86,10 @@ class Egress:
         for address in await self._resolve(url):
             try:
                 return await _post_to(address, url, body, headers, self.seconds)
-            except httpx.ConnectError:
-                continue
+            except httpx.ConnectError as error:
+                mistrust = mistrust_of(error, "the host's")
+                if mistrust is not None:
+                    raise NotDeliveredError(mistrust) from None
             except httpx.HTTPError as error:
                 raise NotDeliveredError(f"the connection broke: {type(error).__name__}") from None
         raise NotDeliveredError("the host can't be connected to")
@@ -112,7 +115,9 @@ async def _post_to(
     pinned = url.copy_with(host=str(address))
     named = {**headers, "Host": url.netloc.decode("ascii")}
     async with (
-        httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=seconds) as client,
+        httpx.AsyncClient(
+            trust_env=False, follow_redirects=False, timeout=seconds, verify=trusting()
+        ) as client,
         client.stream(
             "POST", pinned, content=body, headers=named, extensions={"sni_hostname": url.host}
         ) as answer,

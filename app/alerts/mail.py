@@ -9,6 +9,7 @@ from typing import Self
 from urllib.parse import unquote, urlsplit
 
 from app.alerts.egress import NotDeliveredError
+from app.alerts.trust import mistrust_of, trusting
 from app.core.config import Settings
 
 SECONDS = 20.0
@@ -63,7 +64,7 @@ class MailServer:
             raise NotDeliveredError(f"the mail server refused {len(refused)} of {len(to)} recipients")
 
     def _connect(self) -> smtplib.SMTP:
-        trusted = ssl.create_default_context()
+        trusted = trusting()
         if self.is_tls:
             server: smtplib.SMTP = smtplib.SMTP_SSL(self.host, self.port, timeout=SECONDS, context=trusted)
         else:
@@ -91,12 +92,10 @@ class MailServer:
 
 def _problem_of(error: OSError | smtplib.SMTPException) -> str:
     """Why a message was not taken, in words that hold no secret: not those of the server, which may repeat some."""
+    mistrust = mistrust_of(error, "the mail server's")
+    if mistrust is not None:
+        return mistrust
     match error:
-        case ssl.SSLCertVerificationError(verify_message=why):
-            return (
-                f"the mail server's certificate is not to be trusted: {why.rstrip('.')} "
-                "(SSL_CERT_FILE names a file of authorities to trust)"
-            )
         case smtplib.SMTPAuthenticationError(smtp_code=code):
             return f"the mail server answered {code}: it does not take this user's password"
         case (

@@ -26,6 +26,7 @@ from app.core.notify import Notifications
 from app.core.problems import answer_errors_with_problems
 from app.core.secrets import load_secrets
 from app.reactions import REACTIONS
+from tests.alerts.certificates import certified, pem
 from tests.conftest import TESTER
 
 
@@ -238,3 +239,16 @@ async def key_of(room, database):
 def kind(answer):
     """The status and the kind of problem of a refusal."""
     return answer.status_code, answer.json()["type"].removeprefix("/problems/")
+
+
+@pytest.fixture(scope="session")
+def authority():
+    return certified("An authority of our own")
+
+
+@pytest.fixture
+def trusted(authority, tmp_path, monkeypatch):
+    """Have this process trust our authority, the way that operators have it do so."""
+    file = tmp_path / "authority.pem"
+    file.write_bytes(pem(authority[0]))
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))

@@ -11,6 +11,7 @@ from app.alerts.egress import Egress, NotDeliveredError, read_target
 from app.alerts.errors import TargetRefused
 from app.alerts.mail import MailServer
 from app.core.errors import FieldProblem
+from tests.alerts.certificates import ELSEWHERE, LOOPBACK, server_context
 from tests.alerts.conftest import answer
 
 HERE = [ip_network("127.0.0.0/8")]
@@ -145,3 +146,35 @@ async def test_a_password_is_not_sent_to_a_mail_server_that_offers_no_encryption
     with pytest.raises(NotDeliveredError, match="no encryption"):
         await asyncio.to_thread(server.send, ["b@example.org"], "s", "t", "id")
     assert mailbox.mails == []
+
+
+@pytest.fixture
+async def over_tls(receiver, authority, tmp_path, exits):
+    """Have the receiver speak TLS, with a certificate for some names; its address."""
+
+    async def start(names):
+        context = server_context(authority, tmp_path, names)
+        server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0, ssl=context)
+        exits.callback(server.close)
+        return httpx.URL(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook")
+
+    return start
+
+
+async def test_a_receiver_with_a_certificate_of_a_trusted_authority_is_told(trusted, over_tls, receiver):
+    await Egress(HERE).post(await over_tls(LOOPBACK), b"{}", {})
+    assert [sent.path for sent in receiver.received] == ["/hook"]
+
+
+async def test_a_receiver_with_a_certificate_of_another_host_is_not_told(trusted, over_tls, receiver):
+    with pytest.raises(
+        NotDeliveredError, match="host's certificate is not to be trusted: IP address mismatch"
+    ):
+        await Egress(HERE).post(await over_tls(ELSEWHERE), b"{}", {})
+    assert receiver.received == []
+
+
+async def test_a_receiver_that_nobody_vouches_for_is_not_told_and_the_way_out_is_named(over_tls, receiver):
+    with pytest.raises(NotDeliveredError, match=r"local issuer certificate .SSL_CERT_FILE"):
+        await Egress(HERE).post(await over_tls(LOOPBACK), b"{}", {})
+    assert receiver.received == []
