@@ -44,7 +44,7 @@ from app.monitoring.performance.signals import accuracy_drops
 from app.monitoring.quality.jobs import WATCH_QUALITY, quality_handlers
 from app.monitoring.regimes.jobs import WATCH_REGIMES, regime_handlers
 from app.monitoring.retention import KEEP_VERDICTS, retention_handlers
-from app.monitoring.signals import drift_scores, quality_scores, regime_changes
+from app.monitoring.signals import drift_scores, estimated_losses, quality_scores, regime_changes
 from app.reactions import REACTIONS
 from app.registry.actions import CONVERT
 from app.registry.conversion import BackgroundConversion, Converter
@@ -62,6 +62,7 @@ UPKEEP = (SWEEP, KEEP_LOG_DAYS, ROLL_UP, SUM_OUTCOMES, KEEP_VERDICTS, KEEP_INCID
 WATCHES = (WATCH_ALL, WATCH_QUALITY, WATCH_REGIMES)
 FROM_MONITORS = {
     Signal.ACCURACY_DROP: accuracy_drops,
+    Signal.ESTIMATED_LOSS: estimated_losses,
     Signal.DRIFT: drift_scores,
     Signal.QUALITY_SCORE: quality_scores,
     Signal.REGIME_CHANGES: regime_changes,

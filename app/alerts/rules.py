@@ -33,6 +33,7 @@ class Signal(StrEnum):
     """What a rule looks at: a value of each model that is read on the clock, or facts as they happen."""
 
     ACCURACY_DROP = "accuracy_drop"
+    ESTIMATED_LOSS = "estimated_loss"
     DRIFT = "drift"
     LATENCY_MS = "latency_ms"
     ERROR_RATE = "error_rate"
@@ -186,6 +187,7 @@ class RuleTerms:
 
 DEFAULTS: Mapping[str, RuleTerms] = {
     "accuracy-drop": RuleTerms(Signal.ACCURACY_DROP, 0.05, Severity.CRITICAL, HOUR),
+    "estimated-performance": RuleTerms(Signal.ESTIMATED_LOSS, 0.15, Severity.WARNING, HOUR),
     "latency": RuleTerms(Signal.LATENCY_MS, 1000.0, Severity.WARNING, 5 * MINUTE),
     "drift": RuleTerms(Signal.DRIFT, 0.1, Severity.WARNING, DAY, cooldown_seconds=6 * HOUR),
     "error-rate": RuleTerms(Signal.ERROR_RATE, 0.05, Severity.CRITICAL, 5 * MINUTE, consecutive=2),

@@ -9,7 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.jobs import WORKER
 from app.monitoring.kinds import Finding
-from app.monitoring.tables import DriftVerdictRow, QualityVerdictRow, RegimeChange, RegimeMonitor
+from app.monitoring.tables import (
+    DriftVerdictRow,
+    EstimateWatch,
+    PerformanceVerdictRow,
+    QualityVerdictRow,
+    RegimeChange,
+    RegimeMonitor,
+)
 from app.registry.queries import references_of
 
 
@@ -39,6 +46,29 @@ async def regime_changes(session: AsyncSession, since: datetime, until: datetime
     return {
         model: float(count) for model, count in await session.execute(query.group_by(RegimeMonitor.model))
     }
+
+
+async def estimated_losses(session: AsyncSession, since: datetime, until: datetime) -> Mapping[str, float]:
+    """For each model whose labels are missing by how much it is expected to do worse, 0 where no fall is proven, or one is over."""
+    fallen = case((EstimateWatch.fallen_since.is_not(None), PerformanceVerdictRow.loss_low), else_=0.0)
+    query = (
+        select(PerformanceVerdictRow.version_id, fallen.label("loss"))
+        .join(
+            EstimateWatch,
+            and_(
+                *(getattr(EstimateWatch, name) == getattr(PerformanceVerdictRow, name) for name in _OF_WATCH)
+            ),
+        )
+        .ext(distinct_on(PerformanceVerdictRow.model_id))
+        .where(PerformanceVerdictRow.at.between(since, until), PerformanceVerdictRow.estimated)
+        .order_by(PerformanceVerdictRow.model_id, PerformanceVerdictRow.at.desc())
+    )
+    losses = {row.version_id: max(0.0, row.loss or 0.0) for row in await session.execute(query)}
+    references = await references_of(session, losses.keys())
+    return {references[version_id].partition(":")[0]: loss for version_id, loss in losses.items()}
+
+
+_OF_WATCH = ("version_id", "environment")
 
 
 async def drift_scores(session: AsyncSession, since: datetime, until: datetime) -> Mapping[str, float]:

@@ -16,6 +16,7 @@ from app.monitoring.performance.jobs import watch_performance
 from app.monitoring.performance.looking import fallen_since
 from app.monitoring.performance.unlabelled import ask_for_estimates, watch_unlabelled
 from app.monitoring.queries import estimated_history
+from app.monitoring.signals import estimated_losses
 from tests import make
 from tests.conftest import TESTER
 from tests.evidence.making import log_requests, scored_request
@@ -106,8 +107,13 @@ async def test_a_fall_without_labels_is_estimated_announced_and_heeded_until_lab
     async with stream.database.reads() as session:
         fallen = await fallen_since(session, stream.version.id, "production")
         assert (fallen.is_estimated, "estimated" in str(fallen)) == (True, True)
+        hour = (clock.now() - timedelta(hours=1), clock.now())
+        assert (await estimated_losses(session, *hour))["m"] > 0.15
     await stream.live(3, 0.8, 1)
     assert (await stream.facts())[1:] == [("EstimatedPerformanceRecovered", True)]
+    async with stream.database.reads() as session:
+        hour = (clock.now() - timedelta(hours=1), clock.now())
+        assert await estimated_losses(session, *hour) == {"m": 0.0}
 
 
 async def test_labels_that_prove_that_all_is_well_overrule_an_estimate(stream):

@@ -1,6 +1,7 @@
 """Looking at a version's windows as they become complete, and learning what its stream is like."""
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -37,8 +38,10 @@ from app.stats.seasons import hours_of_week
 
 SETTLING_SECONDS = 30.0
 """How long after its end a bucket is looked at: spools of all replicas are shipped by then."""
-LONGEST = 512
-"""Buckets of the longest window, most of two days: longer ones would only find what the day's score shows."""
+LONGEST = 8192
+"""Buckets of the longest window, four weeks: where rows are few, it takes long to prove anything."""
+MOST_READ = 1024
+"""Buckets with rows that one window may have: where there are more, rows are many, and longer windows would show no more."""
 MOST_ENDS = 288
 """Ends of windows that are looked at in a row, a day's: after a pause the job is done in parts."""
 OLDEST = timedelta(days=400)
@@ -101,9 +104,16 @@ async def _due(session: AsyncSession, watch: Watch, case: Case, end: datetime) -
     numbers = [number for bucket in buckets if (number := (bucket - watch.started_at) // BUCKET) >= 0]
     until = (end - watch.started_at) // BUCKET
     looks = looks_due(numbers, after=watch.looked, until=until, longest=LONGEST)
-    in_reach = (look for look in looks if look.first >= watch.origin)
+    in_reach = (
+        look for look in looks if look.first >= watch.origin and _occupied_in(look, numbers) <= MOST_READ
+    )
     _, alike = next(groupby(in_reach, lambda look: look.first + look.buckets), (0, ()))
     return list(alike)
+
+
+def _occupied_in(look: Look, numbers: Sequence[int]) -> int:
+    """How many buckets with rows a window has."""
+    return bisect_left(numbers, look.first + look.buckets) - bisect_left(numbers, look.first)
 
 
 def _time_of(watch: Watch, number: int) -> datetime:
