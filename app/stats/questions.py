@@ -1,12 +1,19 @@
 """What a window is asked beside its reference, of all columns at once: each answer is a p-value."""
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from app.stats.axes import BINS, GROUPS, OTHER, UNSEEN
 from app.stats.labels import from_nowhere
 from app.stats.profile import ABOVE, BELOW, NOT_FINITE, NULL, Profile
 from app.stats.reference import Floats, Reference, exclusive_bins
+from app.stats.saddlepoint import upper_tails
+
+EXPECTED = 10.0
+"""Rows of a group in either sample: with fewer, the far tail of chi-squared is not that of counts."""
+DECISIVE = 0.05
+"""A p-value of one question that is larger than this over the number of columns proves nothing, whoever asks."""
 
 
 class Pair:
@@ -51,19 +58,29 @@ def _rank_test(pair: Pair, powers: Floats) -> Floats:
         )
     is_known = np.isfinite(z) & np.isfinite(skew)
     z, skew = np.where(is_known, z, 0.0), np.where(is_known, skew, 0.0)
-    most, least = _all_in_one(pair, powers[0]), _all_in_one(pair, -powers[0])
-    upper, lower = np.maximum(_pearson_tail(z, skew), most), np.maximum(_pearson_tail(-z, -skew), least)
-    return np.where(is_known, np.minimum(1.0, 2 * np.minimum(upper, lower)), 1.0)
+    side = np.where(z < 0, -1.0, 1.0)
+    p = np.where(is_known, np.minimum(1.0, 2 * _pearson_tail(side * z, side * skew)), 1.0)
+    return _checked(pair, powers[0] * side[:, np.newaxis], p)
 
 
-def _all_in_one(pair: Pair, scores: Floats) -> Floats:
+def _checked(pair: Pair, scores: Floats, p: Floats) -> Floats:
+    """The p-values, none smaller than the whole distribution of the scores allows: asked of those that may decide."""
+    small = np.flatnonzero(p < DECISIVE / len(p))
+    if len(small):
+        both, now, scores = pair.both[small], pair.now[small], scores[small]
+        tails = np.maximum(upper_tails(scores, both, now), _all_in_one(scores, both, pair.size[small]))
+        p[small] = np.maximum(p[small], np.minimum(1.0, 2 * tails))
+    return p
+
+
+def _all_in_one(scores: Floats, both: Floats, size: Floats) -> Floats:
     """The chance that all rows are in the bin with the largest score: no sum can be less likely than that.
 
     Few rows, or rows that count for less than one, can be beyond all that the fitted law allows.
     """
-    largest = np.where(pair.both > 0, scores, -np.inf).argmax(axis=1)
-    mass = pair.both[np.arange(len(scores)), largest] / pair.total.clip(1e-300)
-    chance: Floats = mass**pair.size
+    largest = np.where(both > 0, scores, -np.inf).argmax(axis=1)
+    mass = both[np.arange(len(scores)), largest] / both.sum(axis=1).clip(1e-300)
+    chance: Floats = mass**size
     return chance
 
 
@@ -104,13 +121,37 @@ def groups(pair: Pair) -> Floats:
         effects = pair.effects[hashed, np.newaxis]
         now[hashed] = pair.counts[hashed, BINS - GROUPS : BINS]
         was[hashed] = pair.reference.profile.counts[hashed, BINS - GROUPS : BINS] / effects
-    both = now + was
+    now, both = _thick(now, now + was, pair.share)
     expected = both * pair.share[:, np.newaxis]
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = (now - expected) ** 2 / (expected * (1 - pair.share)[:, np.newaxis])
     freedom = (both > 0).sum(axis=1) - 1
     p = special.chdtrc(freedom.clip(1), np.nan_to_num(parts).sum(axis=1))
     return np.where(freedom > 0, p, 1.0)
+
+
+def _thick(now: Floats, both: Floats, share: Floats) -> tuple[Floats, Floats]:
+    """The groups, neighbours put together until as many rows of each sample are expected in each as chi-squared wants."""
+    rarer = np.minimum(share, 1 - share)[:, np.newaxis]
+    expected = both * rarer
+    if not ((expected > 0) & (expected < EXPECTED)).any():
+        return now, both
+    place, held = np.zeros(len(both), np.intp), np.zeros(len(both))
+    places = np.empty(both.shape, np.intp)
+    for group in range(GROUPS):
+        places[:, group] = place
+        held += expected[:, group]
+        is_full = held >= EXPECTED
+        place, held = place + is_full, np.where(is_full, 0.0, held)
+    places = np.minimum(places, (place - 1).clip(0)[:, np.newaxis])
+    places += np.arange(len(both))[:, np.newaxis] * GROUPS
+    return _put(places, now), _put(places, both)
+
+
+def _put(places: NDArray[np.intp], counts: Floats) -> Floats:
+    """Counts added up where they are put, numbered through all columns."""
+    put = np.bincount(places.ravel(), counts.ravel(), counts.size).astype(np.float64)
+    return put.reshape(counts.shape)
 
 
 def _grouped(pair: Pair, counts: Floats) -> Floats:
@@ -198,8 +239,8 @@ def _binomial(now: Floats, both: Floats, share: Floats) -> Floats:
     A binomial has heavier tails than the hypergeometric distribution that it stands for (Hoeffding, JASA 58, 1963,
     theorem 4), so it errs to the safe side.
     """
-    is_some = both > 0
-    count = np.where(is_some, both, 1.0)
-    upper = np.where(now > 0, special.betainc(np.maximum(now, 1e-12), count - now + 1, share), 1.0)
-    lower = np.where(now < count, special.betaincc(now + 1, np.maximum(count - now, 1e-12), share), 1.0)
-    return np.where(is_some, np.minimum(1.0, 2 * np.minimum(upper, lower)), 1.0)
+    is_more = now > both * share
+    count = np.where(is_more, now, both - now)
+    chance = np.where(is_more, share, 1 - share)
+    tail = special.betainc(np.maximum(count, 1e-12), both - count + 1, chance)
+    return np.where(count > 0, np.minimum(1.0, 2 * tail), 1.0)

@@ -170,3 +170,29 @@ def test_rows_that_count_for_next_to_nothing_prove_nothing(effect):
     for values in ([0.0], [-0.5, -0.5], [0.01] * round(1 + effect / 20)):
         window = observe(layout, [np.array(values)])
         assert compare(reference, window, design_effects=[effect]).p[0] > 1e-3
+
+
+@pytest.mark.parametrize("count", [5, 10, 20, 50, 100, 200])
+def test_small_windows_of_lumpy_columns_are_as_silent_as_large_ones(count):
+    """Rare values, heavy tails, a single value nearly everywhere: where chi-squared and fitted moments go wrong."""
+    generator = np.random.default_rng(count)
+    whole = 20_000
+    table = [
+        generator.normal(size=whole),
+        generator.standard_cauchy(whole),
+        generator.lognormal(size=whole) * (generator.random(whole) < 0.3),
+        (generator.random(whole) < 0.002).astype(float),
+        np.where(generator.random(whole) < 0.01, generator.normal(size=whole) * 50, 0.0),
+        generator.choice(4, whole, p=[0.002, 0.46, 0.528, 0.01]).astype(float),
+        generator.poisson(0.3, whole).astype(float),
+        np.exp(generator.standard_t(2, whole).clip(-9, 9)),
+    ]
+    layout = Layout(tuple(numeric_axis(column[: whole // 2]) for column in table))
+    reference = Reference(observe(layout, [column[: whole // 2] for column in table]))
+    places = generator.integers(0, whole, (1500, count))
+    p = np.array(
+        [compare(reference, observe(layout, [column[rows] for column in table])).p for rows in places]
+    )
+    for level in (0.01, 0.001, 0.0001):
+        assert (p < level).mean() <= level + 4 * np.sqrt(level / p.size)
+    assert p.min() > 1e-3 / p.size
