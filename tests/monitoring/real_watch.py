@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sqlalchemy import text
@@ -120,16 +121,24 @@ class Watched:
 
     async def facts(self) -> Sequence[Fact]:
         """When something was told, what, and of which columns."""
-        query = "SELECT kind, at, body FROM fact WHERE kind ~ '^(Drift|Performance)' ORDER BY at, id"
-        async with self.database.reads() as session:
-            found = (await session.execute(text(query))).all()
+        found = await self.rows(
+            "SELECT kind, at, body FROM fact WHERE kind ~ '^(Drift|Performance)' ORDER BY at, id"
+        )
         return [(row.at, row.kind, row.body.get("features", [])) for row in found]
 
     async def alarms(self) -> Sequence[datetime]:
         """The ends of all windows that drift was proven in."""
-        query = "SELECT until FROM drift_verdict WHERE finding = 'drift' ORDER BY until"
+        return [
+            row.until
+            for row in await self.rows(
+                "SELECT until FROM drift_verdict WHERE finding = 'drift' ORDER BY until"
+            )
+        ]
+
+    async def rows(self, query: str) -> Sequence[Any]:
+        """What the database holds."""
         async with self.database.reads() as session:
-            return list(await session.scalars(text(query)))
+            return (await session.execute(text(query))).all()
 
 
 async def replay_through(name: str, days: int | None) -> None:
