@@ -6,6 +6,7 @@ from uuid import UUID
 from app.core.database import Database
 from app.core.errors import Refusal
 from app.core.notify import Notifications
+from app.core.problems import is_connection_trouble
 from app.registry.errors import NoProductionVersion
 from app.registry.facts import CHANNEL
 from app.registry.queries import get_model, get_version, latest_references, read_reference
@@ -39,12 +40,16 @@ class _Memory:
 
 
 class Directory:
-    """Resolves model references to lines. Bare names follow the live routes, the rest is read and remembered."""
+    """Resolves model references to lines. Bare names follow the live routes, the rest is read and remembered.
+
+    What may have changed is read anew, and counts no longer; but as long as the database is away it is what was known last.
+    """
 
     def __init__(self, database: Database, routes: RouteTable, notifications: Notifications) -> None:
         self._database = database
         self._routes = routes
         self._memories: dict[str, _Memory] = {}
+        self._outdated: dict[str, _Memory] = {}
         notifications.on(CHANNEL, self._forget)
 
     def find(self, reference: str, environment: str) -> Line | None:
@@ -64,10 +69,30 @@ class Directory:
         known = self.find(reference, environment)
         if known is not None:
             return known
+        try:
+            return await self._ask(reference, environment)
+        except Exception as error:
+            known = self._recall(reference, environment) if is_connection_trouble(error) else None
+            if known is None:
+                raise
+            return known
+
+    async def _ask(self, reference: str, environment: str) -> Line:
         route = self._routes.find(reference, environment)
         if route is not None:
             return await self._enter(route)
         return await self._look_up(read_reference(reference), environment)
+
+    def _recall(self, reference: str, environment: str) -> Line | None:
+        """Where a reference led when the database was last asked; routes are those of now."""
+        route = self._routes.find(reference, environment)
+        memory = self._outdated.get(route.model if route else reference.partition("@")[0].partition(":")[0])
+        if memory is None:
+            return None
+        if route is None:
+            return memory.by_reference.get(reference)
+        known = memory.logging
+        return None if known is None else Line(route, known.mode, known.probability)
 
     def _remembered(self, route: LiveRoute) -> Line | None:
         memory = self._memories.get(route.model)
@@ -92,6 +117,7 @@ class Directory:
             version_id = await self._read_version(reference, environment)
             logging = memory.logging or await self._read_logging(reference.name, memory)
         except Refusal:
+            self._outdated.pop(reference.name, None)
             if memory.is_empty:  # a caller who tries names can't fill the memory with them
                 self._memories.pop(reference.name, None)
             raise
@@ -111,7 +137,7 @@ class Directory:
 
     def _forget(self, name: str) -> None:
         """Drop what is remembered of a model, or of all of them when a notification may have been missed."""
-        if name:
-            self._memories.pop(name, None)
-        else:
-            self._memories.clear()
+        for model in [name] if name else list(self._memories):
+            memory = self._memories.pop(model, None)
+            if memory is not None and not memory.is_empty:
+                self._outdated[model] = memory

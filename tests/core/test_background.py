@@ -3,8 +3,10 @@
 import asyncio
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
+from app.core import background as background_module
 from app.core.background import Background
 
 
@@ -26,7 +28,10 @@ async def test_it_has_put_its_things_in_order_when_stop_returns():
     assert in_order.is_set()
 
 
-async def test_what_breaks_it_off_is_logged_at_once_and_stop_returns_all_the_same():
+async def test_what_breaks_it_off_is_logged_at_once_and_stop_returns_all_the_same(monkeypatch):
+    monkeypatch.setattr(
+        background_module, "log", structlog.get_logger()
+    )  # none that was used before is heard
     broken = asyncio.Event()
 
     async def work():
