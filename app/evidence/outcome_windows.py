@@ -125,7 +125,10 @@ async def read_latest_slots(
         cohort.condition, LiveOutcome.minutes == FIVE_MINUTES, LiveOutcome.labelled > 0, LiveOutcome.bucket < until
     )  # fmt: skip
     newest = select(LiveOutcome.bucket).where(mine).distinct().order_by(LiveOutcome.bucket.desc()).limit(most)
-    query = select(*_SHORT).where(mine, LiveOutcome.bucket.in_(newest)).order_by(LiveOutcome.bucket)
+    first = (await session.scalars(newest)).all()[-1:]
+    if not first:
+        return []
+    query = select(*_SHORT).where(mine, LiveOutcome.bucket >= first[0]).order_by(LiveOutcome.bucket)
     return await asyncio.to_thread(_as_slots, (await session.execute(query)).all())
 
 
