@@ -18,7 +18,8 @@ from app.core.database import Actor, Database
 from app.core.embedded import embedded_postgres
 from app.core.ids import new_ids
 from app.core.migrate import migrate
-from app.evidence.frames import Origin, ScoredRequest, decode_frame, encode_frame
+from app.evidence.arrivals import count_arrivals
+from app.evidence.frames import LoggedRequest, Origin, ScoredRequest, decode_frame, encode_frame
 from app.evidence.profiles import BUCKET, Counted, Place, _places, add_to_profile
 from app.evidence.rules import ReferenceKind
 from app.evidence.tables import ProfilePlan
@@ -54,9 +55,12 @@ async def measure() -> list[Figure]:
 
     check_ms = 1000 * processor_seconds(check)
     whole_ms = 1000 * processor_seconds(lambda: effects.measure(prepared, window))
-    row_us = 1e6 * processor_seconds(counted(plan, generator)) / REQUESTS
+    block = requests_of(generator)
+    row_us = 1e6 * processor_seconds(counted(plan, block)) / REQUESTS
+    arrival_us = 1e6 * processor_seconds(lambda: count_arrivals(block)) / REQUESTS
     return [
         Figure("a row of 50 columns counted into its profile, in a batch", row_us, 10, "µs", at_most=True),
+        Figure("its arrival counted, with its answer, in a batch", arrival_us, 2, "µs", at_most=True),
         Figure("50 columns of a stored profile tested for drift", check_ms, 1, "ms", at_most=True),
         Figure("their effect sizes with intervals", whole_ms, 5, "ms", at_most=True),
         Figure(
@@ -79,8 +83,8 @@ def rows_of(generator: np.random.Generator, rows: int) -> Answered:
     )
 
 
-def counted(plan: Plan, generator: np.random.Generator) -> Callable[[], None]:
-    """Counts the requests of one batch, a row each."""
+def requests_of(generator: np.random.Generator) -> list[LoggedRequest]:
+    """Those of one batch, a row each."""
     origin = Origin(
         "m", VERSION, 1, ("float",) * COLUMNS, "production", 1, "a", 1.0, shadow=False, log_probability=1.0
     )
@@ -89,7 +93,11 @@ def counted(plan: Plan, generator: np.random.Generator) -> Callable[[], None]:
     frames = [
         encode_frame(ScoredRequest(origin, "r", "c", None, 1.5, new_ids(1), row, [1], odds)) for row in table
     ]
-    block = [decode_frame(frame) for frame in frames]
+    return [decode_frame(frame) for frame in frames]
+
+
+def counted(plan: Plan, block: list[LoggedRequest]) -> Callable[[], None]:
+    """Counts the requests of one batch into profiles."""
 
     def count() -> None:
         for _, rows in _places(block):
