@@ -16,12 +16,13 @@ from app.runtimes.profiles import Answered, Plan, columns_of, make_plan
 from app.runtimes.row_order import in_order_of, row_order, weekly
 from app.runtimes.rows import Rows, merge_rows, parse_rows
 from app.runtimes.samples import cells_of, read_sample, spread_rows
-from app.runtimes.schema import Signature
+from app.runtimes.schema import ColumnType, Signature
 from app.runtimes.scores import Model
 from app.runtimes.tally import PART_ROWS, Tally
 from app.stats.profile import Profile
 
 MOST_ROWS = 100_000
+PARQUET = b"PAR1"
 SCORING_SECONDS = 5.0
 """How long rows are scored for the profile of answers; a slow model has a smaller reference for them."""
 
@@ -81,6 +82,8 @@ def profile_table(_directory: Path, table: bytes, options: dict[str, Any]) -> di
     """
     tally = Tally(Plan.from_json(options["plan"]), Signature.from_json(options["signature"]))
     frame = _wanted_of(read_sample(table), tally.signature)
+    if not table.startswith(PARQUET):
+        frame = _numbers_apart(frame, tally.signature)
     for start in range(0, len(frame), PART_ROWS):
         tally.add(cells_of(frame.iloc[start : start + PART_ROWS], tally.signature))
     return {
@@ -99,6 +102,24 @@ def _wanted_of(frame: Any, signature: Signature) -> Any:
     if len(frame) > MOST_ROWS:
         raise BadSample(f"the table holds {len(frame)} rows; send at most {MOST_ROWS}, such as a random part")
     return frame[names]
+
+
+def _numbers_apart(frame: Any, signature: Signature) -> Any:
+    """The rows of a CSV whose columns of numbers hold something else as well: that makes text of the whole column."""
+    import pandas as pd  # noqa: PLC0415 - a child that reads a table has it already
+
+    told = {}
+    for column in signature.inputs:
+        cells = frame[column.name]
+        if column.type in (ColumnType.FLOAT, ColumnType.INTEGER) and pd.api.types.is_string_dtype(
+            cells.dtype
+        ):
+            numbers = pd.to_numeric(cells, errors="coerce")
+            told[column.name] = [
+                cell if np.isnan(number) else int(number) if number.is_integer() else number
+                for cell, number in zip(cells, numbers.astype(float), strict=True)
+            ]
+    return frame.assign(**told)
 
 
 def profile_slices(_directory: Path, sample: bytes, options: dict[str, Any]) -> dict[str, Any]:

@@ -107,6 +107,14 @@ async def test_a_table_none_of_whose_rows_fits_has_no_quality_at_all(shared_clie
     assert (told["quality_score"], told["window"]["refused"]) == (0.0, 1.0)
 
 
+async def test_one_bad_cell_of_a_table_is_one_bad_row(shared_client, registered):
+    reference, _ = registered
+    lines = ["x0,x1,x2,x3", *["0.5,1,0.25,-1"] * 9, "0.5,much,0.25,-1"]
+    told = await check_table(shared_client, reference, "\n".join(lines), "text/csv")
+    assert told["window"]["rows"] == 9
+    assert told["refusals"] == [{"column": "x1", "problem": "has the wrong type", "rows": 1}]
+
+
 async def check_table(client, reference, content, kind):
     answer = await client.post(
         f"/api/models/{reference}/quality-check/table", content=content, headers={"Content-Type": kind}
