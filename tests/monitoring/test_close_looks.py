@@ -1,8 +1,8 @@
 """M6, M7, M11: slices, fairness, business value, returns, causes and estimates of a window, over HTTP."""
 
 import json
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -93,12 +93,13 @@ class Past:
     directory: Path
     deployed: Deployed
     model: object
+    hour: datetime = field(default_factory=lambda: start_of(clock.now(), 60))
 
     async def answer(self, rows, hours_ago, **made_of):
         """Log rows as asked so many hours ago; their ids and answers."""
         async with self.database.reads() as session:
             version = await find_version(session, self.deployed.name, 1)
-        at = start_of(clock.now(), 60) - hours_ago * HOURS
+        at = self.hour - hours_ago * HOURS
         ids = [id_at(at + timedelta(milliseconds=100 * i)) for i in range(len(rows))]
         classes = hasattr(self.model, "predict_proba")
         await log_requests(
@@ -112,8 +113,10 @@ class Past:
         return [str(each) for each in ids], self.model.predict(rows)
 
     async def check(self, since, until, **order):
-        now = start_of(clock.now(), 60)
-        window = {"since": (now - since * HOURS).isoformat(), "until": (now - until * HOURS).isoformat()}
+        window = {
+            "since": (self.hour - since * HOURS).isoformat(),
+            "until": (self.hour - until * HOURS).isoformat(),
+        }
         return await self.deployed.check(**window, **{"maturity_hours": 0} | order)
 
 
@@ -235,7 +238,7 @@ async def test_a_detector_is_told_by_what_it_raised_and_missed(shared_client):
 async def test_many_classes_are_told_each_by_itself(shared_client):
     rows, truth = datasets.load_digits(return_X_y=True)
     model = LogisticRegression(max_iter=200).fit(rows[:800] / 16, truth[:800])
-    name = await register(shared_client, model, rows[:800] / 16)
+    name = await register(shared_client, model, rows[:800] / 16, metrics={"accuracy": 0.92})
     deployed = Deployed(shared_client, name, rows[800:] / 16, truth[800:].tolist())
     await deployed.ask_all()
     await deployed.label(deployed.ids, deployed.truth)
@@ -250,6 +253,22 @@ async def test_many_classes_are_told_each_by_itself(shared_client):
     assert [each["label"] for each in told["per_class"]] == [str(k) for k in range(10)]
 
 
+async def test_labels_that_became_the_baseline_are_told_as_that(past):
+    generator = np.random.default_rng(9)
+    table = generator.normal(size=(700, 3)).round(4)
+    truth = label(generator, table)
+    stream = await past(LogisticRegression().fit(table, truth), table)
+    ids, answers = await stream.answer(table, 3)
+    await stream.deployed.label(ids, truth.tolist())
+    told = await stream.check(4, 1)
+    baseline = told["baseline"]
+    assert (baseline["kind"], baseline["labelled"]) == ("first_labels", 700)
+    assert baseline["metrics"]["accuracy"]["value"] == pytest.approx((answers == truth).mean())
+    assert (told["finding"], told["window"]["compared_labelled"]) == ("insufficient_data", 0)
+    assert f"The 700 labels until {stream.hour - 2 * HOURS:%Y-%m-%d %H:%M} UTC" in told["recommendations"][-1]
+    assert "baseline" not in " ".join((await stream.check(2, 1))["recommendations"])
+
+
 @pytest.mark.skipif(not ADULT.is_dir(), reason="the census data set is not beside the project")
 async def test_groups_of_people_are_compared_with_intervals(shared_client):
     frame = pd.read_csv(ADULT / "adult-train.csv.gz", header=None, nrows=6000, skipinitialspace=True)
@@ -258,7 +277,7 @@ async def test_groups_of_people_are_compared_with_intervals(shared_client):
     scale = table.std(axis=0) + 1e-9
     model = LogisticRegression(max_iter=500).fit(table[:3000] / scale, truth[:3000])
     rows = (table / scale).round(6)
-    name = await register(shared_client, model, rows[:3000])
+    name = await register(shared_client, model, rows[:3000], metrics={"accuracy": 0.8})
     deployed = Deployed(shared_client, name, rows[3000:], truth[3000:].tolist())
     await deployed.ask_all()
     await deployed.label(deployed.ids, deployed.truth)

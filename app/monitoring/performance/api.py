@@ -124,8 +124,17 @@ def _answer(row: PerformanceVerdictRow, seen: PerformanceSeen, baseline: Baselin
             "kind": baseline.kind, "labelled": baseline.labelled, "made_at": baseline.made_at, "metrics": shown(seen.was),
         },
         "recommendation": row.recommendation,
-        "recommendations": advise_on(judgement),
+        "recommendations": advise_on(judgement) + _say_what_is_baseline(seen, baseline),
     }  # fmt: skip
+
+
+def _say_what_is_baseline(seen: PerformanceSeen, baseline: Baseline | None) -> list[str]:
+    if baseline is None or baseline.until is None or baseline.until <= seen.period.since:
+        return []
+    until = f"{baseline.until:%Y-%m-%d %H:%M} UTC"
+    return [
+        f"The {baseline.labelled:,} labels until {until} are the baseline; `metrics` tells what came later."
+    ]
 
 
 def _besides(close_up: CloseUp) -> dict[str, Any]:
