@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from app.alerts.causes import list_named
 from app.core import clock
 from app.core.config import Settings
 from app.core.ids import new_id
 from app.evidence.outcome_sums import refresh, start_of
 from app.evidence.series import Series, bucket_losses
+from app.monitoring.causes import fallen_features
 from app.monitoring.kinds import SeriesKind
 from app.monitoring.performance.jobs import ask_for_watches, watch_performance
 from app.monitoring.performance.looking import fallen_since
@@ -197,10 +197,9 @@ async def test_the_fact_and_the_incident_name_the_features_to_look_at_first(stre
         await session.execute(
             text("UPDATE fact SET sequence = 7, hash = '' WHERE kind = 'PerformanceDropped'")
         )
-        named = await list_named(session, "accuracy_drop", "m", at=clock.now())
-        assert named == ["x0"]
-        assert await list_named(session, "accuracy_drop", "other", at=clock.now()) == []
-        assert await list_named(session, "latency_ms", "m", at=clock.now()) == []
+        hour = clock.now() - timedelta(hours=1), clock.now()
+        assert await fallen_features(session, "m", *hour) == ["x0"]
+        assert await fallen_features(session, "other", *hour) == []
 
 
 async def test_a_monitor_that_is_off_does_not_look(stream):
