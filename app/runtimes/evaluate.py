@@ -1,5 +1,6 @@
 """What the probe's child does for the gates: answer rows whose right answer is known."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,8 +9,9 @@ from app.runtimes.examine import score_or_refuse
 from app.runtimes.formats import detect_format
 from app.runtimes.loading import load_model
 from app.runtimes.rows import Rows, parse_rows
-from app.runtimes.samples import cells_of, read_sample, spread_rows
-from app.runtimes.schema import Signature
+from app.runtimes.samples import is_csv, read_sample, spread_rows
+from app.runtimes.schema import Column, ColumnType, Signature
+from app.runtimes.sifting import LeftOut, cells_apart, labels_in, sift
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,27 +21,64 @@ MOST_GROUPS = 50  # a column with more values than this doesn't name groups of p
 
 
 def answer_table(directory: Path, table: bytes, options: dict[str, Any]) -> dict[str, Any]:
-    """A model's answers to held-out rows, beside their truth and their inputs.
+    """A model's answers to held-out rows, beside their truth and their inputs; rows without a truth are passed over.
 
     Raises:
-        BadSample: the table lacks the target or a column of the model, or holds rows that it can't score.
+        BadSample: the table lacks the target or a column of the model, or most of its rows can't be used.
     """
     signature, target = Signature.from_json(options["signature"]), options["target"]
-    frame = read_sample(table)
+    judged = _with_truth(signature, target)
+    frame = _open_held_out(table, signature, judged, target)
+    left = LeftOut(len(frame))
+    parts, places = [], []
+    for part, good in sift(frame, judged, left):
+        parts.append(part)
+        places += good
+    left.require_few()
+    frame, width = frame.iloc[places], len(signature.inputs)
+    rows = parse_rows(
+        {"instances": [list(row[:width]) for part in parts for row in part.values]},
+        signature,
+        max_rows=len(places),
+    )
+    return {
+        "truth": _plain(frame[target]),
+        "prediction": _answers(directory, rows, signature, options),
+        "inputs": {name: _plain(frame[name]) for name in signature.names},
+        "groups": {
+            name: _plain(frame[name]) for name in frame.columns if frame[name].nunique() <= MOST_GROUPS
+        },
+        "left_out": left.told(),
+    }
+
+
+def _open_held_out(table: bytes, signature: Signature, judged: Signature, target: str) -> "pd.DataFrame":
+    frame = read_sample(table, judged.names_of(ColumnType.STRING))
     missing = [name for name in (*signature.names, target) if name not in frame.columns]
     if missing:
         raise BadSample(f"the held-out rows lack the column {', '.join(missing[:10])}")
     frame = spread_rows(frame.dropna(subset=[target]), MOST_ROWS)
-    columns = list(signature.names)
-    rows = _parse(cells_of(frame[columns], signature), signature)
-    return {
-        "truth": _plain(frame[target]),
-        "prediction": _answers(directory, rows, signature, options),
-        "inputs": {name: _plain(frame[name]) for name in columns},
-        "groups": {
-            name: _plain(frame[name]) for name in frame.columns if frame[name].nunique() <= MOST_GROUPS
-        },
-    }
+    if frame.empty:
+        raise BadSample(f"the column {target!r} of the held-out rows, which should hold the truth, is empty")
+    frame = cells_apart(frame, signature, is_csv=is_csv(table))
+    truth = judged.inputs[-1]
+    return frame.assign(**{target: labels_in(frame[target], truth.type)}) if truth.name == target else frame
+
+
+def _with_truth(signature: Signature, target: str) -> Signature:
+    """The columns that held-out rows are held against: the model's, then the truth, of the type of its answers."""
+    kinds = {type(label) for label in signature.classes or ()}
+    known = {_KINDS[kind] for kind in kinds} or {_TRUTHS.get(signature.output, signature.output)}
+    if len(known) > 1 or target in signature.names:
+        return signature
+    return replace(signature, inputs=(*signature.inputs, Column(target, known.pop())))
+
+
+_TRUTHS = {ColumnType.INTEGER: ColumnType.FLOAT}
+"""Of a model that answers whole numbers: the truth may lie between them."""
+_KINDS = {
+    bool: ColumnType.BOOLEAN, int: ColumnType.FLOAT, float: ColumnType.FLOAT, str: ColumnType.STRING,
+}  # fmt: skip
 
 
 def answer_instances(directory: Path, _payload: bytes, options: dict[str, Any]) -> dict[str, Any]:
@@ -55,6 +94,7 @@ def answer_instances(directory: Path, _payload: bytes, options: dict[str, Any]) 
         "truth": [],
         "inputs": {},
         "groups": {},
+        "left_out": [],
     }
 
 

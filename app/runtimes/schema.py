@@ -85,6 +85,10 @@ class Signature:
         """The types of the input columns."""
         return tuple(column.type for column in self.inputs)
 
+    def names_of(self, kind: ColumnType) -> tuple[str, ...]:
+        """The input columns of one type."""
+        return tuple(column.name for column in self.inputs if column.type == kind)
+
     @cached_property
     def pick(self) -> Callable[[Any], tuple[Any, ...]]:
         """Takes the model's columns, in order, out of one row that names them."""

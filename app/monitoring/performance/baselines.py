@@ -164,6 +164,8 @@ class BaselineMaking:
         answers = await self._prober.answer_table(
             directory, signature=version.signature, table=table, target=rows[1]
         )
+        for left_out in answers.left_out:
+            log.warning("baseline_without_rows", version=version.model_reference, reason=left_out)
         return await asyncio.to_thread(
             sum_answers, Signature.from_json(version.signature), answers.truth, answers.prediction
         )
