@@ -5,17 +5,17 @@ python -m tests.stats.simulate_estimates detect --streams 40
 
 `null` prints how many streams were ever told to have fallen that do exactly as badly as is still allowed: their inputs moved
 to where the model is less sure, or its errors are larger, and nothing else. All looks of a life learn from the same labelled
-rows. `detect` prints how many rows prove a larger loss, of a life that has seen a hundred quiet looks.
+rows. `detect` prints how many rows a window needs so that every other one proves a larger loss, a hundred looks having been spent.
 """
 
 import argparse
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from itertools import count, islice
 from uuid import UUID
+from zlib import crc32
 
 import numpy as np
 from scipy.optimize import brentq
@@ -36,6 +36,7 @@ from tests.stats.simulate_lifetimes import upper_limit
 
 LOOKS, THRESHOLD = 16, 0.15
 """The first 16 looks spend five sixths of what there is for a life of any length."""
+SPENT, SIZES = 100, (100, 200, 300, 500, 1000, 2000, MOST_ROWS)
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -215,24 +216,24 @@ def latest(rows: Latest, most: int) -> Latest:
     return rows.pick(range(max(0, len(rows) - most), len(rows)))
 
 
-def false_alarms(
-    seed: int, name: str, streams: int, looks: int = LOOKS, loss: float = THRESHOLD
-) -> list[int]:
-    """At which look each stream was told to have fallen that was."""
-    return [at for at in delays(seed, name, streams, loss, looks) if at <= looks]
+def lives(seed: int, name: str, streams: int, **changes: int) -> Iterator[Life]:
+    setting, of_name = replace(SETTINGS[name], **changes), crc32(name.encode())
+    return (Life(setting, np.random.default_rng([seed, of_name, i])) for i in range(streams))
 
 
-def delays(seed: int, name: str, streams: int, loss: float, looks: int, spent: int = 0) -> list[int]:
-    """After how many looks each stream was told to have fallen; one more than there are where it wasn't."""
-    lives = (
-        Life(SETTINGS[name], np.random.default_rng([seed, zlib.crc32(name.encode()), i]))
-        for i in range(streams)
-    )
-    found = (islice(life.findings(loss, spent), looks) for life in lives)
-    return [
-        next((at for at, told in enumerate(each, 1) if told == PerformanceFinding.FALLEN), looks + 1)
-        for each in found
-    ]
+def false_alarms(seed: int, name: str, streams: int, looks: int = LOOKS) -> list[int]:
+    """At which look each stream at the very limit was told to have fallen, of those that were."""
+    found = []
+    for life in lives(seed, name, streams):
+        told = enumerate(islice(life.findings(THRESHOLD), looks), 1)
+        found += islice((at for at, finding in told if finding == PerformanceFinding.FALLEN), 1)
+    return sorted(found)
+
+
+def power(seed: int, name: str, streams: int, loss: float, size: int) -> float:
+    """In what share of streams the first look at a loss proves it, a hundred looks having been spent."""
+    found = [next(life.findings(loss, SPENT)) for life in lives(seed, name, streams, size=size)]
+    return float(np.mean([finding == PerformanceFinding.FALLEN for finding in found]))
 
 
 def main() -> None:
@@ -255,17 +256,21 @@ def main() -> None:
 def print_null(seed: int, name: str, streams: int, looks: int) -> None:
     alarms = false_alarms(seed, name, streams, looks)
     limit = upper_limit(len(alarms), streams)
-    told = f"{len(alarms)} of {streams} streams alarmed, upper 95 % limit {limit:.3f}"
-    print(f"{name}, seed={seed}: {told}", *sorted(alarms), flush=True)
+    print(
+        f"{name}, seed={seed}: {len(alarms)} of {streams} streams alarmed, upper 95 % limit {limit:.3f}",
+        *(["at looks", *alarms] if alarms else []),
+        flush=True,
+    )
 
 
 def print_detection(seed: int, name: str, streams: int) -> None:
-    size, looks = SETTINGS[name].size, 100
     for loss in (1.5 * THRESHOLD, 2 * THRESHOLD):
-        found = delays(seed, name, streams, loss, looks, spent=100)
-        median = np.median(found)
-        told = f"median {median * size:,.0f} rows" if median <= looks else f"not within {looks * size:,} rows"
-        print(f"{name}: a loss of {loss:.1%}: {told}", flush=True)
+        shares = ((size, power(seed, name, streams, loss, size)) for size in SIZES)
+        enough = next((size for size, share in shares if share >= 0.5), None)
+        told = (
+            f"every other window of {enough:,} rows" if enough else f"hardly any window up to {MOST_ROWS:,}"
+        )
+        print(f"{name}: a loss of {loss:.1%} is proven by {told}", flush=True)
 
 
 if __name__ == "__main__":
