@@ -78,7 +78,8 @@ def expect(
 
     Raises:
         TooLittleData: there are fewer than `MINIMUM` rows.
-        ValueError: shapes don't fit, a score is no number, or no class has a chance in some row.
+        ValueError: shapes don't fit, a score is no number, no class has a chance in some row, or several calibrations are
+            not learnt from the same rows.
     """
     matrix = np.asarray(scores, np.float64)
     matrix = matrix[:, np.newaxis] if matrix.ndim == 1 else matrix
@@ -89,9 +90,8 @@ def expect(
             f"scores of shape {matrix.shape} for {len(answered)} rows and {len(calibrations)} calibrations"
         )
     require("rows", int(weight.sum()), int(weight.sum()))
-    if len({len(each.learnt) for each in calibrations}) > 1 or (
-        len(calibrations) > 1 and not len(calibrations[0].learnt)
-    ):
+    learnt = {len(each.learnt) for each in calibrations}
+    if len(calibrations) > 1 and (len(learnt) > 1 or 0 in learnt):
         raise ValueError("calibrations of several classes are learnt from the same rows")
     columns = [calibration.apply(column) for calibration, column in zip(calibrations, matrix.T, strict=True)]
     chances = np.stack([1 - columns[0], columns[0]] if len(columns) == 1 else columns, axis=1)
@@ -185,11 +185,7 @@ def _told(expected: Expected, value: float, effects: Floats, alpha: float) -> Es
     chances, weights = expected.chances, expected.weights
     middle = (chances * effects).sum(axis=1)
     outcomes = float(weights @ ((chances * effects**2).sum(axis=1) - middle**2))
-    if len(expected.calibrations) == 1:
-        slopes = (effects[:, 1] - effects[:, 0])[:, np.newaxis]
-    else:
-        slopes = (effects - middle[:, np.newaxis]) / expected.scales[:, np.newaxis]
-    slopes = slopes * weights[:, np.newaxis]
+    slopes = _slopes(expected, effects, middle)
     by_block: list[Floats] = [
         np.bincount(each.blocks_of(scores), slope, len(each.chances)).astype(np.float64)
         for each, scores, slope in zip(expected.calibrations, expected.scores.T, slopes.T, strict=True)
@@ -204,6 +200,16 @@ def _told(expected: Expected, value: float, effects: Floats, alpha: float) -> Es
     )
     centre = min(max(value + gap, _LEAST), 1 - _LEAST)
     return within_unit(value, centre, sqrt(variance), expected.rows, alpha)
+
+
+def _slopes(expected: Expected, effects: Floats, middle: Floats) -> Floats:
+    """By how much the score moves with each calibrated chance of each row, shape (rows, calibrations)."""
+    if len(expected.calibrations) == 1:
+        slopes = (effects[:, 1] - effects[:, 0])[:, np.newaxis]
+    else:
+        slopes = (effects - middle[:, np.newaxis]) / expected.scales[:, np.newaxis]
+    weighed: Floats = slopes * expected.weights[:, np.newaxis]
+    return weighed
 
 
 def _of_calibrations(calibrations: Sequence[Calibration], by_block: Sequence[Floats]) -> float:
