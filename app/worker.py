@@ -38,6 +38,7 @@ from app.evidence.planning import PlanMaking
 from app.evidence.profiles import PLAN_PROFILE
 from app.evidence.shipper import ship_forever
 from app.monitoring import jobs as monitoring
+from app.monitoring.causes import drifted_features, fallen_features, flawed_columns
 from app.monitoring.jobs import WATCH_ALL, WATCH_SECONDS
 from app.monitoring.performance.baselines import BASELINE, BaselineMaking
 from app.monitoring.performance.signals import accuracy_drops
@@ -66,6 +67,12 @@ FROM_MONITORS = {
     Signal.DRIFT: drift_scores,
     Signal.QUALITY_SCORE: quality_scores,
     Signal.REGIME_CHANGES: regime_changes,
+}
+NAMED_BY_MONITORS = {
+    Signal.ACCURACY_DROP: fallen_features,
+    Signal.ESTIMATED_LOSS: drifted_features,
+    Signal.DRIFT: drifted_features,
+    Signal.QUALITY_SCORE: flawed_columns,
 }
 
 
@@ -127,7 +134,7 @@ async def open_handlers(settings: Settings) -> AsyncIterator[Mapping[str, Handle
             **regime_handlers(),
             **retention_handlers(settings),
             KEEP_INCIDENTS: keep_incidents,
-            **alerts.job_handlers(settings, {**FROM_THE_LOG, **FROM_MONITORS}),
+            **alerts.job_handlers(settings, {**FROM_THE_LOG, **FROM_MONITORS}, NAMED_BY_MONITORS),
         }
 
 

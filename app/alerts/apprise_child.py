@@ -2,7 +2,7 @@
 
 Apprise speaks to a hundred services, over whatever library suits each. So the rules of the way out are kept below all of
 them, by an audit hook (PEP 578) that sees every connection with the address that it is really made to. The child has no
-environment, little memory, and is killed when it takes too long; secrets come on stdin, not in its arguments.
+environment but whom to trust, little memory, and is killed when it takes too long; secrets come on stdin, not in its arguments.
 """
 
 import ipaddress
@@ -14,27 +14,33 @@ import sys
 from typing import Any
 
 from app.alerts.addresses import is_allowed
+from app.alerts.trust import say_mistrust
 
 MEMORY_BYTES = 1024 * 1024 * 1024
 CPU_SECONDS = 20
 _STATUS = re.compile(r"error=(\d{3})")
+_MISTRUST = re.compile(r"certificate verify failed: ([^()]+)")
 _CONNECTIONS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 _PROGRAMS = frozenset({"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork"})
 
 
 class Watch(logging.Handler):
-    """What goes on below apprise: which addresses were refused, and what status it was answered."""
+    """What goes on below apprise: which addresses were refused, what status it was answered, whom it does not trust."""
 
     def __init__(self, allowed: list[str]) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.DEBUG)
         self._allowed = [ipaddress.ip_network(network) for network in allowed]
         self.refused: str | None = None
         self.status: str | None = None
+        self.mistrust: str | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the status out of apprise's own words, which may hold secrets."""
-        found = _STATUS.search(record.getMessage())
-        self.status = found[1] if found else self.status
+        """Keep the reason out of apprise's own words, and nothing else of them: they may hold secrets."""
+        said = record.getMessage()
+        if found := _STATUS.search(said):
+            self.status = found[1]
+        if found := _MISTRUST.search(said):
+            self.mistrust = found[1]
 
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Refuse a connection that is not allowed, and every other program."""
@@ -56,6 +62,8 @@ class Watch(logging.Handler):
         """Why a message did not arrive."""
         if self.refused:
             return f"{self.refused} is not a public address; SWITCHYARD_ALLOWED_TARGETS can allow its network"
+        if self.mistrust:
+            return say_mistrust(self.mistrust, "the host's")
         return f"answered {self.status}" if self.status else "apprise could not deliver it"
 
 
@@ -65,6 +73,7 @@ def deliver(order: dict[str, Any]) -> dict[str, Any]:
 
     logger = logging.getLogger("apprise")
     logger.addHandler(watch := Watch(order["allowed"]))
+    logger.setLevel(logging.DEBUG)
     logger.propagate = False
     asset = apprise.AppriseAsset(
         app_id="Switchyard",

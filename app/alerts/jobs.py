@@ -13,7 +13,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.alerts.actions import note_look
-from app.alerts.causes import list_named
 from app.alerts.deliveries import DELIVER, QUEUE, Failure, begin_attempt, settle_attempt, tell_opening
 from app.alerts.egress import NotDeliveredError
 from app.alerts.errors import AlertRuleNotFound, ChannelNotFound
@@ -36,7 +35,7 @@ from app.alerts.queries import (
 from app.alerts.rules import FAILURES, TOLD_BY_FACTS, Signal, Told, subject_of
 from app.alerts.sealing import Vault, open_vault
 from app.alerts.senders import Letter, Post
-from app.alerts.signals import FROM_THE_LOG, Reader
+from app.alerts.signals import FROM_THE_LOG, Namer, Reader
 from app.alerts.tables import AlertRule, Delivery
 from app.artifacts.encryption import TamperedError, UnknownKeyError
 from app.core import clock
@@ -55,11 +54,23 @@ __all__ = ["QUEUE", "REACTIONS", "TICK_SECONDS", "job_handlers", "queue_looks"]
 
 
 def job_handlers(
-    settings: Settings, readers: Mapping[Signal, Reader] = FROM_THE_LOG
+    settings: Settings,
+    readers: Mapping[Signal, Reader] = FROM_THE_LOG,
+    namers: Mapping[Signal, Namer] | None = None,
 ) -> Mapping[str, Handler]:
-    """The kinds of job that this room does; `readers` are those of every signal that is read on the clock."""
+    """The kinds of job that this room does.
+
+    Args:
+        settings: whom to tell, and how.
+        readers: those of every signal that is read on the clock.
+        namers: those of signals whose causes somebody knows.
+    """
     post, vault = Post.configured(settings), open_vault(settings)
-    return {LOOK: partial(_look, readers), JUDGE: _judge_fact, DELIVER: partial(_deliver, post, vault)}
+    return {
+        LOOK: partial(_look, readers, namers or {}),
+        JUDGE: _judge_fact,
+        DELIVER: partial(_deliver, post, vault),
+    }
 
 
 async def queue_looks(database: Database) -> None:
@@ -69,7 +80,7 @@ async def queue_looks(database: Database) -> None:
             await enqueue(session, LOOK, {"rule": rule.name}, dedupe_key=f"{LOOK}:{rule.name}", queue=QUEUE)
 
 
-async def _look(readers: Mapping[Signal, Reader], claim: Claim) -> None:
+async def _look(readers: Mapping[Signal, Reader], namers: Mapping[Signal, Namer], claim: Claim) -> None:
     """Look at a rule's signal over its window, and judge what was seen of each subject."""
     name, until = claim.payload["rule"], clock.now()
     async with claim.database.reads() as reading:
@@ -80,7 +91,7 @@ async def _look(readers: Mapping[Signal, Reader], claim: Claim) -> None:
     with suppress(AlertRuleNotFound):
         async with claim.database.writes(WORKER) as session:
             rule = await lock_rule(session, name, shared=True)
-            await _judge_values(session, rule, seen, until)
+            await _judge_values(session, rule, seen, until, namers.get(Signal(rule.signal)))
             await _read_on(session, rule)
             await _tell_what_was_silenced(session, rule)
             await note_look(session, name)
@@ -101,7 +112,7 @@ async def _read(
 
 
 async def _judge_values(
-    session: AsyncSession, rule: AlertRule, seen: Mapping[str, float], at: datetime
+    session: AsyncSession, rule: AlertRule, seen: Mapping[str, float], at: datetime, namer: Namer | None
 ) -> None:
     """Judge each model's value; those that are well and always were cost nothing."""
     standings = await standings_of(session, rule.name)
@@ -111,8 +122,9 @@ async def _judge_values(
         if rule.terms.concerns(model) and matters:
             row = await lock_standing(session, rule.name, f"model:{model}")
             evidence: dict[str, Any] = {"window_seconds": rule.window_seconds}
-            if features := await list_named(session, rule.signal, model, at=at):
-                evidence["features_to_look_at"] = features
+            since = at - timedelta(seconds=rule.window_seconds)
+            if namer is not None and (features := await namer(session, model, since, at)):
+                evidence["features_to_look_at"] = [*features]
             await take_observation(session, rule, row, Observation(row.subject, model, value, at, evidence))
 
 

@@ -12,6 +12,7 @@ from app.alerts.egress import Egress, NotDeliveredError, read_target
 from app.alerts.kinds import ChannelKind
 from app.alerts.mail import MailServer
 from app.alerts.signing import sign, signing_secrets
+from app.alerts.trust import authorities
 from app.alerts.wording import explanation, headline
 from app.core import clock
 from app.core.config import Settings
@@ -142,7 +143,11 @@ async def ask_apprise(order: Mapping[str, Any]) -> dict[str, Any]:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={
+            "PATH": os.defpath,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "REQUESTS_CA_BUNDLE": authorities(),
+        },
     )
     try:
         async with asyncio.timeout(APPRISE_SECONDS):

@@ -1,7 +1,9 @@
 """Signals that are read on the clock: a reader for each, by name. Rooms beside this one bring theirs through the worker."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.alerts.rules import FEWEST_ROWS, Signal
 from app.core.database import Reading
@@ -9,6 +11,8 @@ from app.evidence.queries import summarise_answers
 
 Reader = Callable[[Reading, datetime, datetime], Awaitable[Mapping[str, float]]]
 """Gives a signal's value from one time to another for each model that has one; who has too little data is left out."""
+Namer = Callable[[AsyncSession, str, datetime, datetime], Awaitable[Sequence[str]]]
+"""Names the features of a model to look at first, where a signal was unwell from one time to another."""
 
 
 async def read_error_rates(session: Reading, since: datetime, until: datetime) -> Mapping[str, float]:

@@ -1,6 +1,7 @@
 """Incidents in words, for channels that people read."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 _SIDES = {"above": "more than", "below": "less than"}
@@ -28,17 +29,20 @@ def explanation(body: Mapping[str, Any]) -> str:
     if body["type"] == "incident.resolved":
         who = f"by {data['resolved_by']}" if data["resolved_by"] else "by itself"
         lines.append(f"resolved at {data['resolved_at']} {who}" + _noted(data["resolve_note"]))
-    lines += [f"{name}: {_in_words(value)}" for name, value in data["evidence"].items()]
-    return "\n".join([*lines, f"incident {data['incident_id']}"])
+    lines += [_in_words(name, value) for name, value in data["evidence"].items()]
+    return "\n".join([*lines, f"more: GET /api/system/incidents/{data['incident_id']}"])
 
 
-def _in_words(value: Any) -> str:
-    """What evidence says; names in a row are read as such.
+def _in_words(name: str, value: Any) -> str:
+    """One piece of evidence as a line.
 
-    >>> _in_words(["age", "income"]), _in_words(3600)
-    ('age, income', '3600')
+    >>> _in_words("window_seconds", 5400), _in_words("features_to_look_at", ["age", "income"]), _in_words("version", 3)
+    ('in the last 1:30:00', 'look first at: age, income', 'version: 3')
     """
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if name == "window_seconds":
+        return f"in the last {timedelta(seconds=value)}"
+    told = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return f"{'look first at' if name == 'features_to_look_at' else name}: {told}"
 
 
 def _limit(data: Mapping[str, Any]) -> str:

@@ -1,10 +1,21 @@
 """What travels as JSON: the base of all request and answer shapes, and text that the database can keep."""
 
 import math
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic_core.core_schema import ErrorType
 from starlette.responses import Response
 
 
@@ -12,6 +23,30 @@ class Incoming(BaseModel):
     """A request's shape: an unknown field is an error, because it is most often a misspelt one."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _say_what_is_known(cls, given: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return read(given)
+        except ValidationError as error:
+            faults = [_reworded(fault, cls.model_fields) for fault in error.errors(include_url=False)]
+            raise ValidationError.from_exception_data(cls.__name__, faults, hide_input=True) from None
+
+
+def _reworded(fault: ErrorDetails, known: Iterable[str]) -> InitErrorDetails:
+    """The same fault; a field that a shape does not have is told with those that it has, the most alike first."""
+    kind: str | PydanticCustomError = fault["type"]
+    if kind == "extra_forbidden" and len(fault["loc"]) == 1:
+        alike = get_close_matches(str(fault["loc"][0]), known, n=1)
+        names = ", ".join([*alike, *sorted(set(known) - set(alike))])
+        kind = PydanticCustomError("unknown_field", f"is not known here; known are {names}")
+    elif kind not in _KINDS:
+        kind = PydanticCustomError(fault["type"], fault["msg"])
+    return InitErrorDetails(type=kind, loc=fault["loc"], input=fault["input"], ctx=fault.get("ctx", {}))
+
+
+_KINDS = frozenset(get_args(ErrorType))
 
 
 class Outgoing(BaseModel):

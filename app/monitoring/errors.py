@@ -42,11 +42,14 @@ class SeriesNotPosted(Conflict):
 class NoSuchSeries(Invalid):
     """The model has no column or metric of numbers of this name."""
 
-    source: str
+    source: str | None
     known: list[str]
 
     def detail(self) -> str:
-        return f"source: {self.source} is none of {', '.join(self.known)}"
+        known = ", ".join(self.known)
+        return (
+            f"source: {self.source!r} is none of {known}" if self.source else f"source: name one of {known}"
+        )
 
 
 @dataclass(eq=False)

@@ -63,13 +63,14 @@ class Estimate:
 
     Attributes:
         value, low, high: in the metric's own unit; low ≤ value ≤ high.
-        rows: how many observations carry it; its width falls with their square root. 0 for what is simply known.
+        rows: how many independent observations carry it, or dependent ones are worth; its width falls with their square
+            root. 0 for what is simply known.
     """
 
     value: float
     low: float
     high: float
-    rows: int = 0
+    rows: float = 0
 
 
 def known(value: float) -> Estimate:
@@ -115,7 +116,7 @@ def proportion(successes: float, rows: float, alpha: float) -> Estimate:
         raise ValueError(f"{successes} of {rows} rows is no share")
     z = normal_quantile(alpha)
     low, high = _wilson(successes, rows, z) if alpha >= USUAL_ALPHA else _exact(successes, rows, alpha)
-    return Estimate(successes / rows, low, high, int(rows))
+    return Estimate(successes / rows, low, high, rows)
 
 
 def _wilson(successes: float, rows: float, z: float) -> tuple[float, float]:
@@ -175,7 +176,7 @@ def within_unit(value: float, centre: float, error: float, rows: float, alpha: f
     half = normal_quantile(alpha) * error / (centre * (1 - centre))
     odds = float(special.logit(centre))
     low, high = float(special.expit(odds - half)), float(special.expit(odds + half))
-    return Estimate(value, min(value, low), max(value, high), int(rows))
+    return Estimate(value, min(value, low), max(value, high), rows)
 
 
 def mean(total: float, squares: float, cubes: float, rows: float, alpha: float) -> Estimate:
@@ -199,7 +200,7 @@ def mean(total: float, squares: float, cubes: float, rows: float, alpha: float) 
     skewness = (cubes / rows - 3 * middle * squares / rows + 2 * middle**3) / (variance**1.5 or inf)
     error, quantile = sqrt(variance / (rows - 1)), -float(special.stdtrit(rows - 1, alpha / 2))
     low, high = (middle - error * _unskewed(end, skewness / sqrt(rows)) for end in (quantile, -quantile))
-    return Estimate(middle, min(low, middle), max(high, middle), int(rows))
+    return Estimate(middle, min(low, middle), max(high, middle), rows)
 
 
 def _unskewed(quantile: float, skewness: float) -> float:

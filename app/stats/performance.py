@@ -77,4 +77,4 @@ def _labels_missing(now: Estimate, baseline: Estimate, bound: float) -> int | No
     theirs = bound * (baseline.value - baseline.low if gap < 0 else baseline.high - baseline.value)
     if gap**2 <= theirs**2:
         return None
-    return max(1, ceil(now.rows * mine**2 / (gap**2 - theirs**2)) - now.rows)
+    return max(1, ceil(now.rows * mine**2 / (gap**2 - theirs**2) - now.rows))

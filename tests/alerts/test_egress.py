@@ -9,7 +9,9 @@ import pytest
 from app.alerts.addresses import is_allowed
 from app.alerts.egress import Egress, NotDeliveredError, read_target
 from app.alerts.errors import TargetRefused
+from app.alerts.kinds import ChannelKind
 from app.alerts.mail import MailServer
+from app.alerts.senders import Letter, Post
 from app.core.errors import FieldProblem
 from tests.alerts.certificates import ELSEWHERE, LOOPBACK, server_context
 from tests.alerts.conftest import answer
@@ -178,3 +180,40 @@ async def test_a_receiver_that_nobody_vouches_for_is_not_told_and_the_way_out_is
     with pytest.raises(NotDeliveredError, match=r"local issuer certificate .SSL_CERT_FILE"):
         await Egress(HERE).post(await over_tls(LOOPBACK), b"{}", {})
     assert receiver.received == []
+
+
+async def test_what_apprise_speaks_over_tls_trusts_the_same_authorities(
+    trusted, over_tls, receiver, letter_by_apprise
+):
+    await letter_by_apprise(await over_tls(LOOPBACK))
+    assert [sent.path for sent in receiver.received] == ["/hook"]
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"), [(ELSEWHERE, "IP address mismatch"), (LOOPBACK, "local issuer certificate")]
+)
+async def test_apprise_tells_why_it_does_not_trust(
+    names, reason, request, over_tls, receiver, letter_by_apprise
+):
+    if names is ELSEWHERE:
+        request.getfixturevalue("trusted")
+    with pytest.raises(NotDeliveredError, match=f"the host's certificate is not to be trusted: .*{reason}"):
+        await letter_by_apprise(await over_tls(names))
+    assert receiver.received == []
+
+
+@pytest.fixture
+def letter_by_apprise(settings):
+    """Send one to an address, by apprise."""
+    here = settings.model_copy(update={"allowed_targets": tuple(HERE)})
+
+    async def send(url):
+        told = {
+            "type": "incident.test",
+            "timestamp": "2025-03-01T12:00:00Z",
+            "data": {"channel": "c", "asked_by": "ada"},
+        }
+        address = {"url": str(url.copy_with(scheme="jsons"))}
+        await Post.configured(here).send(Letter("id", ChannelKind.APPRISE, address, told))
+
+    return send

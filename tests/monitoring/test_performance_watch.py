@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from app.alerts.causes import list_named
 from app.core import clock
 from app.core.config import Settings
 from app.core.ids import new_id
 from app.evidence.outcome_sums import refresh, start_of
-from app.evidence.series import bucket_losses
+from app.evidence.series import Series, bucket_losses
+from app.monitoring.causes import fallen_features
+from app.monitoring.kinds import SeriesKind
 from app.monitoring.performance.jobs import ask_for_watches, watch_performance
 from app.monitoring.performance.looking import fallen_since
 from app.monitoring.performance.signals import accuracy_drops
+from app.monitoring.regimes.following import Terms, make_monitor
+from app.monitoring.regimes.jobs import watch_regime
 from app.monitoring.retention import forget_quiet_performance
 from tests import make
 from tests.conftest import TESTER, client_of, running
@@ -35,7 +38,7 @@ class Stream:
     def __init__(self, database, directory, monkeypatch, version, start):
         self.database, self.directory, self.version = database, directory, version
         self.monkeypatch, self.start, self.number = monkeypatch, start, 0
-        self.generator, self.burst = np.random.default_rng(7), 1
+        self.generator, self.burst, self.late = np.random.default_rng(7), 1, timedelta()
 
     async def live(self, *accuracies, watched=True):
         for accuracy in accuracies:
@@ -56,10 +59,10 @@ class Stream:
             await session.execute(
                 text(
                     "INSERT INTO outcome (at, prediction_id, model, actual, observed_at, given_at, given_by)"
-                    " SELECT at, id, model, CAST(:actual AS jsonb), now(), at, 'tester' FROM prediction WHERE id = :id"
+                    " SELECT at, id, model, CAST(:actual AS jsonb), now(), at + :late, 'tester' FROM prediction WHERE id = :id"
                 ),
                 [
-                    {"id": each, "actual": json.dumps(int(good))}
+                    {"id": each, "actual": json.dumps(int(good)), "late": self.late}
                     for each, good in zip(ids, right, strict=True)
                 ],
             )
@@ -133,6 +136,20 @@ async def test_the_loss_of_each_five_minutes_is_a_series(stream):
         assert await bucket_losses(session, "m", after=stream.start - FIVE, **where) == expected[:2]
 
 
+async def test_a_series_of_losses_begins_however_late_labels_come(stream):
+    stream.late = timedelta(days=20)
+    terms = Terms("losses", SeriesKind.METRIC, "loss", "production", 1000.0)
+    async with stream.database.writes(TESTER) as session:
+        monitor = await make_monitor(session, stream.version.model_id, "m", terms)
+    await stream.live(0.9, 0.5, watched=False)
+    for days, values in ((1, 0), (19, 0), (26, 2)):  # a delay is known to a factor of two
+        now = stream.start + timedelta(days=days)
+        stream.monkeypatch.setattr(clock, "now", lambda now=now: now)
+        async with stream.database.writes(TESTER) as session:
+            await watch_regime(session, monitor.id, Series())
+        assert await stream.rows("SELECT values FROM regime_monitor") == [(values,)]
+
+
 async def test_a_small_loss_is_no_alarm_however_long_it_lasts(stream):
     await stream.live(*[0.85] * 16)
     assert await stream.facts() == []
@@ -180,10 +197,9 @@ async def test_the_fact_and_the_incident_name_the_features_to_look_at_first(stre
         await session.execute(
             text("UPDATE fact SET sequence = 7, hash = '' WHERE kind = 'PerformanceDropped'")
         )
-        named = await list_named(session, "accuracy_drop", "m", at=clock.now())
-        assert named == ["x0"]
-        assert await list_named(session, "accuracy_drop", "other", at=clock.now()) == []
-        assert await list_named(session, "latency_ms", "m", at=clock.now()) == []
+        hour = clock.now() - timedelta(hours=1), clock.now()
+        assert await fallen_features(session, "m", *hour) == ["x0"]
+        assert await fallen_features(session, "other", *hour) == []
 
 
 async def test_a_monitor_that_is_off_does_not_look(stream):

@@ -19,6 +19,7 @@ from app.core.config import Settings
 from app.core.ids import new_id
 from app.core.jobs import WORKER, claim_job, run_claim
 from app.evidence.profiles import Counted, Place, add_to_profile
+from app.monitoring.causes import flawed_columns
 from app.monitoring.figures import list_figures
 from app.monitoring.quality.jobs import watch_quality
 from app.monitoring.signals import quality_scores
@@ -239,10 +240,12 @@ async def test_the_monitor_looks_once_and_a_poor_hour_opens_an_incident_by_the_f
     assert [(told.model_version, told.figure, told.value) for told in figures] == [
         ("m:1", "quality_score", stored[1].score)
     ]
-    handlers = alerts.job_handlers(Settings(), {Signal.QUALITY_SCORE: quality_scores})
+    signal = Signal.QUALITY_SCORE
+    handlers = alerts.job_handlers(Settings(), {signal: quality_scores}, {signal: flawed_columns})
     await alerts.queue_looks(database)
     while claim := await claim_job(database, [alerts.QUEUE], list(handlers)):
         await asyncio.wait_for(run_claim(claim, handlers[claim.kind]), 30)
     async with database.reads() as session:
-        incidents = (await session.execute(text("SELECT rule, subject, value FROM incident"))).all()
-    assert [tuple(each) for each in incidents] == [("quality-score", "model:m", hour["m"])]
+        query = "SELECT rule, subject, value, evidence->'features_to_look_at' FROM incident"
+        incidents = (await session.execute(text(query))).all()
+    assert [tuple(each) for each in incidents] == [("quality-score", "model:m", hour["m"], ["x1"])]

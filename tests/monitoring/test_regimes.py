@@ -146,12 +146,12 @@ async def test_a_labelled_anomaly_of_a_database_s_load_begins_a_regime(shared_cl
 @pytest.mark.parametrize(
     ("order", "status", "problem"),
     [
-        ({"name": "a", "kind": "column"}, 422, "`source` names"),
-        ({"name": "a", "kind": "posted", "source": "x0"}, 422, "posted series has none"),
+        ({"name": "a", "kind": "column"}, 422, "source: name one of x0, x1"),
+        ({"name": "a", "kind": "posted", "source": "x0"}, 422, "source: must be left out"),
         ({"name": "a b", "kind": "posted"}, 422, "name"),
-        ({"name": "a", "kind": "column", "source": "x9"}, 422, "x9 is none of x0, x1"),
-        ({"name": "a", "kind": "column", "source": "prediction"}, 422, "prediction is none of"),
-        ({"name": "a", "kind": "metric", "source": "luck"}, 422, "luck is none of rows"),
+        ({"name": "a", "kind": "column", "source": "x9"}, 422, "'x9' is none of x0, x1"),
+        ({"name": "a", "kind": "column", "source": "prediction"}, 422, "'prediction' is none of"),
+        ({"name": "a", "kind": "metric", "source": "luck"}, 422, "'luck' is none of rows"),
         ({"name": "a", "kind": "posted", "mean_run": 5}, 422, "mean_run"),
         ({"name": "a", "kind": "guessed"}, 422, "kind"),
     ],

@@ -53,6 +53,18 @@ def test_held_out_rows_of_the_training_sample_are_found():
     assert checks.check_shared_rows([(1, 2)], [(5, 2), (3, 4)]).passed is True
 
 
+def test_rows_of_few_values_have_twins_without_any_leak():
+    generator = np.random.default_rng(4)
+    drawn = [tuple(row) for row in generator.geometric(0.3, size=(3000, 5)).tolist()]
+    sample, held_out = drawn[:1000], drawn[1000:]
+    check = checks.check_shared_rows(sample, held_out)
+    assert check.figures["shared"] > 0.1 * len(held_out)
+    assert check.passed is True
+    leaking = checks.check_shared_rows(sample, held_out[:1600] + sample[:400])
+    assert leaking.passed is False
+    assert "of whose rows" in leaking.finding
+
+
 def test_unequal_selection_rates_fail_and_small_groups_are_not_judged():
     groups = ["m"] * 100 + ["w"] * 100 + ["x"] * 5
     answers = [1] * 50 + [0] * 50 + [1] * 20 + [0] * 80 + [1] * 5

@@ -52,13 +52,13 @@ def measure(
     design_effect = _at_most(design_effect, realised)
     thin = _thin(realised, design_effect)
     if signature.task == Task.REGRESSION:
-        return Measured(in_labels(_errors(thin, alpha), design_effect), {}, None, {})
+        return Measured(in_labels(_errors(thin, alpha), _times_fewer(thin, realised)), {}, None, {})
     if not has_labels(signature):
         return Measured({}, {}, None, {})
     confusion = confusion_of(signature, realised)
     if signature.task == Task.ANOMALY:
-        told = _detection(realised, confusion.thinned(design_effect), alpha)
-        return Measured(in_labels(told, design_effect), {}, confusion, {})
+        told = in_labels(_detection(confusion.thinned(design_effect), alpha), design_effect)
+        return Measured({**told, **_alerts(realised, alpha)}, {}, confusion, {})
     measured = _classification(thin, confusion.thinned(design_effect), alpha)
     per_class = {label: in_labels(told, design_effect) for label, told in measured.per_class.items()}
     return Measured(in_labels(measured.metrics, design_effect), per_class, confusion, measured.bin_errors)
@@ -93,6 +93,12 @@ def _thin(realised: Realised, by: float) -> Realised:
     return replace(
         realised, errors=errors, scores={label: each.thinned(by) for label, each in realised.scores.items()}
     )
+
+
+def _times_fewer(thin: Realised, realised: Realised) -> float:
+    """By how much errors were really thinned, to whole rows."""
+    few, many = thin.errors, realised.errors
+    return many.rows / few.rows if few and many and few.rows else 1.0
 
 
 def in_labels(told: Told, design_effect: float) -> dict[str, "Estimate | ValueError"]:
@@ -186,19 +192,23 @@ def _log_loss(realised: Realised, alpha: float) -> tuple["Estimate | ValueError"
     return binned.estimate, binned.bin_error
 
 
-def _detection(
-    realised: Realised, confusion: "Confusion", alpha: float
-) -> dict[str, "Estimate | ValueError"]:
-    """Of a detector: how it does on what is anomalous, and how often it says so, labelled or not."""
+def _detection(confusion: "Confusion", alpha: float) -> Told:
+    """Of a detector: how it does on what is anomalous."""
     from app.stats.confusion import Score, accuracy, score_of  # noqa: PLC0415 - and SciPy with it
-    from app.stats.intervals import proportion, require  # noqa: PLC0415
+
+    told = {str(each): ask(partial(score_of, confusion, each, ANOMALOUS, alpha)) for each in Score}
+    return told | {"accuracy": ask(partial(accuracy, confusion, alpha))}
+
+
+def _alerts(realised: Realised, alpha: float) -> Told:
+    """Of a detector: how often it says that something is anomalous, labelled or not."""
+    from app.stats.intervals import proportion, require  # noqa: PLC0415 - and SciPy with it
 
     def alert_rate() -> "Estimate":
         require("rows", realised.rows, realised.rows)
         return proportion(realised.answers[ANOMALOUS], realised.rows, alpha)
 
-    told = {str(each): ask(partial(score_of, confusion, each, ANOMALOUS, alpha)) for each in Score}
-    return told | {"accuracy": ask(partial(accuracy, confusion, alpha)), "alert_rate": ask(alert_rate)}
+    return {"alert_rate": ask(alert_rate)}
 
 
 def _errors(realised: Realised, alpha: float) -> dict[str, "Estimate | ValueError"]:
@@ -231,7 +241,7 @@ def _shown(told: "Estimate | ValueError", bin_error: float | None) -> dict[str, 
         "value": told.value,
         "low": told.low,
         "high": told.high,
-        "rows": told.rows,
+        "rows": round(told.rows),
         "bin_error": bin_error,
     }
 

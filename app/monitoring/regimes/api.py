@@ -6,6 +6,7 @@ from fastapi import Path, status
 
 from app.core.access import Role, allows
 from app.core.edge import Reads, Writes, room
+from app.core.errors import FieldProblem
 from app.core.paging import Page, Paged
 from app.core.problems import problems
 from app.evidence.planning import FIRST_ROWS
@@ -51,6 +52,7 @@ async def _model(session: Any, model_id: str) -> Any:
         registry_errors.NoProductionVersion,
         RegimeMonitorExists,
         NoSuchSeries,
+        FieldProblem,
         NoReferenceYet,
     ),
 )
@@ -60,7 +62,9 @@ async def make_regime_monitor(model_id: ModelId, order: RegimeOrder, session: Wr
     if order.kind == SeriesKind.COLUMN:
         await _require_numbers(session, model_id, order)
     elif order.kind == SeriesKind.METRIC and order.source not in [*SeriesMetric]:
-        raise NoSuchSeries(str(order.source), [*SeriesMetric])
+        raise NoSuchSeries(order.source, [*SeriesMetric])
+    elif order.kind == SeriesKind.POSTED and order.source is not None:
+        raise FieldProblem("source", "must be left out: a posted series is what you send")
     terms = regimes.Terms(order.name, order.kind, order.source, order.environment, order.mean_run)
     return await regimes.make_monitor(session, model.id, model.name, terms)
 
@@ -72,7 +76,7 @@ async def _require_numbers(session: Any, model_id: str, order: RegimeOrder) -> N
     if not places:
         raise NoReferenceYet(version.model_reference, FIRST_ROWS)
     if places.get(str(order.source)) is None:
-        raise NoSuchSeries(str(order.source), [name for name, place in places.items() if place is not None])
+        raise NoSuchSeries(order.source, [name for name, place in places.items() if place is not None])
 
 
 @router.get(

@@ -72,7 +72,8 @@ async def watch_regime(
         return
     until = _settled(clock.now())
     silent_until = looked_at and _settled(looked_at)
-    stretch = Stretch(monitor.last_at or until - FIRST_LOOK, until, silent_until)
+    begins = min(monitor.made_at, until) - FIRST_LOOK  # it stays: labels may take longer than that to come
+    stretch = Stretch(monitor.last_at or begins, until, silent_until)
     values = await _read(session, monitor, series, stretch)
     if values:
         await take_values(session, monitor, values)

@@ -31,7 +31,7 @@ class RegimeOrder(Incoming):
     source: Line | None = Field(
         None,
         description="Of a column its name (an input, `prediction`, `confidence`, `latency_ms`); of a metric `rows`, "
-        "`drift_score` or `quality_score`.",
+        "`loss`, `drift_score` or `quality_score`; a posted series has none.",
     )
     environment: Annotated[str, Field(max_length=128), AfterValidator(storable)] = "production"
     mean_run: float = Field(
@@ -40,12 +40,6 @@ class RegimeOrder(Incoming):
         le=1e7,
         description="Values between two false alarms, on average; fewer find changes sooner.",
     )
-
-    @model_validator(mode="after")
-    def _source_fits(self) -> Self:
-        if (self.kind == SeriesKind.POSTED) != (self.source is None):
-            raise ValueError("`source` names a column or a metric; a posted series has none")
-        return self
 
 
 _A_MONITOR: dict[str, Any] = {
