@@ -57,10 +57,14 @@ class Baseline:
     realised: Realised | None
     stated: dict[str, float]
 
-    def tell(self, signature: Signature, alpha: float) -> Told:
-        """Its metrics with intervals that miss in a share alpha of the times, in a thread."""
+    def tell(self, signature: Signature, alpha: float, *, design_effect: float = 1.0) -> Told:
+        """Its metrics with intervals that miss in a share alpha of the times, in a thread.
+
+        First labels come in the bursts of their stream; held-out rows are taken to be drawn one by one.
+        """
         if self.realised is not None:
-            return measure(signature, self.realised, alpha).metrics
+            effect = design_effect if self.kind == BaselineKind.FIRST_LABELS else 1.0
+            return measure(signature, self.realised, alpha, design_effect=effect).metrics
         from app.stats.intervals import known  # noqa: PLC0415 - and SciPy with it
 
         return {name: known(value) for name, value in self.stated.items()}

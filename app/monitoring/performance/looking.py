@@ -139,8 +139,9 @@ def _look(
     baseline: Baseline | None,
     terms: PerformanceTerms,
 ) -> PerformanceSeen:
-    measured = measure(signature, compared, terms.false_alarms, design_effect=terms.design_effect or 1.0)
-    was = baseline.tell(signature, terms.false_alarms) if baseline else {}
+    alpha, effect = terms.false_alarms, terms.design_effect or 1.0
+    measured = measure(signature, compared, alpha, design_effect=effect)
+    was = baseline.tell(signature, alpha, design_effect=effect) if baseline else {}
     metric = terms.metric or spokesman(signature.task, was)
     judgement = judge_metric(metric, _judged(measured.metrics, compared, terms), was, terms.threshold)
     return PerformanceSeen(period, whole, compared, measured, was, judgement)
