@@ -13,7 +13,6 @@ from app.core.errors import FieldProblem
 from app.core.problems import problems
 from app.evidence.latest import read_latest
 from app.evidence.outcome_windows import Cohort
-from app.evidence.planning import FIRST_ROWS
 from app.evidence.windows import Window, read_window, start_of_latest
 from app.monitoring import queries
 from app.monitoring.drift import actions, slices
@@ -122,7 +121,7 @@ async def _open_case(reading: Reading, request: Request, model_id: str, environm
     version = await registry.get_version(reading, model_id, environment)
     case = await find_case(reading, version, environment, request.app.state.settings)
     if case is None:
-        raise NoReferenceYet(version.model_reference, FIRST_ROWS)
+        raise await queries.no_reference_yet(reading, version)
     return case
 
 

@@ -12,7 +12,6 @@ from app.core.database import Reading
 from app.core.edge import Begin, Begins, Db, room
 from app.core.problems import problems
 from app.core.wire import Outgoing
-from app.evidence.planning import FIRST_ROWS
 from app.evidence.windows import Reference, find_reference, start_of_latest
 from app.monitoring import queries
 from app.monitoring.errors import NoReferenceYet
@@ -174,7 +173,7 @@ async def _open(reading: Reading, model_id: str, environment: str) -> tuple["Ver
     version = await registry.get_version(reading, model_id, environment)
     reference = await find_reference(reading, version.id)
     if reference is None:
-        raise NoReferenceYet(version.model_reference, FIRST_ROWS)
+        raise await queries.no_reference_yet(reading, version)
     return version, reference
 
 
