@@ -99,8 +99,13 @@ async def ask_for_plan(session: AsyncSession, version_id: UUID) -> None:
         session,
         PLAN_PROFILE,
         {"version_id": str(version_id)},
-        dedupe_key=f"{PLAN_PROFILE} {version_id}",
+        dedupe_key=plan_job(version_id),
     )
+
+
+def plan_job(version_id: UUID) -> str:
+    """The dedupe key of the job that makes the plan of a version."""
+    return f"{PLAN_PROFILE} {version_id}"
 
 
 async def count_into_profiles(

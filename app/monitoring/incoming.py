@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request
 
 from app.core.database import Reading
-from app.evidence.planning import FIRST_ROWS
 from app.evidence.windows import Reference, find_reference
 from app.monitoring.errors import NoGoodRow, NoReferenceYet
 from app.monitoring.parameters import REFUSED_REFERENCES
+from app.monitoring.queries import no_reference_yet
 from app.registry import queries as registry
 from app.runtimes.errors import BadSample
 from app.runtimes.probe import Prober
@@ -50,7 +50,7 @@ async def open_reference(reading: Reading, model_id: str, environment: str) -> "
     version = await registry.get_version(reading, model_id, environment)
     reference = await find_reference(reading, version.id)
     if reference is None:
-        raise NoReferenceYet(version.model_reference, FIRST_ROWS)
+        raise await no_reference_yet(reading, version)
     return version, reference
 
 

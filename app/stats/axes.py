@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from app.stats.labels import MOST, LabelCounts
 
 BINS = 128
+FARTHEST_NUMBER = 1e150
+"""What is farther from zero stands as far as this on an axis: squares and differences of such are numbers still."""
 QUANTILES = 120  # a multiple of ten, so that the deciles are among the edges
 TAIL = 0.001
 SPANS_BEYOND = (
@@ -56,6 +58,8 @@ class NumericAxis:
 def numeric_axis(values: ArrayLike) -> NumericAxis:
     """The axis of a numeric reference: its 1/120 quantiles, two for the tails and three on each side beyond them.
 
+    Numbers beyond `FARTHEST_NUMBER` are taken for it, but among the extremes.
+
     Args:
         values: the reference, shape (rows,); what is not finite is left out.
 
@@ -70,6 +74,8 @@ def numeric_axis(values: ArrayLike) -> NumericAxis:
     finite = np.sort(finite[np.isfinite(finite)])
     if not len(finite):
         raise ValueError("a reference without a finite value has no axis")
+    lowest, highest = float(finite[0]), float(finite[-1])
+    finite = finite.clip(-FARTHEST_NUMBER, FARTHEST_NUMBER)
     levels = np.arange(1, QUANTILES) / QUANTILES
     inner = _quantiles(finite, levels)
     low, high = _quantiles(finite, np.array([TAIL, 1 - TAIL]))
@@ -77,14 +83,12 @@ def numeric_axis(values: ArrayLike) -> NumericAxis:
     edges = np.unique(np.concatenate([low - steps, [low], inner, [high], high + steps]))
     deciles = np.searchsorted(edges, inner[QUANTILES // 10 - 1 :: QUANTILES // 10])
     tails = np.searchsorted(edges, [low, high])
-    with np.errstate(over="ignore"):
-        scale = float(finite.std())
     return NumericAxis(
         edges,
         float(finite.mean()),
-        scale if 0 < scale < np.inf else 1.0,
-        float(finite[0]),
-        float(finite[-1]),
+        float(finite.std()) or 1.0,
+        lowest,
+        highest,
         deciles,
         (int(tails[0]), int(tails[1])),
     )
