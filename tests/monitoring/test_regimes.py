@@ -86,6 +86,16 @@ async def test_a_posted_series_is_followed_and_its_change_dated_and_told(shared_
     assert posted.rpartition("/")[2] in {fact["body"]["monitor"] for fact in facts}
 
 
+async def test_rare_ones_among_zeros_are_followed_through_every_change(shared_client, model):
+    order = {"name": f"s-{new_id().hex[:12]}", "kind": "posted", "mean_run": 100}
+    await shared_client.post(f"/api/models/{model}/regimes", json=order)
+    address = f"/api/models/{model}/regimes/{order['name']}"
+    items = as_items((np.random.default_rng(2).random(4000) < 0.03) * 1.0)
+    told = await send(shared_client, address, items)
+    assert told["changes"]
+    assert told["taken"] == 4000
+
+
 async def test_each_value_counts_once_however_often_and_in_whatever_portions_it_is_sent(
     shared_client, model, posted
 ):
