@@ -84,8 +84,6 @@ class Watch(logging.Handler):
 
 def why_no_channel(service: Any) -> str | None:
     """Why a service of apprise can be no channel; None of one that is reached over the network."""
-    if service is None:
-        return "apprise does not understand this address"
     if _WITHOUT_RECIPIENT in service.templates:
         return (
             f"{service.service_name} is on the machine that sends, not on the network: nobody would be told. "
@@ -113,6 +111,8 @@ def deliver(order: dict[str, Any]) -> dict[str, Any]:
         secure_logging=True,
     )
     target = apprise.Apprise.instantiate(order["url"], asset=asset, suppress_exceptions=True)
+    if target is None:
+        return {"problem": "apprise does not understand this address", "final": True}
     if problem := why_no_channel(target):
         return {"problem": problem, "final": True}
     if "body" not in order:
