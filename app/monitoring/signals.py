@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import and_, case, func, select
+from sqlalchemy import ColumnElement, and_, case, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,6 +19,8 @@ from app.monitoring.tables import (
     RegimeMonitor,
 )
 from app.registry.queries import references_of
+
+MOST_TOLD = 5
 
 
 async def quality_scores(session: AsyncSession, since: datetime, until: datetime) -> Mapping[str, float]:
@@ -41,12 +43,33 @@ async def quality_scores(session: AsyncSession, since: datetime, until: datetime
 
 
 async def regime_changes(session: AsyncSession, since: datetime, until: datetime) -> Mapping[str, float]:
-    """For each model with followed series how many changes of regime were found in that time."""
-    lately = and_(RegimeChange.monitor_id == RegimeMonitor.id, RegimeChange.told_at.between(since, until))
-    query = select(RegimeMonitor.model, func.count(RegimeChange.id)).outerjoin(RegimeChange, lately)
-    return {
-        model: float(count) for model, count in await session.execute(query.group_by(RegimeMonitor.model))
-    }
+    """For each model with followed series how many changes of regime were found in that time, past ones left out."""
+    query = select(RegimeMonitor.model, func.count(RegimeChange.id))
+    query = query.outerjoin(RegimeChange, _changed_lately(since, until)).group_by(RegimeMonitor.model)
+    return {model: float(count) for model, count in await session.execute(query)}
+
+
+async def changes_in_words(
+    session: AsyncSession, model: str, since: datetime, until: datetime
+) -> Sequence[str]:
+    """What changed in the latest of the changes that `regime_changes` counts for a model, and since when."""
+    query = select(RegimeMonitor.name, RegimeChange).join(RegimeChange, _changed_lately(since, until))
+    query = query.where(RegimeMonitor.model == model).order_by(RegimeChange.id.desc()).limit(MOST_TOLD)
+    found = await session.execute(query)
+    return [f"{name} since {change.since:%Y-%m-%d %H:%M} UTC: {change.in_words}" for name, change in found]
+
+
+def _changed_lately(since: datetime, until: datetime) -> ColumnElement[bool]:
+    """What was found in a time, and shown by a value no further before its series' latest than that time is long.
+
+    A history that is sent at once has changes that were over long ago. Against the clock those of daily values would be
+    old too, and those of losses, whose labels come late: so it is the series that says what is its present.
+    """
+    return and_(
+        RegimeChange.monitor_id == RegimeMonitor.id,
+        RegimeChange.told_at.between(since, until),
+        RegimeChange.found_at >= RegimeMonitor.last_at - (until - since),
+    )
 
 
 async def estimated_losses(session: AsyncSession, since: datetime, until: datetime) -> Mapping[str, float]:
