@@ -237,6 +237,29 @@ async def test_a_regression_is_told_as_scikit_learn_tells_it(shared_client):
     assert told["confusion"] is None
 
 
+async def test_a_few_absurd_labels_are_told_as_what_they_are(shared_client):
+    rows, truth = datasets.load_diabetes(return_X_y=True)
+    rows = rows.round(6)
+    model = LinearRegression().fit(rows[:200], truth[:200])
+    name = await register(shared_client, model, rows[:200], metrics={"mae": 45.0})
+    deployed = Deployed(shared_client, name, rows[200:], [1e9] * 3 + truth[203:].tolist())
+    await deployed.ask_all()
+    await deployed.label(deployed.ids, deployed.truth)
+    told = await deployed.check_when(len(deployed.ids), value="-abs(prediction - actual)", slice_by="x2")
+    found = {metric: each["value"] for metric, each in told["metrics"].items()}
+    mae = metrics.mean_absolute_error(deployed.truth, deployed.answers)
+    assert (found["mae"], told["value"]["mean"]["value"]) == (pytest.approx(mae), pytest.approx(-mae))
+    assert found["rmse"] == pytest.approx(metrics.root_mean_squared_error(deployed.truth, deployed.answers))
+    assert found["r2"] == pytest.approx(metrics.r2_score(deployed.truth, deployed.answers))
+    groups = told["slices"]["groups"]
+    weighted = sum(each["labelled"] * each["metrics"]["mae"]["value"] for each in groups)
+    assert weighted / len(deployed.ids) == pytest.approx(mae)
+    assert not any("capped" in sentence for sentence in told["recommendations"])
+    await deployed.label(deployed.ids[:1], [1e308])
+    told = await deployed.check()
+    assert told["recommendations"][-1].startswith("1 label is so far off that it was capped")
+
+
 @pytest.mark.parametrize(
     ("order", "problem"),
     [

@@ -42,6 +42,7 @@ from app.monitoring.performance.measuring import (
 )
 from app.monitoring.performance.rules import advise_on
 from app.monitoring.performance.schemas import PerformanceCheck, PerformanceHistory, PerformanceOut
+from app.monitoring.performance.wording import say_what_is_capped
 from app.monitoring.queries import Granularity
 from app.monitoring.tables import PerformanceVerdictRow
 from app.registry import errors as registry_errors
@@ -124,7 +125,7 @@ def _answer(row: PerformanceVerdictRow, seen: PerformanceSeen, baseline: Baselin
             "kind": baseline.kind, "labelled": baseline.labelled, "made_at": baseline.made_at, "metrics": shown(seen.was),
         },
         "recommendation": row.recommendation,
-        "recommendations": advise_on(judgement) + _say_what_is_baseline(seen, baseline),
+        "recommendations": advise_on(judgement) + _say_what_is_baseline(seen, baseline) + say_what_is_capped(seen.compared),
     }  # fmt: skip
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from app.stats.formula import Formula, Worth
     from app.stats.intervals import Estimate
 
+MOST_LOSS = 1e60  # the fourth powers of greater ones, and their sums, come near the largest number
 MOST_GAPS, MOST_PEOPLE = 20, 50
 CAUSE_GROUPS, MOST_CAUSES = 10, 20
 MOST_GROUPS_OF_ALL = 600
@@ -206,13 +207,14 @@ def losses_of(signature: Signature, rows: Latest) -> NDArray[np.float64]:
     if has_labels(signature):
         pairs = zip(rows.actual, rows.predicted, strict=True)
         return np.array([float(as_text(actual) != as_text(answer)) for actual, answer in pairs])
-    return np.abs(numbers(rows.predicted) - numbers(rows.actual))
+    with np.errstate(over="ignore"):
+        return np.abs(numbers(rows.predicted) - numbers(rows.actual))
 
 
 def known_losses(signature: Signature, rows: Latest) -> tuple[Latest, NDArray[np.float64]]:
-    """The rows whose loss can be told, and these losses."""
+    """The rows whose loss can be told and is not beyond all measure, and these losses."""
     losses = losses_of(signature, rows)
-    places = np.flatnonzero(np.isfinite(losses))
+    places = np.flatnonzero(losses <= MOST_LOSS)
     return rows.pick(places.tolist()), losses[places]
 
 
