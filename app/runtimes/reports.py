@@ -55,12 +55,14 @@ class Answers:
         prediction: the model's answer to each.
         inputs: the model's columns.
         groups: every column with few enough values to name groups by, used by the model or not.
+        probabilities: of the signature's classes, row by row; None where the model gives none, or too many to hand on.
     """
 
     truth: list[Any]
     prediction: list[Any]
     inputs: dict[str, list[Any]]
     groups: dict[str, list[Any]]
+    probabilities: list[list[float]] | None = None
 
 
 @dataclass(frozen=True)

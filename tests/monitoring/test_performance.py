@@ -237,6 +237,26 @@ async def test_a_regression_is_told_as_scikit_learn_tells_it(shared_client):
     assert told["confusion"] is None
 
 
+async def test_held_out_rows_tell_what_probabilities_are_worth_as_well(shared_client, cancer):
+    model, rows, truth = cancer
+    name = await register(shared_client, model, rows[:200], held_out=(rows[200:400], truth[200:400]))
+    deployed = Deployed(shared_client, name, rows[400:], truth[400:].tolist())
+    await deployed.ask_all()
+    await deployed.label(deployed.ids, deployed.truth)
+    await deployed.check_when(len(deployed.ids))
+
+    async def has_baseline():
+        return (await deployed.check())["baseline"] is not None
+
+    await eventually(has_baseline, within=60)
+    odds = model.predict_proba(rows[200:400])[:, 1]
+    for metric, oracle in (("roc_auc", metrics.roc_auc_score), ("log_loss", metrics.log_loss)):
+        told = await deployed.check(metric=metric)
+        was = told["baseline"]["metrics"][metric]["value"]
+        assert was == pytest.approx(oracle(truth[200:400], odds), abs=0.005)
+        assert (told["metric"], told["finding"] != "no_baseline") == (metric, True)
+
+
 async def test_a_few_absurd_labels_are_told_as_what_they_are(shared_client):
     rows, truth = datasets.load_diabetes(return_X_y=True)
     rows = rows.round(6)
