@@ -67,10 +67,27 @@ async def test_worth_and_returns_are_told_from_labels_and_their_values(clinic): 
         ({"value": "__import__('os')"}, "value"),
         ({"value": "prediction +"}, "can't be read"),
         ({"periods_per_year": 0}, "periods_per_year"),
+        ({"value": "1 if prediction == '1' else 0"}, "'1' is no label of this model; they are 0, 1"),
+        ({"value": "value * (2 != actual)"}, "2 is no label of this model; they are 0, 1"),
     ],
 )
 async def test_what_cannot_be_told_is_refused_with_the_reason(clinic, order, problem):  # noqa: F811
     assert problem in json.dumps(await clinic.check(status=422, **order))
+
+
+async def test_what_no_row_has_is_told_as_nothing(clinic):  # noqa: F811
+    """No value with the labels, and a formula that is undefined for each; then gains alone, and as many zeros."""
+    await clinic.label(clinic.ids, clinic.truth)
+    await clinic.check_when(len(clinic.ids))
+    told = await clinic.check(value="prediction / 0 + (prediction == True)", returns=True)
+    assert (told["value"]["undefined"], told["value"]["total"]) == (369, None)
+    for metric in told["returns"]["metrics"].values():
+        assert "send `value`" in metric["insufficient_data"]
+    await clinic.label(clinic.ids, clinic.truth, value=[0.01, 0.0] * 184 + [0.02])
+    told = (await clinic.check_when(len(clinic.ids), returns=True))["returns"]["metrics"]
+    drawdown = told["maximum_drawdown"]
+    assert (str(drawdown["value"]), drawdown["rows"]) == ("0.0", 369)
+    assert (told["win_rate"]["value"], told["win_rate"]["rows"]) == (1.0, 185)
 
 
 async def test_a_window_without_labels_answers_all_questions_and_proves_nothing(clinic):  # noqa: F811

@@ -182,6 +182,13 @@ async def test_predictions_younger_than_labels_take_are_not_compared(clinic):
     told = await clinic.check(maturity_hours=0.5)
     assert told["window"]["labelled"] == 369
     assert (told["window"]["compared_labelled"], told["insufficient_data"]) == (0, True)
+    assert "369 labels are of predictions younger than 30 minutes" in told["recommendations"][-1]
+    assert "maturity_hours" in told["recommendations"][-1]
+    told = await clinic.check(metric="roc_auc")
+    assert told["finding"] == "no_baseline"
+    assert told["recommendations"] == [
+        "The baseline does not tell roc_auc, but accuracy: judge one of these as `metric`."
+    ]
 
 
 async def test_history_tells_each_version_by_itself(clinic, cancer):
@@ -287,6 +294,7 @@ async def test_a_few_absurd_labels_are_told_as_what_they_are(shared_client):
         ({"window_hours": None, "until": "2026-01-01T00:00:00Z"}, "needs `since`"),
         ({"window_hours": None, "since": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z"}, "before"),
         ({"metric": "beauty"}, "must be one of accuracy"),
+        ({"metric": "mae"}, "it has accuracy, f1_macro, f1_weighted, roc_auc, log_loss"),
         ({"threshold": 1}, "threshold"),
         ({"maturity_hours": -1}, "maturity_hours"),
     ],
