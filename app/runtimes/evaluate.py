@@ -11,6 +11,7 @@ from app.runtimes.loading import load_model
 from app.runtimes.rows import Rows, parse_rows
 from app.runtimes.samples import is_csv, read_sample, spread_rows
 from app.runtimes.schema import Column, ColumnType, Signature
+from app.runtimes.scores import Scores
 from app.runtimes.sifting import LeftOut, cells_apart, labels_in, sift
 
 if TYPE_CHECKING:
@@ -19,12 +20,17 @@ if TYPE_CHECKING:
 MOST_ROWS = 20_000  # enough to tell a difference of 1 % in accuracy from chance; more would only cost memory
 MOST_GROUPS = 50  # a column with more values than this doesn't name groups of people
 
+MOST_PROBABILITIES = 400_000  # of twenty classes for all rows: some megabytes of JSON
+DETECTED = {-1: "an anomaly", 1: "none"}
+"""What a detector answers, and so what may be true of a row, as scikit-learn has it."""
+
 
 def answer_table(directory: Path, table: bytes, options: dict[str, Any]) -> dict[str, Any]:
     """A model's answers to held-out rows, beside their truth and their inputs; rows without a truth are passed over.
 
     Raises:
-        BadSample: the table lacks the target or a column of the model, or most of its rows can't be used.
+        BadSample: the table lacks the target or a column of the model, most of its rows can't be used, or a truth is one that
+            no detector can answer.
     """
     signature, target = Signature.from_json(options["signature"]), options["target"]
     judged = _with_truth(signature, target)
@@ -41,9 +47,13 @@ def answer_table(directory: Path, table: bytes, options: dict[str, Any]) -> dict
         signature,
         max_rows=len(places),
     )
+    truth, scores = _plain(frame[target]), _answers(directory, rows, signature, options)
+    if signature.is_detector:
+        _require_detected(truth, target)
     return {
-        "truth": _plain(frame[target]),
-        "prediction": _answers(directory, rows, signature, options),
+        "truth": truth,
+        "prediction": scores.prediction,
+        "probabilities": _few_probabilities(scores) if options.get("with_probabilities") else None,
         "inputs": {name: _plain(frame[name]) for name in signature.names},
         "groups": {
             name: _plain(frame[name]) for name in frame.columns if frame[name].nunique() <= MOST_GROUPS
@@ -90,7 +100,7 @@ def answer_instances(directory: Path, _payload: bytes, options: dict[str, Any]) 
     signature = Signature.from_json(options["signature"])
     rows = _parse(options["instances"], signature)
     return {
-        "prediction": _answers(directory, rows, signature, options),
+        "prediction": _answers(directory, rows, signature, options).prediction,
         "truth": [],
         "inputs": {},
         "groups": {},
@@ -108,12 +118,27 @@ def _parse(instances: list[Any], signature: Signature) -> Rows:
     return rows
 
 
-def _answers(directory: Path, rows: Rows, signature: Signature, options: dict[str, Any]) -> list[Any]:
+def _answers(directory: Path, rows: Rows, signature: Signature, options: dict[str, Any]) -> Scores:
     file = detect_format(directory, allowed_unsafe=tuple(options.get("allowed_unsafe", ())))
-    answers = score_or_refuse(load_model(file, signature), rows).prediction
-    if any(isinstance(answer, list | dict) for answer in answers):
+    scores = score_or_refuse(load_model(file, signature), rows)
+    if any(isinstance(answer, list | dict) for answer in scores.prediction):
         raise BrokenArtifact("it gives more than one answer to a row, which can't be compared with a target")
-    return answers
+    return scores
+
+
+def _require_detected(truth: list[Any], target: str) -> None:
+    for label in truth:
+        if isinstance(label, bool) or label not in DETECTED:
+            raise BadSample(
+                f"the held-out rows hold {label!r} in the column {target!r}: it must be -1 for {DETECTED[-1]} or 1 for "
+                f"{DETECTED[1]}, as the detector answers"
+            )
+
+
+def _few_probabilities(scores: Scores) -> list[list[float]] | None:
+    odds = scores.probabilities
+    few: list[list[float]] | None = None if odds is None or odds.size > MOST_PROBABILITIES else odds.tolist()
+    return few
 
 
 def _plain(series: "pd.Series[Any]") -> list[Any]:

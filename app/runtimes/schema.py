@@ -75,6 +75,11 @@ class Signature:
     output: ColumnType = ColumnType.FLOAT
     classes: tuple[Label, ...] | None = None
 
+    @property
+    def is_detector(self) -> bool:
+        """Whether the answers are -1 for an anomaly and 1 for none, as outlier detectors of scikit-learn have it."""
+        return self.task == Task.ANOMALY and self.output == ColumnType.INTEGER
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The input columns in the order that the model wants."""
