@@ -18,6 +18,9 @@ from app.stats.labels import MOST, LabelCounts
 BINS = 128
 FARTHEST_NUMBER = 1e150
 """What is farther from zero stands as far as this on an axis: squares and differences of such are numbers still."""
+ROUNDING = 2.0**-20
+"""Of a value: by as much it may come rounded, as by a caller who keeps it in 32 bits, and stays in its bin."""
+_LARGEST = float(np.finfo(np.float64).max)
 QUANTILES = 120  # a multiple of ten, so that the deciles are among the edges
 TAIL = 0.001
 SPANS_BEYOND = (
@@ -35,9 +38,9 @@ class NumericAxis:
     """The bins of a numeric column: bin i holds the values in (edges[i - 1], edges[i]].
 
     Attributes:
-        edges: ascending, without repetitions, shape (at most `BINS` - 1,).
+        edges: ascending, without repetitions, a little above the values that they were made from, shape (at most `BINS` - 1,).
         centre, scale: mean and standard deviation of the reference (1 where it is constant), the unit of sums.
-        low, high: the reference's extremes.
+        low, high: the reference's extremes, likewise a little wider.
         deciles: the places of its nine deciles among the edges.
         tails: the places of its 0.1 % and 99.9 % quantiles among them.
     """
@@ -84,14 +87,22 @@ def numeric_axis(values: ArrayLike) -> NumericAxis:
     deciles = np.searchsorted(edges, inner[QUANTILES // 10 - 1 :: QUANTILES // 10])
     tails = np.searchsorted(edges, [low, high])
     return NumericAxis(
-        edges,
+        _with_room(edges, finite),
         float(finite.mean()),
         float(finite.std()) or 1.0,
-        lowest,
-        highest,
+        max(lowest - abs(lowest) * ROUNDING, -_LARGEST),
+        min(highest + abs(highest) * ROUNDING, _LARGEST),
         deciles,
         (int(tails[0]), int(tails[1])),
     )
+
+
+def _with_room(edges: NDArray[np.float64], ascending: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Edges above which nothing else of the reference comes to lie, so that its own values may be rounded up."""
+    next_value = np.append(ascending, np.inf)[np.searchsorted(ascending, edges, side="right")]
+    room = np.minimum(next_value, np.append(edges[1:], np.inf)) - edges
+    wider: NDArray[np.float64] = edges + np.minimum(np.abs(edges) * ROUNDING, room / 2)
+    return wider
 
 
 def _quantiles(ascending: NDArray[np.float64], levels: NDArray[np.float64]) -> NDArray[np.float64]:

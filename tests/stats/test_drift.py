@@ -133,6 +133,18 @@ def test_the_stability_index_is_that_of_the_deciles_that_differ(name):
     assert told == pytest.approx(((q - p) * np.log(q / p)).sum(), rel=1e-9)
 
 
+@pytest.mark.parametrize("values", [[0.1], [-0.7], [0.1, 0.2, 0.3, 0.7], [19.99, 4.95, 123453.8, 1e-9]])
+def test_values_that_come_in_32_bits_are_the_same_values(values):
+    generator = np.random.default_rng(11)
+    was, now = generator.choice(values, 5000), generator.choice(values, 500)
+    layout = Layout((numeric_axis(was),))
+    reference = Reference(observe(layout, [was]))
+    rounded = observe(layout, [now.astype(np.float32).astype(np.float64)])
+    assert rounded.counts.tolist() == observe(layout, [now]).counts.tolist()
+    assert compare(reference, rounded).p[0] > 0.01
+    assert compare(reference, observe(layout, [now * 1.001])).p[0] < 1e-9
+
+
 def test_a_constant_column_has_no_deviation_to_tell_a_shift_in():
     layout = Layout((numeric_axis(np.full(100, 3.0)),))
     told = measure(Reference(observe(layout, [np.full(100, 3.0)])), observe(layout, [np.arange(50.0)]))
