@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 from fastapi import Query, Request
@@ -47,8 +47,10 @@ from app.monitoring.queries import Granularity
 from app.monitoring.tables import PerformanceVerdictRow
 from app.registry import errors as registry_errors
 from app.registry import queries as registry
-from app.registry.tables import Version
 from app.runtimes.schema import Signature
+
+if TYPE_CHECKING:
+    from app.registry.tables import Version
 
 router = room("/models", "monitoring")
 MOST_HOURLY_DAYS = 31
@@ -108,7 +110,7 @@ async def check_performance(
     return answer | {"model_id": version.model_reference, "task": signature.task}
 
 
-def _require_metric(metric: str, version: Version) -> None:
+def _require_metric(metric: str, version: "Version") -> None:
     sample = version.probe.get("sample_output") or {}
     known = metrics_of(
         Signature.from_json(version.signature).task, has_odds=sample.get("probabilities") is not None
