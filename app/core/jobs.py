@@ -109,10 +109,7 @@ class LeaseLost(Exception):  # noqa: N818 - an event, told from errors of the wo
 
 
 class TryAgain(Exception):  # noqa: N818 - as above
-    """The work is not finished; it continues after a pause, and that does not count as a failure.
-
-    `reason` is what it waits for, where somebody may ask.
-    """
+    """The work is not finished, for a reason that somebody may ask for; it continues after a pause, which is no failure."""
 
     def __init__(self, seconds: float, reason: str | None = None) -> None:
         super().__init__(f"again in {seconds} s")

@@ -62,7 +62,20 @@ class LatestFigure(Base):
     at: Mapped[datetime]
 
 
-class QualityVerdictRow(Base):
+class LookMixin:
+    """What is kept of every look: which version was looked at, where and when, at how many rows, and who asked for it."""
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    model_id: Mapped[UUID]
+    version_id: Mapped[UUID]
+    version: Mapped[int]
+    environment: Mapped[str]
+    at: Mapped[datetime]
+    rows: Mapped[int]
+    asked_by: Mapped[str]
+
+
+class QualityVerdictRow(LookMixin, Base):
     """One look at the quality of inputs."""
 
     __tablename__ = "quality_verdict"
@@ -71,17 +84,9 @@ class QualityVerdictRow(Base):
         Index("ix_quality_verdict_at", "at"),
     )
 
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    model_id: Mapped[UUID]
-    version_id: Mapped[UUID]
-    version: Mapped[int]
-    environment: Mapped[str]
-    at: Mapped[datetime]
     since: Mapped[datetime | None]
     """None where the caller sent the rows."""
     until: Mapped[datetime | None]
-    asked_by: Mapped[str]
-    rows: Mapped[int]
     refused: Mapped[float]
     repeated: Mapped[float]
     score: Mapped[float | None]
@@ -185,7 +190,7 @@ class RegimeChange(Base):
         )
 
 
-class DriftVerdictRow(Base):
+class DriftVerdictRow(LookMixin, Base):
     """One look at a window: what was found, and the profile that it was found in, so that it can be found again.
 
     A monitor's look that found nothing keeps no profile of its own: the live profiles between `since` and `until` are it.
@@ -194,17 +199,9 @@ class DriftVerdictRow(Base):
     __tablename__ = "drift_verdict"
     __table_args__ = (Index("ix_drift_verdict_model", "model_id", "at"),)
 
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    model_id: Mapped[UUID]
-    version_id: Mapped[UUID]
-    version: Mapped[int]
-    environment: Mapped[str]
-    at: Mapped[datetime]
     since: Mapped[datetime | None]
     """None where the caller sent the rows."""
     until: Mapped[datetime | None]
-    rows: Mapped[int]
-    asked_by: Mapped[str]
     finding: Mapped[Finding] = mapped_column(choice(Finding))
     recommendation: Mapped[Recommendation] = mapped_column(choice(Recommendation))
     score: Mapped[float]
@@ -268,23 +265,15 @@ class EstimateWatch(Base):
     fallen_since: Mapped[datetime | None]
 
 
-class PerformanceVerdictRow(Base):
+class PerformanceVerdictRow(LookMixin, Base):
     """One look at what came true, with the sums that it was told from, so that it can be told again."""
 
     __tablename__ = "performance_verdict"
     __table_args__ = (Index("ix_performance_verdict_model", "model_id", "at"),)
 
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    model_id: Mapped[UUID]
-    version_id: Mapped[UUID]
-    version: Mapped[int]
-    environment: Mapped[str]
-    at: Mapped[datetime]
     since: Mapped[datetime]
     until: Mapped[datetime]
-    rows: Mapped[int]
     labelled: Mapped[int]
-    asked_by: Mapped[str]
     finding: Mapped[PerformanceFinding] = mapped_column(choice(PerformanceFinding, "finding"))
     recommendation: Mapped[Recommendation] = mapped_column(choice(Recommendation))
     metric: Mapped[str | None]
