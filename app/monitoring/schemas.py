@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from app.core import clock
 from app.core.wire import Incoming, Line, Outgoing
+from app.evidence.outcome_sums import FIVE_MINUTES, end_of, start_of
 from app.evidence.schemas import Moment
 
 MOST_INSTANCES = 100_000
@@ -39,9 +40,13 @@ class WindowOrder(Incoming):
         return self
 
     def ends(self, usual_hours: float) -> tuple[datetime, datetime]:
-        """Where the window begins and ends; a monitor's usual one where nothing, or a number of rows, is said."""
+        """Where the window begins and ends; a monitor's usual one where nothing, or a number of rows, is said.
+
+        Rows are counted by five minutes: those that it touches are looked at, whole.
+        """
         until = self.until or clock.now()
-        return self.since or until - timedelta(hours=self.window_hours or usual_hours), until
+        since = self.since or until - timedelta(hours=self.window_hours or usual_hours)
+        return start_of(since, FIVE_MINUTES), end_of(until, FIVE_MINUTES)
 
 
 class RowsOrder(WindowOrder):

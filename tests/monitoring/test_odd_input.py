@@ -67,7 +67,10 @@ async def test_a_window_without_rows_is_too_little(shared_client):
     answer = await shared_client.post(f"/api/models/{reference}/drift-check", json={"window_hours": 1})
     assert drifted(answer) == set()
     told = answer.json()
-    assert (told["finding"], told["window"]["rows"], told["drift_score"]) == ("too_little_data", 0, 0)
+    assert (told["finding"], told["window"]["rows"]) == ("too_little_data", 0)
+    assert (told["drift_score"], told["drift_score_interval"], told["feature_drifts"]) == (None, None, [])
+    history = await shared_client.get(f"/api/models/{reference}/drift-history")
+    assert history.json()["items"] == []
     assert "more are needed" in told["recommendations"][0]
 
 
