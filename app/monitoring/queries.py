@@ -38,8 +38,12 @@ async def watching_of(session: AsyncSession, model_id: UUID, settings: Settings)
         return Watching(
             True, INTERVAL_MINUTES, settings.monitoring_window_hours, settings.drift_threshold, FALSE_ALARMS
         )
-    names = Watching.__dataclass_fields__
-    return Watching(**{name: getattr(row, name) for name in names})
+    return said_by(row)
+
+
+def said_by(row: Monitor) -> Watching:
+    """How a model is watched, as somebody said."""
+    return Watching(**{name: getattr(row, name) for name in Watching.__dataclass_fields__})
 
 
 async def find_watch(session: AsyncSession, version_id: UUID, environment: str) -> Watch | None:

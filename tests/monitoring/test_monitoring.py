@@ -168,6 +168,17 @@ async def test_how_a_model_is_watched_can_be_said(shared_client):
     assert (await shared_client.put(f"/api/models/{name}/monitor", json=order)).status_code == 200
     told = (await shared_client.get(f"/api/models/{name}/monitor")).json()
     assert {name: told[name] for name in order} == order
+    changed = await shared_client.put(f"/api/models/{name}/monitor", json={"enabled": True})
+    assert {name: changed.json()[name] for name in order} == order | {"enabled": True}
+
+
+async def test_what_was_never_said_of_a_monitor_stays_at_the_settings(house):
+    client, (reference, _) = house
+    address = f"/api/models/{reference.partition(':')[0]}/monitor"
+    usual = (await client.get(address)).json()
+    told = (await client.put(address, json={"interval_minutes": 30})).json()
+    assert told | {"set_by": None, "set_at": None} == usual | {"interval_minutes": 30}
+    assert (await client.put(address, json={"interval_minutes": 3})).status_code == 422
 
 
 async def watch_days(database, monkeypatch, settings, version, plan, days):
