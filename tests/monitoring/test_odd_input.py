@@ -145,7 +145,7 @@ async def test_a_reference_of_ten_rows_says_that_it_is_too_small(shared_client):
     assert drifted(answer) == set()
     told = answer.json()
     assert (told["finding"], told["rows_needed"], told["reference"]["rows"]) == ("too_little_data", None, 10)
-    assert "larger sample" in told["recommendations"][0]
+    assert "a sample of more than 505 rows" in told["recommendations"][0]
 
 
 CHECKS = ("drift-check", "quality-check")
