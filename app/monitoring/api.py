@@ -36,8 +36,9 @@ async def get_monitor(model_id: ModelId, request: Request, session: Reads) -> An
     responses=problems(registry_errors.BadReference, registry_errors.ModelNotFound),
 )
 async def set_monitor(model_id: ModelId, order: MonitorOrder, request: Request, session: Writes) -> Any:
-    """Say how a model is watched from now on."""
+    """Say how a model is watched from now on; what is left out stays as it is."""
     model = await registry.get_model(session, registry.read_reference(model_id).name)
-    await actions.set_monitor(session, model.id, model.name, **order.model_dump())
-    watching = await queries.watching_of(session, model.id, request.app.state.settings)
+    before = await queries.watching_of(session, model.id, request.app.state.settings)
+    changes = order.model_dump(exclude_none=True)
+    watching = await actions.set_monitor(session, model.id, model.name, before, **changes)
     return {"model": model.name, **vars(watching)}

@@ -40,8 +40,12 @@ async def watching_of(session: AsyncSession, model_id: UUID, settings: Settings)
         return Watching(
             True, INTERVAL_MINUTES, settings.monitoring_window_hours, settings.drift_threshold, FALSE_ALARMS
         )
-    names = Watching.__dataclass_fields__
-    return Watching(**{name: getattr(row, name) for name in names})
+    return said_by(row)
+
+
+def said_by(row: Monitor) -> Watching:
+    """How a model is watched, as somebody said."""
+    return Watching(**{name: getattr(row, name) for name in Watching.__dataclass_fields__})
 
 
 async def no_reference_yet(session: AsyncSession, version: Any) -> NoReferenceYet:
@@ -64,7 +68,7 @@ async def find_watch(session: AsyncSession, version_id: UUID, environment: str) 
 async def drift_history(
     session: AsyncSession, model_id: UUID, *, environment: str, since: datetime, granularity: Granularity
 ) -> list[Row[Any]]:
-    """The verdicts since a moment, by hour or day: of each the farthest score, and the latest recommendation."""
+    """The verdicts on windows with rows since a moment, by hour or day: of each the farthest score, and the latest recommendation."""
     told = union_all(_select_looks(), _select_hours()).subquery().c
     at = func.date_trunc(granularity, told.at, "UTC").label("at")
     latest = func.array_agg(aggregate_order_by(told.recommendation, told.last_at.desc()), type_=ARRAY(Text))
@@ -74,7 +78,7 @@ async def drift_history(
             func.max(told.score).label("score"),
             func.max(told.low).label("low"),
             func.max(told.high).label("high"),
-            cast(func.sum(told.rows), BigInteger).label("rows"),
+            func.max(told.rows).label("rows"),
             cast(func.sum(told.checks), BigInteger).label("checks"),
             func.bool_or(told.drift_detected).label("drift_detected"),
             latest[1].label("recommendation"),
@@ -111,7 +115,7 @@ def _select_looks() -> Select[*tuple[Any, ...]]:
     return select(
         row.model_id, row.environment, row.at, row.score, row.low, row.high, row.rows, literal(1).label("checks"),
         (row.finding == Finding.DRIFT).label("drift_detected"), row.recommendation, row.at.label("last_at"),
-    ).where(row.since.is_not(None))  # fmt: skip
+    ).where(row.since.is_not(None), row.rows > 0)  # fmt: skip
 
 
 def _select_hours() -> Select[*tuple[Any, ...]]:

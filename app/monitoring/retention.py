@@ -32,12 +32,12 @@ _ROLL_UP = text("""
     )
     INSERT INTO drift_hour AS known
         (model_id, environment, at, score, low, high, rows, checks, drift_detected, recommendation, last_at)
-    SELECT model_id, environment, date_trunc('hour', at, 'UTC'), max(score), max(low), max(high), sum(rows), count(*),
+    SELECT model_id, environment, date_trunc('hour', at, 'UTC'), max(score), max(low), max(high), max(rows), count(*),
         bool_or(finding = 'drift'), (array_agg(recommendation ORDER BY at DESC))[1], max(at)
-    FROM gone WHERE since IS NOT NULL GROUP BY 1, 2, 3
+    FROM gone WHERE since IS NOT NULL AND rows > 0 GROUP BY 1, 2, 3
     ON CONFLICT (model_id, environment, at) DO UPDATE SET
         score = greatest(known.score, excluded.score), low = greatest(known.low, excluded.low),
-        high = greatest(known.high, excluded.high), rows = known.rows + excluded.rows,
+        high = greatest(known.high, excluded.high), rows = greatest(known.rows, excluded.rows),
         checks = known.checks + excluded.checks, drift_detected = known.drift_detected OR excluded.drift_detected,
         recommendation = CASE WHEN excluded.last_at > known.last_at THEN excluded.recommendation ELSE known.recommendation END,
         last_at = greatest(known.last_at, excluded.last_at)

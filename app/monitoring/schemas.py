@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from app.core import clock
 from app.core.wire import Incoming, Line, Outgoing
+from app.evidence.outcome_sums import FIVE_MINUTES, end_of, start_of
 from app.evidence.schemas import Moment
 
 MOST_INSTANCES = 100_000
@@ -39,9 +40,13 @@ class WindowOrder(Incoming):
         return self
 
     def ends(self, usual_hours: float) -> tuple[datetime, datetime]:
-        """Where the window begins and ends; a monitor's usual one where nothing, or a number of rows, is said."""
+        """Where the window begins and ends; a monitor's usual one where nothing, or a number of rows, is said.
+
+        Rows are counted by five minutes: those that it touches are looked at, whole.
+        """
         until = self.until or clock.now()
-        return self.since or until - timedelta(hours=self.window_hours or usual_hours), until
+        since = self.since or until - timedelta(hours=self.window_hours or usual_hours)
+        return start_of(since, FIVE_MINUTES), end_of(until, FIVE_MINUTES)
 
 
 class RowsOrder(WindowOrder):
@@ -74,7 +79,7 @@ class ReferenceOut(Outgoing):
 
 
 class MonitorOrder(Incoming):
-    """How to watch a model."""
+    """How to watch a model; what is left out, or null, stays as it is."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -82,13 +87,20 @@ class MonitorOrder(Incoming):
         }
     )
 
-    enabled: bool = True
-    interval_minutes: int = Field(
-        5, ge=5, le=1440, description="How often; windows consist of five minutes each."
+    enabled: bool | None = Field(None, description="True at first.")
+    interval_minutes: int | None = Field(
+        None, ge=5, le=1440, description="How often, 5 at first; windows consist of five minutes each."
     )
-    window_hours: float = Field(24, gt=0, le=24 * 90)
-    drift_threshold: float = Field(0.1, gt=0, lt=1)
-    false_alarms: float = Field(0.05, gt=0, lt=0.5, description="Over the whole life of the monitor.")
+    window_hours: float | None = Field(
+        None,
+        gt=0,
+        le=24 * 90,
+        description="Of a check that names no window; `MONITORING_WINDOW_HOURS` at first.",
+    )
+    drift_threshold: float | None = Field(None, gt=0, lt=1, description="`DRIFT_THRESHOLD` at first.")
+    false_alarms: float | None = Field(
+        None, gt=0, lt=0.5, description="Over the whole life of the monitor; 0.05 at first."
+    )
 
 
 class MonitorOut(Outgoing):

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from app.core.access import Role
 from app.core.ids import new_id
 from app.registry.queries import get_named_version
 from tests.conftest import client_of, running
@@ -40,7 +41,7 @@ async def house(shared_client):
     return shared_client, await register(shared_client)
 
 
-async def register(client, **metadata):
+async def register(client):
     frame = drawn(1, 4000)
     encode = ColumnTransformer(
         [("site", OneHotEncoder(sparse_output=False), ["site"])], remainder="passthrough"
@@ -48,7 +49,7 @@ async def register(client, **metadata):
     model = make_pipeline(encode, LogisticRegression()).fit(frame, frame.load > 0)
     answer = await client.post(
         "/api/models",
-        data={"metadata": json.dumps({"name": f"m-{new_id().hex}", **metadata})},
+        data={"metadata": json.dumps({"name": f"m-{new_id().hex}"})},
         files=[
             ("artifact", ("model.skops", skops.io.dumps(model))),
             ("reference", ("sample.csv", frame.to_csv(index=False).encode())),
@@ -124,3 +125,29 @@ async def test_a_version_without_a_sample_has_no_groups_to_compare_with(settings
         answer = await client.post(f"/api/models/{reference}/drift-check", json={"slice_by": "x0"})
     assert answer.status_code == 422, answer.text
     assert "register a version with one" in answer.json()["detail"]
+
+
+async def test_the_labels_of_a_masked_column_are_told_to_admins_only(client, key_of):
+    reference = await register(client)
+    name = reference.partition(":")[0]
+    edited = await client.patch(f"/api/models/{name}", json={"sensitive_columns": ["site"]})
+    assert edited.status_code == 200, edited.text
+    rows = json.loads(drawn(3, 300).to_json(orient="records"))
+    address = f"/api/models/{reference}/drift-check"
+    admin, operator = await key_of(Role.ADMIN), await key_of(Role.OPERATOR)
+    told, masked = [
+        (await client.post(address, json={"instances": rows}, headers=headers)).json()
+        for headers in (admin, operator)
+    ]
+    assert labels_of(told, "site") == {*SITES}
+    assert labels_of(masked, "site") == {None}
+    assert {group["high"] for group in groups_of(masked, "load")} > {None}
+
+
+def groups_of(answer, feature):
+    [groups] = [each["groups"] for each in answer["feature_drifts"] if each["feature"] == feature]
+    return groups
+
+
+def labels_of(answer, feature):
+    return {group["label"] for group in groups_of(answer, feature)}

@@ -45,7 +45,10 @@ async def test_rows_that_come_along_are_held_against_the_sample(house):
     assert loud["feature_drifts"][0]["feature"] == "x1"
     assert loud["feature_drifts"][0]["shift"] == pytest.approx(2.0, abs=0.2)
     assert loud["reference"]["kind"] == "sample"
-    assert sum(loud["feature_drifts"][0]["groups"]["window"]) == pytest.approx(1.0, abs=1e-4)
+    groups = loud["feature_drifts"][0]["groups"]
+    assert sum(group["window"] for group in groups) == pytest.approx(1.0, abs=1e-4)
+    assert [group["low"] for group in groups[1:]] == [group["high"] for group in groups[:-1]]
+    assert (groups[0]["low"], groups[-1]["high"], loud["window"]["rows_refused"]) == (None, None, 0)
 
 
 async def test_the_log_is_looked_at_and_the_verdict_kept(house):
@@ -64,10 +67,14 @@ async def test_the_log_is_looked_at_and_the_verdict_kept(house):
     assert told >= {"x0", "prediction", "confidence"}
     assert "latency_ms" not in told
     latest = await client.post(f"/api/models/{name}/drift-check", json={"window_rows": 500})
-    assert latest.json()["window"]["rows"] >= 500
+    window = latest.json()["window"]
+    assert (window["rows"], window["rows_refused"]) == (900, None)
+    assert {datetime.fromisoformat(window[end]).timestamp() % 300 for end in ("since", "until")} == {0}
     history = (await client.get(f"/api/models/{name}/drift-history", params={"days": 2})).json()
     assert [point["drift_detected"] for point in history["items"]] == [True]
     assert history["items"][0]["score"] == checked["drift_score"]
+    assert history["items"][0]["checks"] >= 2
+    assert history["items"][0]["rows"] == 900  # of overlapping windows the largest
 
 
 async def drift_when_rows(client, name: str, rows: int):
@@ -97,6 +104,12 @@ async def test_a_table_is_held_against_the_sample_by_its_columns_names(shared_cl
         "since": None, "until": None, "rows": 2000, "buckets": None, "rows_refused": 0,
     }  # fmt: skip
     assert answer.json()["evidence"]["columns_drifted"] >= COLUMNS
+    strict = await shared_client.post(
+        f"/api/models/{reference}/drift-check/table?threshold=0.5&false_alarm_rate=0.01",
+        content="\n".join(lines),
+        headers={"Content-Type": "text/csv"},
+    )
+    assert (strict.json()["threshold"], strict.json()["false_alarm_rate"]) == (0.5, 0.01)
 
 
 async def test_a_table_none_of_whose_rows_fits_is_refused_with_the_reason(shared_client):
@@ -179,6 +192,17 @@ async def test_how_a_model_is_watched_can_be_said(shared_client):
     assert (await shared_client.put(f"/api/models/{name}/monitor", json=order)).status_code == 200
     told = (await shared_client.get(f"/api/models/{name}/monitor")).json()
     assert {name: told[name] for name in order} == order
+    changed = await shared_client.put(f"/api/models/{name}/monitor", json={"enabled": True})
+    assert {name: changed.json()[name] for name in order} == order | {"enabled": True}
+
+
+async def test_what_was_never_said_of_a_monitor_stays_at_the_settings(house):
+    client, (reference, _) = house
+    address = f"/api/models/{reference.partition(':')[0]}/monitor"
+    usual = (await client.get(address)).json()
+    told = (await client.put(address, json={"interval_minutes": 30})).json()
+    assert told | {"set_by": None, "set_at": None} == usual | {"interval_minutes": 30}
+    assert (await client.put(address, json={"interval_minutes": 3})).status_code == 422
 
 
 async def watch_days(database, monkeypatch, settings, version, plan, days):

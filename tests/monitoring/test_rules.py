@@ -15,7 +15,7 @@ SIGNATURE = Signature((Column("a", ColumnType.FLOAT), Column("b", ColumnType.FLO
 ROWS = 10_000
 
 
-def judge(shift=0.0, rows=2000, *, importances=None, threshold=0.1, reference_rows=ROWS):
+def judge(shift=0.0, rows=2000, *, importances=None, threshold=0.1, reference_rows=ROWS, effects=None):
     generator = np.random.default_rng(1)
     was = generator.normal(size=(2, reference_rows))
     plan = make_plan(SIGNATURE, Answered(list(was), was[0].tolist()))
@@ -31,6 +31,7 @@ def judge(shift=0.0, rows=2000, *, importances=None, threshold=0.1, reference_ro
         threshold=threshold,
         rows=rows,
         reference_rows=reference_rows,
+        design_effects=effects,
     )
 
 
@@ -69,7 +70,18 @@ def test_few_rows_say_how_many_are_missing():
 def test_a_reference_too_small_for_the_threshold_is_named():
     verdict = judge(rows=5000, reference_rows=60, threshold=0.05)
     assert (verdict.finding, verdict.rows_needed) == (Finding.TOO_LITTLE_DATA, None)
-    assert "larger sample" in advise(verdict, 0.05)[0]
+    [advice] = advise(verdict, 0.05)
+    assert advice.startswith("The reference holds too few rows for this threshold: 60. ")
+    assert "a sample of more than 2,020 rows, or choose a higher threshold" in advice
+
+
+def test_a_reference_whose_rows_depend_on_each_other_is_told_by_its_worst_column():
+    counting = np.array([2.0, 392.0, 1.0, 1.0])
+    verdict = judge(reference_rows=8645, effects=counting)
+    assert (verdict.finding, verdict.rows_needed) == (Finding.TOO_LITTLE_DATA, None)
+    [advice] = advise(verdict, 0.1)
+    assert "most in b, where 392.0 count for one and the reference's 8,645 are worth 22." in advice
+    assert "a sample of more than 197,938 rows" in advice
 
 
 def test_a_column_that_the_model_hardly_uses_weighs_little():

@@ -12,6 +12,7 @@ from app.core import clock
 from app.core.database import Actor
 from app.evidence.windows import Reference, Window
 from app.monitoring.drift.cases import Case
+from app.monitoring.drift.groups import groups_of
 from app.monitoring.drift.known import Floats, Known
 from app.monitoring.drift.rules import MOST_NAMED, ColumnDrift, DriftVerdict, judge_drift
 from app.monitoring.kinds import Recommendation
@@ -63,17 +64,22 @@ def judge_window(
     known: Known, window: Window, terms: Terms, importances: Mapping[str, float] | None = None
 ) -> Seen:
     """Hold a window against the reference of its hours, as far as they are known."""
-    from app.stats import effects  # noqa: PLC0415 - and SciPy with it, which no start waits for
-
     reference, was = known.reference, known.prepared_for(window)
     counting = known.design_effects(is_cautious=terms.is_cautious)
     verdict = judge_profile(
         reference.plan.columns, was, window.profile, terms, importances or {},
         design_effects=counting, rows=window.rows, reference_rows=min(reference.rows, int(was.sizes.max())),
     )  # fmt: skip
-    shares = _Shares(reference, effects.coarse(was.profile), effects.coarse(window.profile))
-    told = [_told(each, shares) for each in verdict.columns]
+    told = _tell_columns(verdict, reference, was.profile, window) if window.rows else []
     return Seen(window, was, verdict, told, counting.tolist(), known.own.rows if known.own else 0)
+
+
+def _tell_columns(
+    verdict: DriftVerdict, reference: Reference, was: Profile, window: Window
+) -> list[dict[str, Any]]:
+    columns = reference.plan.columns
+    groups = dict(zip(columns, groups_of(columns, was, window.profile), strict=True))
+    return [_told(each, groups[each.column]) for each in verdict.columns]
 
 
 def judge_profile(
@@ -103,28 +109,11 @@ def judge_profile(
     )
 
 
-class _Shares:
-    """The groups of each column, before and now, for plots."""
-
-    def __init__(self, reference: Reference, was: Any, now: Any) -> None:
-        self._places = {column.name: i for i, column in enumerate(reference.plan.columns)}
-        self._was, self._now = was, now
-
-    def of(self, name: str) -> dict[str, list[float]]:
-        i = self._places[name]
-        return {"reference": _as_shares(self._was[i]), "window": _as_shares(self._now[i])}
-
-
-def _as_shares(counts: Any) -> list[float]:
-    total = counts.sum()
-    return [round(float(count / total), 6) if total else 0.0 for count in counts]
-
-
-def _told(each: ColumnDrift, shares: _Shares) -> dict[str, Any]:
+def _told(each: ColumnDrift, groups: list[dict[str, Any]]) -> dict[str, Any]:
     told = asdict(each)
     del told["column"]
     column = each.column
-    return {"feature": column.name, "source": column.source.value, **told, "groups": shares.of(column.name)}
+    return {"feature": column.name, "source": column.source.value, **told, "groups": groups}
 
 
 def heed_performance(seen: Seen, *, has_fallen: bool) -> Seen:

@@ -1,9 +1,11 @@
 """Drift over HTTP."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import Query, Request
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
 from app.core.access import Role, allows, caller_of
@@ -18,8 +20,9 @@ from app.monitoring import queries
 from app.monitoring.drift import actions, slices
 from app.monitoring.drift.actions import Seen, Terms
 from app.monitoring.drift.cases import Case, case_of
+from app.monitoring.drift.groups import mask_groups
 from app.monitoring.drift.rules import advise
-from app.monitoring.drift.schemas import DriftCheck, DriftHistory, DriftOut
+from app.monitoring.drift.schemas import OF_FALSE_ALARMS, OF_THRESHOLD, DriftCheck, DriftHistory, DriftOut
 from app.monitoring.errors import NoGoodRow, NoReferenceYet
 from app.monitoring.incoming import (
     REFUSED_TABLES,
@@ -68,10 +71,11 @@ async def check_drift(
             )
     if order.instances is None:
         sliced = await _look_at_slices(case, order, request, database, (since, until))
-        told = await _judge(case, window, begin, order, since=since, until=until)
+        until = max(until, window.until)  # what was rolled up into an hour is looked at whole
+        told = await _judge(case, window, request, begin, order, since=since, until=until)
         return told | {"slices": sliced}
     sent = await count_instances(case.reference, case.version.signature, order.instances)
-    return await _judge(case, _window_of(sent), begin, order, refused=sent.refused)
+    return await _judge(case, _window_of(sent), request, begin, order, refused=sent.refused)
 
 
 @router.post(
@@ -87,12 +91,15 @@ async def check_table(
     database: Db,
     begin: Begins,
     environment: Environment = "production",
+    threshold: Annotated[float | None, Query(gt=0, lt=1, description=OF_THRESHOLD)] = None,
+    false_alarm_rate: Annotated[float, Query(gt=0, lt=0.5, description=OF_FALSE_ALARMS)] = 0.05,
 ) -> Any:
     """The same for the rows of a CSV or Parquet file, whose columns are found by their names."""
+    order = DriftCheck(threshold=threshold, false_alarm_rate=false_alarm_rate)
     async with database.reads() as reading:
         case = await _open_case(reading, request, model_id, environment)
     sent = await count_table(request, case.reference, case.version.signature)
-    return await _judge(case, _window_of(sent), begin, DriftCheck(), refused=sent.refused)
+    return await _judge(case, _window_of(sent), request, begin, order, refused=sent.refused)
 
 
 def _window_of(sent: Sent) -> Window:
@@ -134,6 +141,7 @@ def _terms(order: DriftCheck, case: Case) -> Terms:
 async def _judge(
     case: Case,
     window: Window,
+    request: Request,
     begin: Begin,
     order: DriftCheck,
     *,
@@ -149,9 +157,19 @@ async def _judge(
     row = actions.keep_verdict(session, seen, case, terms, since=since, until=until)
     await session.flush()
     answer = _answer(row, seen, case, refused=refused)
+    answer["feature_drifts"] = mask_groups(seen.columns, await _hidden_from(request, session, case))
     if fallen is not None:
         answer["recommendations"].append(str(fallen))
     return answer
+
+
+async def _hidden_from(request: Request, session: AsyncSession, case: Case) -> Collection[str]:
+    """The columns whose values a caller may not see."""
+    if caller_of(request).role >= Role.ADMIN:
+        return ()
+    model = await registry.get_model_by_id(session, case.version.model_id)
+    hidden: list[str] = model.sensitive_columns
+    return hidden
 
 
 def _answer(row: DriftVerdictRow, seen: Seen, case: Case, *, refused: int) -> dict[str, Any]:
@@ -162,7 +180,7 @@ def _answer(row: DriftVerdictRow, seen: Seen, case: Case, *, refused: int) -> di
         "environment": row.environment,
         "window": {
             "since": row.since, "until": row.until, "rows": row.rows,
-            "buckets": seen.window.buckets if is_log else None, "rows_refused": refused,
+            "buckets": seen.window.buckets if is_log else None, "rows_refused": None if is_log else refused,
         },
         "reference": {
             "kind": reference.kind, "rows": reference.rows, "made_at": reference.made_at,
@@ -170,17 +188,16 @@ def _answer(row: DriftVerdictRow, seen: Seen, case: Case, *, refused: int) -> di
         },
         "drift_detected": verdict.finding == Finding.DRIFT,
         "finding": verdict.finding,
-        "drift_score": verdict.score,
-        "drift_score_interval": (verdict.low, verdict.high),
+        "drift_score": verdict.score if row.rows else None,
+        "drift_score_interval": (verdict.low, verdict.high) if row.rows else None,
         "threshold": row.threshold,
         "false_alarm_rate": row.false_alarms,
         "effective_rows": verdict.effective_rows,
         "rows_needed": verdict.rows_needed if verdict.finding == Finding.TOO_LITTLE_DATA else 0,
-        "feature_drifts": seen.columns,
         "recommendation": verdict.recommendation,
         "recommendations": advise(verdict, row.threshold),
         "evidence": {
-            "columns_tested": len(verdict.columns),
+            "columns_tested": len(seen.columns),
             "columns_drifted": len(verdict.drifted),
             "smallest_p_value": min((each.p_value for each in verdict.columns), default=1.0),
             "buckets_learnt": case.known.buckets,

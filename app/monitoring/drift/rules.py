@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from app.stats.effects import Effects, Floats
 
 MOST_NAMED = 5
+LEAST_TOLD = 1.5
+"""The design effect from which dependence is named as the reason why rows are too few."""
 _USUAL_SPREAD = 28.0
 """Up to which noncentrality a chi-squared variable with nine degrees of freedom (ten groups) may well be at its mean, for
 each of fifty columns at 97.5 % together."""
@@ -58,6 +60,7 @@ class DriftVerdict:
             the largest of so many.
         effective_rows: as how many independent ones the window's count, in the input where they count least.
         rows_needed: how many more would be enough to tell; None when the reference is too small for that ever.
+        reference_rows: of what it was held against.
     """
 
     finding: Finding
@@ -68,6 +71,7 @@ class DriftVerdict:
     effective_rows: int
     rows_needed: int | None
     columns: tuple[ColumnDrift, ...]
+    reference_rows: int
 
     @property
     def drifted(self) -> tuple[ColumnDrift, ...]:
@@ -136,6 +140,7 @@ def _sum_up(
         floor(rows / largest),
         needed,
         columns,
+        reference_rows,
     )
 
 
@@ -170,10 +175,17 @@ def rows_needed(rows: int, reference_rows: int, threshold: float, design_effect:
     >>> rows_needed(100, 10_000, 0.1), rows_needed(5000, 10_000, 0.1), rows_needed(100, 50, 0.1)
     (432, 0, None)
     """
-    share = 8 * log(2) * threshold**2 / _USUAL_SPREAD / design_effect - (
-        1 / reference_rows if reference_rows else inf
-    )
+    share = 1 / reference_needed(threshold, design_effect) - (1 / reference_rows if reference_rows else inf)
     return None if share <= 0 else max(0, ceil(1 / share) - rows)
+
+
+def reference_needed(threshold: float, design_effect: float = 1.0) -> float:
+    """More rows than these must a reference hold, for any window to tell.
+
+    >>> round(reference_needed(0.1)), round(reference_needed(0.1, 392.0))
+    (505, 197938)
+    """
+    return design_effect * _USUAL_SPREAD / (8 * log(2) * threshold**2)
 
 
 def _find(*, is_proven: bool, high: float, threshold: float, needed: int | None) -> Finding:
@@ -220,7 +232,7 @@ def _known(value: np.float64) -> float | None:
 def advise(verdict: DriftVerdict, threshold: float) -> list[str]:
     """The verdict in sentences, for people."""
     if verdict.finding == Finding.TOO_LITTLE_DATA:
-        return [_more_rows(verdict.rows_needed)]
+        return [_more_rows(verdict, threshold)]
     if verdict.finding == Finding.NO_RELEVANT_DRIFT:
         return [f"No column moved by as much as the threshold of {threshold:g}."]
     names = ", ".join(each.column.name for each in verdict.drifted[:MOST_NAMED])
@@ -232,11 +244,27 @@ def advise(verdict: DriftVerdict, threshold: float) -> list[str]:
     return sentences
 
 
-def _more_rows(needed: int | None) -> str:
+def _more_rows(verdict: DriftVerdict, threshold: float) -> str:
+    needed = verdict.rows_needed
     if needed is None:
-        return "The reference holds too few rows for this threshold; register a version with a larger sample."
+        return _larger_reference(verdict, threshold)
     return (
         f"Too few rows to tell; about {needed:,} more are needed."
         if needed
         else "Too close to the threshold to tell."
+    )
+
+
+def _larger_reference(verdict: DriftVerdict, threshold: float) -> str:
+    """Why no window can tell, and what would help: where rows depend on each other, that is why."""
+    inputs = [each for each in verdict.columns if each.column.is_input]
+    rows = verdict.reference_rows
+    worst = max(inputs, key=lambda each: each.design_effect, default=None)
+    effect = worst.design_effect if worst else 1.0
+    way_out = f"Register a version with a sample of more than {ceil(reference_needed(threshold, effect)):,} rows, or choose a higher threshold."
+    if worst is None or effect < LEAST_TOLD:
+        return f"The reference holds too few rows for this threshold: {rows:,}. {way_out}"
+    return (
+        f"The reference holds too few independent rows for this threshold: rows depend on each other, most in "
+        f"{worst.column.name}, where {effect:,.1f} count for one and the reference's {rows:,} are worth {rows / effect:,.0f}. {way_out}"
     )

@@ -10,18 +10,17 @@ from app.core.wire import Line, Outgoing
 from app.monitoring.kinds import Finding, Recommendation, Season
 from app.monitoring.schemas import ReferenceOut, RowsOrder
 
+OF_FALSE_ALARMS = "Of this check, over all columns together."
+OF_THRESHOLD = "The drift score that matters; the monitor's by default."
+
 
 class DriftCheck(RowsOrder):
     """Which rows to look at, and how strictly."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"window_hours": 24}})
 
-    false_alarm_rate: float = Field(
-        0.05, gt=0, lt=0.5, description="Of this check, over all columns together."
-    )
-    threshold: float | None = Field(
-        None, gt=0, lt=1, description="The drift score that matters; the monitor's by default."
-    )
+    false_alarm_rate: float = Field(0.05, gt=0, lt=0.5, description=OF_FALSE_ALARMS)
+    threshold: float | None = Field(None, gt=0, lt=1, description=OF_THRESHOLD)
     slice_by: Line | None = Field(
         None,
         description="A column: look for drift within each of its groups as well, of numbers four of equal size. Reads the "
@@ -33,6 +32,19 @@ class DriftCheck(RowsOrder):
         if self.slice_by is not None and self.instances is not None:
             raise ValueError("`slice_by` looks at the log; leave out `instances`")
         return self
+
+
+class GroupOut(Outgoing):
+    """One group of a column: the numbers in (low, high], or one label."""
+
+    label: str | None = Field(
+        None,
+        description="Null for numbers, for the labels that are told as one, and where the column is masked from the caller.",
+    )
+    low: float | None = Field(None, description="Null at an open end, for labels, and where masked.")
+    high: float | None = None
+    reference: float = Field(description="The share of the reference's values.")
+    window: float = Field(description="The share of the window's values.")
 
 
 class FeatureDrift(Outgoing):
@@ -60,19 +72,25 @@ class FeatureDrift(Outgoing):
     design_effect: float = Field(
         description="How many rows count for one, because they depend on each other; at least 1."
     )
-    groups: dict[str, list[float]] = Field(
-        description="Shares of the deciles or of the largest labels, for a plot."
+    groups: list[GroupOut] = Field(
+        description="For a plot: of numbers between the reference's deciles, as far as these differ; of labels the fifteen "
+        "most frequent of the reference, and all others as one. Groups without rows are left out."
     )
 
 
 class WindowOut(Outgoing):
     """Which rows were looked at."""
 
-    since: datetime | None
+    since: datetime | None = Field(
+        description="Of the log whole five minutes are looked at: all that the asked-for time touches. Null for rows that came along."
+    )
     until: datetime | None
     rows: int
-    buckets: int | None
-    rows_refused: int = 0
+    buckets: int | None = Field(description="How many of the five minutes hold rows.")
+    rows_refused: int | None = Field(
+        None,
+        description="Of rows that came along how many do not fit the model. Null for the log: `quality-check` tells its refusals.",
+    )
 
 
 class DriftReferenceOut(ReferenceOut):
@@ -91,14 +109,17 @@ _A_COLUMN: dict[str, Any] = {
     "feature": "mean radius", "source": "input", "drifted": True, "p_value": 2.1e-09, "question": "location",
     "p_values": {"location": 2.3e-10, "scale": 0.41, "shape": 8.8e-09}, "distance": 0.27, "low": 0.21, "high": 0.34,
     "psi": 0.31, "shift": 0.72, "spread": 1.04, "wasserstein": 0.7, "weight": 1.0, "design_effect": 1.0,
-    "groups": {"reference": [0.5, 0.5], "window": [0.27, 0.73]},
+    "groups": [
+        {"label": None, "low": None, "high": 13.4, "reference": 0.5, "window": 0.27},
+        {"label": None, "low": 13.4, "high": None, "reference": 0.5, "window": 0.73},
+    ],
 }  # fmt: skip
 _A_CHECK: dict[str, Any] = {
     "check_id": "01a1fd46-3f9c-71d3-9878-5c15666f8e2d",
     "model_id": "breast-cancer:3",
     "environment": "production",
     "window": {
-        "since": "2026-11-26T12:00:00Z", "until": "2026-11-27T12:00:00Z", "rows": 4210, "buckets": 288, "rows_refused": 0,
+        "since": "2026-11-26T12:00:00Z", "until": "2026-11-27T12:00:00Z", "rows": 4210, "buckets": 288, "rows_refused": None,
     },
     "reference": {"kind": "sample", "rows": 400, "made_at": "2026-11-01T08:00:00Z", "in_time": True, "season": "learnt"},
     "drift_detected": True,
@@ -149,8 +170,8 @@ class DriftOut(Outgoing):
     reference: DriftReferenceOut
     drift_detected: bool
     finding: Finding
-    drift_score: float
-    drift_score_interval: tuple[float, float]
+    drift_score: float | None = Field(description="Null for a window without rows.")
+    drift_score_interval: tuple[float, float] | None
     threshold: float
     false_alarm_rate: float
     effective_rows: int = Field(
@@ -168,11 +189,15 @@ class DriftPoint(Outgoing):
     """The checks of one hour or day."""
 
     at: datetime
-    score: float
+    score: float = Field(description="The highest of them.")
     low: float
     high: float
-    rows: int
-    checks: int
+    rows: int = Field(
+        description="Of the check that looked at most rows; windows overlap, so rows are not added up."
+    )
+    checks: int = Field(
+        description="Looks of the monitor, and checks that somebody asked for, at windows with rows."
+    )
     drift_detected: bool
     recommendation: Recommendation
 
