@@ -109,10 +109,7 @@ class LeaseLost(Exception):  # noqa: N818 - an event, told from errors of the wo
 
 
 class TryAgain(Exception):  # noqa: N818 - as above
-    """The work is not finished; it continues after a pause, and that does not count as a failure.
-
-    `reason` is what it waits for, where somebody may ask.
-    """
+    """The work is not finished; it continues after a pause, and that is no failure. A reason is kept for who may ask."""
 
     def __init__(self, seconds: float, reason: str | None = None) -> None:
         super().__init__(f"again in {seconds} s")
@@ -229,8 +226,8 @@ async def _try_once(claim: Claim, handler: Handler) -> str:
         await _settle(claim, state=JobState.DONE, ended_at=clock.now(), error=None)
     except TryAgain as pause:
         again = clock.now() + timedelta(seconds=pause.seconds)
-        attempts = claim.attempt - 1
-        await _settle(claim, state=JobState.QUEUED, due_at=again, attempts=attempts, error=pause.reason)
+        values = {"attempts": claim.attempt - 1, "error": pause.reason}
+        await _settle(claim, state=JobState.QUEUED, due_at=again, **values)
         return "paused"
     except LeaseLost:
         raise
@@ -292,9 +289,8 @@ async def drop_old_jobs(session: AsyncSession) -> None:
 
 async def find_latest_job(session: AsyncSession, dedupe_key: str) -> Job | None:
     """The job that was asked for last with this key, open or not, if it is still remembered."""
-    asked = select(Job).where(Job.dedupe_key == dedupe_key).order_by(Job.made_at.desc()).limit(1)
-    found: Job | None = await session.scalar(asked)
-    return found
+    asked = select(Job).where(Job.dedupe_key == dedupe_key).order_by(Job.made_at.desc())
+    return (await session.scalars(asked.limit(1))).first()
 
 
 async def count_open_jobs(session: AsyncSession) -> dict[str, int]:
