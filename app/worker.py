@@ -45,7 +45,13 @@ from app.monitoring.performance.signals import accuracy_drops
 from app.monitoring.quality.jobs import WATCH_QUALITY, quality_handlers
 from app.monitoring.regimes.jobs import WATCH_REGIMES, regime_handlers
 from app.monitoring.retention import KEEP_VERDICTS, retention_handlers
-from app.monitoring.signals import drift_scores, estimated_losses, quality_scores, regime_changes
+from app.monitoring.signals import (
+    changes_in_words,
+    drift_scores,
+    estimated_losses,
+    quality_scores,
+    regime_changes,
+)
 from app.reactions import REACTIONS
 from app.registry.actions import CONVERT
 from app.registry.conversion import BackgroundConversion, Converter
@@ -73,6 +79,7 @@ NAMED_BY_MONITORS = {
     Signal.ESTIMATED_LOSS: drifted_features,
     Signal.DRIFT: drifted_features,
     Signal.QUALITY_SCORE: flawed_columns,
+    Signal.REGIME_CHANGES: changes_in_words,
 }
 
 

@@ -33,7 +33,7 @@ from app.alerts.queries import (
     list_open_incidents,
     lock_rule,
 )
-from app.alerts.rules import DEFAULTS, RuleTerms
+from app.alerts.rules import DEFAULTS, RuleTerms, why_never
 from app.alerts.tables import AlertRule, Incident, Silence
 from app.core import clock
 from app.core.access import Caller
@@ -47,8 +47,9 @@ async def make_rule(session: AsyncSession, name: str, terms: RuleTerms) -> Alert
 
     Raises:
         AlertRuleExists: one of this name does.
-        FieldProblem: it names a channel that does not exist.
+        FieldProblem: it names a channel that does not exist, or a threshold that its signal never crosses.
     """
+    _require_crossable(terms)
     await _require_channels(session, terms)
     columns = {"name": name, **_columns_of(terms), **_signed(session)}
     row: AlertRule | None = await session.scalar(
@@ -65,11 +66,13 @@ async def change_rule(session: AsyncSession, name: str, terms: RuleTerms) -> Ale
 
     Raises:
         AlertRuleNotFound: there is none of this name.
-        FieldProblem: it names a channel that does not exist.
+        FieldProblem: it names a channel that does not exist, or a threshold that its signal never crosses.
     """
     await _require_channels(session, terms)
     rule = await lock_rule(session, name)
     before = rule.terms
+    if _crossing(terms) != _crossing(before):
+        _require_crossable(terms)
     if before == terms:
         return rule
     if not terms.enabled or (terms.signal, terms.model) != (before.signal, before.model):
@@ -106,6 +109,16 @@ async def reset_rule(session: AsyncSession, name: str) -> AlertRule:
         raise NoDefaultRule(name, list(DEFAULTS))
     exists = await session.get(AlertRule, name) is not None
     return await (change_rule if exists else make_rule)(session, name, terms)
+
+
+def _crossing(terms: RuleTerms) -> tuple[Any, ...]:
+    return terms.signal, terms.comparison, terms.threshold
+
+
+def _require_crossable(terms: RuleTerms) -> None:
+    problem = why_never(terms)
+    if problem:
+        raise FieldProblem("threshold", problem)
 
 
 async def _require_channels(session: AsyncSession, terms: RuleTerms) -> None:

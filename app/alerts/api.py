@@ -1,5 +1,6 @@
 """Rules, incidents and silences over HTTP."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
@@ -7,6 +8,7 @@ from uuid import UUID
 from fastapi import Path, Query, Request, status
 
 from app.alerts import actions, errors, queries
+from app.alerts.reach import warn_of_models, warnings_of
 from app.alerts.rules import DEFAULTS, Severity
 from app.alerts.schemas import (
     DeliveryOut,
@@ -22,7 +24,7 @@ from app.alerts.schemas import (
     Terms,
     WholeIncidentOut,
 )
-from app.alerts.tables import AlertRule
+from app.alerts.tables import AlertRule, Silence
 from app.core.access import ModelNotFound, Role, allows, caller_of, require_sight
 from app.core.edge import Reads, Writes, room
 from app.core.errors import FieldProblem
@@ -36,8 +38,18 @@ MayChange = [allows(Role.ADMIN), for_every_model()]
 _HAVE_DEFAULTS = frozenset(DEFAULTS)
 
 
-def _shown(rule: AlertRule) -> RuleOut:
-    return RuleOut.of(rule, _HAVE_DEFAULTS)
+async def _shown(session: Any, rule: AlertRule) -> RuleOut:
+    return (await _all_shown(session, [rule]))[0]
+
+
+async def _all_shown(session: Any, rules: Sequence[AlertRule]) -> list[RuleOut]:
+    of_models = await warn_of_models(session, rules)
+    return [RuleOut.of(rule, _HAVE_DEFAULTS, warnings_of(rule, of_models)) for rule in rules]
+
+
+async def _silences_shown(session: Any, silences: Sequence[Silence]) -> list[SilenceOut]:
+    of_models = await warn_of_models(session, silences)
+    return [SilenceOut.of(silence, of_models[silence.model]) for silence in silences]
 
 
 @router.get("/alert-rules", response_model=Page[RuleOut], dependencies=[allows(Role.VIEWER)])
@@ -45,7 +57,7 @@ async def list_alert_rules(request: Request, session: Reads, paging: Paged) -> A
     """Alert rules by name: those for every model, and those about models that the caller may see."""
     query = queries.select_rules(caller_of(request), paging.after, paging.limit)
     rules, following = paging.cut((await session.scalars(query)).all(), lambda rule: rule.name)
-    return {"items": [_shown(rule) for rule in rules], "next": following}
+    return {"items": await _all_shown(session, rules), "next": following}
 
 
 @router.post(
@@ -57,7 +69,7 @@ async def list_alert_rules(request: Request, session: Reads, paging: Paged) -> A
 )
 async def make_alert_rule(order: RuleOrder, session: Writes) -> Any:
     """Have a rule hold from now on."""
-    return _shown(await actions.make_rule(session, order.name, order.terms()))
+    return await _shown(session, await actions.make_rule(session, order.name, order.terms()))
 
 
 @router.get(
@@ -68,7 +80,7 @@ async def make_alert_rule(order: RuleOrder, session: Writes) -> Any:
 )
 async def get_alert_rule(rule: RuleName, request: Request, session: Reads) -> Any:
     """An alert rule."""
-    return _shown(await queries.get_rule(session, rule, caller_of(request)))
+    return await _shown(session, await queries.get_rule(session, rule, caller_of(request)))
 
 
 @router.put(
@@ -79,7 +91,7 @@ async def get_alert_rule(rule: RuleName, request: Request, session: Reads) -> An
 )
 async def replace_alert_rule(rule: RuleName, terms: Terms, session: Writes) -> Any:
     """Give a rule other terms; what is left out has its default."""
-    return _shown(await actions.change_rule(session, rule, terms.terms()))
+    return await _shown(session, await actions.change_rule(session, rule, terms.terms()))
 
 
 @router.patch(
@@ -91,7 +103,9 @@ async def replace_alert_rule(rule: RuleName, terms: Terms, session: Writes) -> A
 async def change_alert_rule(rule: RuleName, change: RuleChange, session: Writes) -> Any:
     """Change some terms of a rule; the others stay."""
     held = await queries.lock_rule(session, rule)
-    return _shown(await actions.change_rule(session, rule, replace(held.terms, **change.given())))
+    return await _shown(
+        session, await actions.change_rule(session, rule, replace(held.terms, **change.given()))
+    )
 
 
 @router.delete(
@@ -113,7 +127,7 @@ async def delete_alert_rule(rule: RuleName, session: Writes) -> None:
 )
 async def reset_alert_rule(rule: RuleName, session: Writes) -> Any:
     """Give a rule that is there from the start its first terms again, even when it was deleted."""
-    return _shown(await actions.reset_rule(session, rule))
+    return await _shown(session, await actions.reset_rule(session, rule))
 
 
 @router.get("/incidents", response_model=Page[IncidentOut], dependencies=[allows(Role.VIEWER)])
@@ -191,7 +205,7 @@ async def list_silences(
         caller_of(request), in_force=in_force, after=paging.after, limit=paging.limit
     )
     rows, following = paging.cut((await session.scalars(query)).all(), lambda row: str(row.id))
-    return {"items": rows, "next": following}
+    return {"items": await _silences_shown(session, rows), "next": following}
 
 
 @router.post(
@@ -207,9 +221,10 @@ async def make_silence(order: SilenceOrder, request: Request, session: Writes) -
         require_every_model(caller_of(request))
     else:
         require_sight(caller_of(request), order.model)
-    return await actions.make_silence(
+    silence = await actions.make_silence(
         session, rule=order.rule, model=order.model, until=order.until, reason=order.reason
     )
+    return (await _silences_shown(session, [silence]))[0]
 
 
 @router.delete(

@@ -3,6 +3,9 @@
 Apprise speaks to a hundred services, over whatever library suits each. So the rules of the way out are kept below all of
 them, by an audit hook (PEP 578) that sees every connection with the address that it is really made to. The child has no
 environment but whom to trust, little memory, and is killed when it takes too long; secrets come on stdin, not in its arguments.
+
+Some of its services are on this machine (its system log, a desktop, a light on USB), reached by C libraries that no audit
+hook sees. They are told by their addresses, which can do without a recipient; and what made no connection was not delivered.
 """
 
 import ipaddress
@@ -21,6 +24,8 @@ CPU_SECONDS = 20
 _STATUS = re.compile(r"error=(\d{3})")
 _MISTRUST = re.compile(r"certificate verify failed: ([^()]+)")
 _CONNECTIONS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
+_SYSTEM_LOG = frozenset({"syslog.openlog", "syslog.syslog"})
+_WITHOUT_RECIPIENT = "{schema}://"
 _PROGRAMS = frozenset({"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork"})
 
 
@@ -33,6 +38,7 @@ class Watch(logging.Handler):
         self.refused: str | None = None
         self.status: str | None = None
         self.mistrust: str | None = None
+        self.has_connected = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the reason out of apprise's own words, and nothing else of them: they may hold secrets."""
@@ -43,12 +49,15 @@ class Watch(logging.Handler):
             self.mistrust = found[1]
 
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Refuse a connection that is not allowed, and every other program."""
-        if event in _PROGRAMS:
-            raise PermissionError("no programs")
-        if event in _CONNECTIONS and not self._may_connect(arguments[1]):
+        """Refuse a connection that is not allowed, every other program, and this machine's own log."""
+        if event in _PROGRAMS or event in _SYSTEM_LOG:
+            raise PermissionError("nothing but the network")
+        if event not in _CONNECTIONS:
+            return
+        if not self._may_connect(arguments[1]):
             self.refused = str(arguments[1][0]) if isinstance(arguments[1], tuple) else "a local socket"
             raise PermissionError("this address is not allowed")
+        self.has_connected = True
 
     def _may_connect(self, place: Any) -> bool:
         if not isinstance(place, tuple):
@@ -64,7 +73,23 @@ class Watch(logging.Handler):
             return f"{self.refused} is not a public address; SWITCHYARD_ALLOWED_TARGETS can allow its network"
         if self.mistrust:
             return say_mistrust(self.mistrust, "the host's")
-        return f"answered {self.status}" if self.status else "apprise could not deliver it"
+        if self.status:
+            return f"answered {self.status}"
+        return (
+            "apprise could not deliver it"
+            if self.has_connected
+            else "apprise made no connection to send it over"
+        )
+
+
+def why_no_channel(service: Any) -> str | None:
+    """Why a service of apprise can be no channel; None of one that is reached over the network."""
+    if _WITHOUT_RECIPIENT in service.templates:
+        return (
+            f"{service.service_name} is on the machine that sends, not on the network: nobody would be told. "
+            "Name a service that is reached over the network; Syslog on another host is rsyslog://host"
+        )
+    return None
 
 
 def deliver(order: dict[str, Any]) -> dict[str, Any]:
@@ -88,10 +113,13 @@ def deliver(order: dict[str, Any]) -> dict[str, Any]:
     target = apprise.Apprise.instantiate(order["url"], asset=asset, suppress_exceptions=True)
     if target is None:
         return {"problem": "apprise does not understand this address", "final": True}
+    if problem := why_no_channel(target):
+        return {"problem": problem, "final": True}
     if "body" not in order:
         return {"problem": None, "service": str(target.service_name)}
     sys.addaudithook(watch.hear)
-    sent = target.notify(title=order["title"], body=order["body"], notify_type=order["level"])
+    told = target.notify(title=order["title"], body=order["body"], notify_type=order["level"])
+    sent = told and watch.has_connected
     return {"problem": None if sent else watch.problem(), "final": watch.refused is not None}
 
 

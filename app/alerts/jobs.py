@@ -35,7 +35,7 @@ from app.alerts.queries import (
 from app.alerts.rules import FAILURES, TOLD_BY_FACTS, Signal, Told, subject_of
 from app.alerts.sealing import Vault, open_vault
 from app.alerts.senders import Letter, Post
-from app.alerts.signals import FROM_THE_LOG, Namer, Reader
+from app.alerts.signals import FROM_THE_LOG, Namer, Reader, named_as
 from app.alerts.tables import AlertRule, Delivery
 from app.artifacts.encryption import TamperedError, UnknownKeyError
 from app.core import clock
@@ -123,8 +123,8 @@ async def _judge_values(
             row = await lock_standing(session, rule.name, f"model:{model}")
             evidence: dict[str, Any] = {"window_seconds": rule.window_seconds}
             since = at - timedelta(seconds=rule.window_seconds)
-            if namer is not None and (features := await namer(session, model, since, at)):
-                evidence["features_to_look_at"] = [*features]
+            if namer is not None and (named := await namer(session, model, since, at)):
+                evidence[named_as(Signal(rule.signal))] = [*named]
             await take_observation(session, rule, row, Observation(row.subject, model, value, at, evidence))
 
 

@@ -44,6 +44,17 @@ class Signal(StrEnum):
     DEPLOYMENT_FAILURE = "deployment_failure"
 
 
+HIGHEST: Mapping[Signal, float] = {
+    Signal.DRIFT: 1.0,
+    Signal.ERROR_RATE: 1.0,
+    Signal.QUALITY_SCORE: 1.0,
+    Signal.PIPELINE_FAILURES: 1.0,
+    Signal.TRAINING_FAILURE: 1.0,
+    Signal.DEPLOYMENT_FAILURE: 1.0,
+}
+"""What a signal can't exceed; the others have no such limit, and none goes below 0."""
+
+
 class Step(StrEnum):
     """What follows from one look at a signal."""
 
@@ -183,6 +194,23 @@ class RuleTerms:
     def concerns(self, model: str | None) -> bool:
         """Whether a model is in its scope."""
         return self.enabled and self.model in (None, model)
+
+
+def why_never(terms: RuleTerms) -> str | None:
+    """Why no value of its signal can open, or resolve, an incident of a rule; None where both can be.
+
+    >>> why_never(RuleTerms(Signal.DRIFT, 2.0, Severity.INFO, HOUR))
+    'is 2, but drift lies between 0 and 1'
+    >>> why_never(RuleTerms(Signal.LATENCY_MS, 0.0, Severity.INFO, HOUR, Comparison.BELOW))
+    'is 0, and latency_ms is never below that'
+    """
+    highest = HIGHEST.get(terms.signal, math.inf)
+    if not 0 <= terms.threshold <= highest:
+        span = f"lies between 0 and {highest:g}" if highest < math.inf else "is never below 0"
+        return f"is {terms.threshold:g}, but {terms.signal} {span}"
+    if terms.threshold == (highest if terms.comparison is Comparison.ABOVE else 0):
+        return f"is {terms.threshold:g}, and {terms.signal} is never {terms.comparison} that"
+    return None
 
 
 DEFAULTS: Mapping[str, RuleTerms] = {

@@ -1,5 +1,6 @@
 """Alerts on the wire."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
@@ -8,9 +9,10 @@ from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 
 from app.alerts.kinds import ChannelKind, DeliveryState, Event
 from app.alerts.rules import DAY, MINUTE, Comparison, RuleTerms, Severity, Signal
-from app.alerts.tables import AlertRule, Delivery, Incident
+from app.alerts.tables import AlertRule, Delivery, Incident, Silence
 from app.core.wire import Incoming, Line, Outgoing, Reason, storable
 from app.evidence.schemas import Moment
+from app.registry.rules import parse_reference
 
 Name = Annotated[
     str,
@@ -19,7 +21,20 @@ Name = Annotated[
         description="Small letters, digits and hyphens; at most 63 characters.",
     ),
 ]
-ModelName = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(storable)]
+
+
+def _name_of_a_model(text: str) -> str:
+    name = parse_reference(text).name
+    if name != text:
+        raise ValueError(
+            f"names a version. Rules and silences are about whole models, whichever version answers: write {name!r}"
+        )
+    return name
+
+
+ModelName = Annotated[
+    str, Field(min_length=1, max_length=128), AfterValidator(storable), AfterValidator(_name_of_a_model)
+]
 Seconds = Annotated[int, Field(ge=0, le=30 * DAY)]
 Window = Annotated[int, Field(ge=MINUTE, le=30 * DAY)]
 Consecutive = Annotated[int, Field(ge=1, le=100)]
@@ -42,7 +57,9 @@ class Terms(Incoming):
     )
 
     signal: Signal = Field(description="What it looks at.")
-    threshold: float = Field(description="The last value that is still well.")
+    threshold: float = Field(
+        description="The last value that is still well; within what the signal can be (shares and scores: 0 to 1)."
+    )
     severity: Severity
     window_seconds: Window = Field(description="Over how long the signal is taken.")
     comparison: Comparison = Field(
@@ -56,7 +73,9 @@ class Terms(Incoming):
         15 * MINUTE, description="How long after an incident of a subject no other of it opens."
     )
     model: ModelName | None = Field(None, description="The only model that it is about; null: every one.")
-    channels: Channels | None = Field(None, description="Where its incidents are told; null: everywhere.")
+    channels: Channels | None = Field(
+        None, description="Where its incidents are told; null: everywhere; empty: nowhere."
+    )
     enabled: bool = True
 
     def terms(self) -> RuleTerms:
@@ -112,12 +131,15 @@ class RuleOut(Outgoing):
     changed_at: datetime
     changed_by: str
     looked_at: datetime | None
+    warnings: list[str] = Field(
+        description="What in it comes to nothing for now: an unknown model, no channel."
+    )
 
     @classmethod
-    def of(cls, row: AlertRule, defaults: frozenset[str]) -> Self:
+    def of(cls, row: AlertRule, defaults: frozenset[str], warnings: Sequence[str]) -> Self:
         """A rule's row as an answer."""
-        same = {name: getattr(row, name) for name in cls.model_fields if name != "has_default"}
-        return cls(**same, has_default=row.name in defaults)
+        more = {"has_default": row.name in defaults, "warnings": [*warnings]}
+        return cls(**{name: getattr(row, name) for name in cls.model_fields if name not in more}, **more)
 
 
 class Note(Incoming):
@@ -220,6 +242,13 @@ class SilenceOut(Outgoing):
     reason: str
     made_at: datetime
     made_by: str
+    warnings: list[str] = Field(description="What in it comes to nothing for now: an unknown model.")
+
+    @classmethod
+    def of(cls, row: Silence, warnings: Sequence[str]) -> Self:
+        """A silence's row as an answer."""
+        same = {name: getattr(row, name) for name in cls.model_fields if name != "warnings"}
+        return cls(**same, warnings=[*warnings])
 
 
 class ChannelOrder(Incoming):

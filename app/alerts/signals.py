@@ -12,7 +12,7 @@ from app.evidence.queries import summarise_answers
 Reader = Callable[[Reading, datetime, datetime], Awaitable[Mapping[str, float]]]
 """Gives a signal's value from one time to another for each model that has one; who has too little data is left out."""
 Namer = Callable[[AsyncSession, str, datetime, datetime], Awaitable[Sequence[str]]]
-"""Names the features of a model to look at first, where a signal was unwell from one time to another."""
+"""Names what to know first of a model whose signal was unwell from one time to another: see `named_as`."""
 
 
 async def read_error_rates(session: Reading, since: datetime, until: datetime) -> Mapping[str, float]:
@@ -25,6 +25,11 @@ async def read_latencies(session: Reading, since: datetime, until: datetime) -> 
     """The latency that one row in twenty exceeds, in milliseconds."""
     answered = await summarise_answers(session, since, until)
     return {model: each.latency_ms_p95 for model, each in answered.items()}
+
+
+def named_as(signal: Signal) -> str:
+    """The member of an incident's evidence that has what a signal's namer names."""
+    return "changes" if signal is Signal.REGIME_CHANGES else "features_to_look_at"
 
 
 FROM_THE_LOG: Mapping[Signal, Reader] = {

@@ -34,13 +34,15 @@ def explanation(body: Mapping[str, Any]) -> str:
 
 
 def _in_words(name: str, value: Any) -> str:
-    """One piece of evidence as a line.
+    """One piece of evidence as a line, or a line for each change.
 
     >>> _in_words("window_seconds", 5400), _in_words("features_to_look_at", ["age", "income"]), _in_words("version", 3)
     ('in the last 1:30:00', 'look first at: age, income', 'version: 3')
     """
     if name == "window_seconds":
         return f"in the last {timedelta(seconds=value)}"
+    if name == "changes":
+        return "\n".join(f"changed: {each}" for each in value)
     told = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return f"{'look first at' if name == 'features_to_look_at' else name}: {told}"
 

@@ -1,9 +1,10 @@
 """What monitors tell to whoever raises alarms: one value of each model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from uuid import UUID
 
-from sqlalchemy import and_, case, func, select
+from sqlalchemy import ColumnElement, and_, case, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,6 +19,8 @@ from app.monitoring.tables import (
     RegimeMonitor,
 )
 from app.registry.queries import references_of
+
+MOST_TOLD = 5
 
 
 async def quality_scores(session: AsyncSession, since: datetime, until: datetime) -> Mapping[str, float]:
@@ -40,16 +43,40 @@ async def quality_scores(session: AsyncSession, since: datetime, until: datetime
 
 
 async def regime_changes(session: AsyncSession, since: datetime, until: datetime) -> Mapping[str, float]:
-    """For each model with followed series how many changes of regime were found in that time."""
-    lately = and_(RegimeChange.monitor_id == RegimeMonitor.id, RegimeChange.told_at.between(since, until))
-    query = select(RegimeMonitor.model, func.count(RegimeChange.id)).outerjoin(RegimeChange, lately)
-    return {
-        model: float(count) for model, count in await session.execute(query.group_by(RegimeMonitor.model))
-    }
+    """For each model with followed series how many changes of regime were found in that time, past ones left out."""
+    query = select(RegimeMonitor.model, func.count(RegimeChange.id))
+    query = query.outerjoin(RegimeChange, _changed_lately(since, until)).group_by(RegimeMonitor.model)
+    return {model: float(count) for model, count in await session.execute(query)}
+
+
+async def changes_in_words(
+    session: AsyncSession, model: str, since: datetime, until: datetime
+) -> Sequence[str]:
+    """What changed in the latest of the changes that `regime_changes` counts for a model, and since when."""
+    query = select(RegimeMonitor.name, RegimeChange).join(RegimeChange, _changed_lately(since, until))
+    query = query.where(RegimeMonitor.model == model).order_by(RegimeChange.id.desc()).limit(MOST_TOLD)
+    found = await session.execute(query)
+    return [f"{name} since {change.since:%Y-%m-%d %H:%M} UTC: {change.in_words}" for name, change in found]
+
+
+def _changed_lately(since: datetime, until: datetime) -> ColumnElement[bool]:
+    """What was found in a time, and shown by a value no further before its series' latest than that time is long.
+
+    A history that is sent at once has changes that were over long ago. Against the clock those of daily values would be
+    old too, and those of losses, whose labels come late: so it is the series that says what is its present.
+    """
+    return and_(
+        RegimeChange.monitor_id == RegimeMonitor.id,
+        RegimeChange.told_at.between(since, until),
+        RegimeChange.found_at >= RegimeMonitor.last_at - (until - since),
+    )
 
 
 async def estimated_losses(session: AsyncSession, since: datetime, until: datetime) -> Mapping[str, float]:
-    """For each model whose labels are missing by how much it is expected to do worse, 0 where no fall is proven, or one is over."""
+    """For each model whose labels are missing by how much it is expected to do worse, 0 where no fall is proven, or one is over.
+
+    Where several environments or versions of a model were looked at, the worst of them speaks.
+    """
     fallen = case((EstimateWatch.fallen_since.is_not(None), PerformanceVerdictRow.loss_low), else_=0.0)
     query = (
         select(PerformanceVerdictRow.version_id, fallen.label("loss"))
@@ -59,27 +86,42 @@ async def estimated_losses(session: AsyncSession, since: datetime, until: dateti
                 *(getattr(EstimateWatch, name) == getattr(PerformanceVerdictRow, name) for name in _OF_WATCH)
             ),
         )
-        .ext(distinct_on(PerformanceVerdictRow.model_id))
+        .ext(distinct_on(PerformanceVerdictRow.version_id, PerformanceVerdictRow.environment))
         .where(PerformanceVerdictRow.at.between(since, until), PerformanceVerdictRow.estimated)
-        .order_by(PerformanceVerdictRow.model_id, PerformanceVerdictRow.at.desc())
+        .where(PerformanceVerdictRow.asked_by == WORKER.name)
+        .order_by(
+            PerformanceVerdictRow.version_id,
+            PerformanceVerdictRow.environment,
+            PerformanceVerdictRow.at.desc(),
+        )
     )
-    losses = {row.version_id: max(0.0, row.loss or 0.0) for row in await session.execute(query)}
-    references = await references_of(session, losses.keys())
-    return {references[version_id].partition(":")[0]: loss for version_id, loss in losses.items()}
+    found = (await session.execute(query)).all()
+    return await _worst_of_models(session, [(row.version_id, max(0.0, row.loss or 0.0)) for row in found])
 
 
 _OF_WATCH = ("version_id", "environment")
 
 
 async def drift_scores(session: AsyncSession, since: datetime, until: datetime) -> Mapping[str, float]:
-    """For each model what the latest look at its log proved: at least this score of drift, or none."""
-    proven = case((DriftVerdictRow.finding == Finding.DRIFT, DriftVerdictRow.low), else_=0.0)
+    """For each model what the latest look of its monitor proved: at least this score of drift, or none.
+
+    A look at no rows shows nothing, and a check that somebody asked for may be of any rows: neither begins an incident, or
+    ends one. Where several environments or versions of a model were looked at, the worst of them speaks.
+    """
+    row = DriftVerdictRow
+    proven = case((row.finding == Finding.DRIFT, row.low), else_=0.0)
     query = (
-        select(DriftVerdictRow.version_id, proven.label("score"))
-        .ext(distinct_on(DriftVerdictRow.model_id))
-        .where(DriftVerdictRow.at.between(since, until), DriftVerdictRow.since.is_not(None))
-        .order_by(DriftVerdictRow.model_id, DriftVerdictRow.at.desc())
+        select(row.version_id, proven.label("score"))
+        .ext(distinct_on(row.version_id, row.environment))
+        .where(row.at.between(since, until), row.since.is_not(None), row.rows > 0)
+        .where(row.asked_by == WORKER.name)
+        .order_by(row.version_id, row.environment, row.at.desc())
     )
-    scores = {row.version_id: row.score for row in await session.execute(query)}
-    references = await references_of(session, scores.keys())
-    return {references[version_id].partition(":")[0]: score for version_id, score in scores.items()}
+    found = (await session.execute(query)).all()
+    return await _worst_of_models(session, [(row.version_id, row.score) for row in found])
+
+
+async def _worst_of_models(session: AsyncSession, found: Sequence[tuple[UUID, float]]) -> Mapping[str, float]:
+    references = await references_of(session, {version_id for version_id, _ in found})
+    by_size = sorted(found, key=lambda each: each[1])
+    return {references[version_id].partition(":")[0]: value for version_id, value in by_size}

@@ -1,9 +1,11 @@
 """Finding models and versions: the filters of a list, and the reads that they narrow."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.access import Caller
 from app.core.paging import matches_any
@@ -75,3 +77,9 @@ def _has_tag(key: str, value: str | None) -> ColumnElement[bool]:
 def _has_metric(name: str, comparison: str, bound: float) -> ColumnElement[bool]:
     value: ColumnElement[float] = Version.metrics[name].as_float()
     return value >= bound if comparison == "min" else value <= bound
+
+
+async def names_among(session: AsyncSession, names: Collection[str]) -> set[str]:
+    """Which of these are the names of models."""
+    query = select(Model.name).where(Model.name.in_(names), Model.deleted_at.is_(None))
+    return set(await session.scalars(query)) if names else set()

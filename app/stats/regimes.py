@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from app.stats.spread import EMPTY, Sample
+
 Floats = NDArray[np.float64]
 MEAN_RUN = 10_000.0
 WARM_UP = 32  # values of a regime before the first bet: an autoregression can't be fitted to fewer
-KEPT = 512  # values of a regime, evenly spread over it, and as many of the whole life
 GREATEST = 1e100  # the squares of greater values, and their sums, are no numbers any more
 GOLDEN = 0.6180339887498949  # its multiples fill (0, 1) evenly: they break ties without a random generator
 MOST_PERSISTENT = 0.98
@@ -52,34 +53,6 @@ class Volatility(StrEnum):
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Values, each with the one before it, evenly spread over all that came: when there are too many, every other goes."""
-
-    values: tuple[float, ...] = ()
-    before: tuple[float, ...] = ()
-    places: tuple[int, ...] = ()
-    stride: int = 1
-    count: int = 0
-
-    def add(self, value: float, before: float, place: int) -> "Sample":
-        """With one value more, if it is its turn."""
-        if self.count % self.stride:
-            return replace(self, count=self.count + 1)
-        values, befores = (*self.values, value), (*self.before, before)
-        grown = Sample(values, befores, (*self.places, place), self.stride, self.count + 1)
-        return grown if len(values) <= KEPT else grown._thin()
-
-    def _thin(self) -> "Sample":
-        return Sample(self.values[::2], self.before[::2], self.places[::2], 2 * self.stride, self.count)
-
-    def since(self, place: int) -> "Sample":
-        """What is left of the values from a place on; from now on every value is taken."""
-        rest = slice(int(np.searchsorted(self.places, place)), None)
-        values = self.values[rest]
-        return Sample(values, self.before[rest], self.places[rest], count=len(values))
-
-
-@dataclass(frozen=True)
 class Watch:
     """All that is remembered of a series; it turns into JSON and back.
 
@@ -93,6 +66,7 @@ class Watch:
         since: the place of the current regime's first value.
         changes: how many changes were found.
         regime, life: samples of the current regime and of everything.
+        latest: the latest values as they came: a new regime begins with them.
         persistence: of the autoregression, in [0, 1).
         evidence: log of each bet's Shiryaev–Roberts sum.
         walks, turns: each bet's log-likelihood ratio since its best place to start, and that place.
@@ -103,8 +77,9 @@ class Watch:
     last: float | None = None
     since: int = 0
     changes: int = 0
-    regime: Sample = Sample()
-    life: Sample = Sample()
+    regime: Sample = EMPTY
+    life: Sample = EMPTY
+    latest: Sample = EMPTY
     persistence: float = 0.0
     evidence: tuple[float, ...] = (-np.inf,) * BETS
     walks: tuple[float, ...] = (0.0,) * BETS
@@ -116,9 +91,9 @@ class Watch:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """The watch that was stored."""
-        regime, life = (Sample(**_plain(stored[name])) for name in ("regime", "life"))
-        return cls(**{**_plain(stored), "regime": regime, "life": life})
+        """The watch that was stored; one from before there were `latest` values begins to keep them."""
+        names = [name for name in ("regime", "life", "latest") if name in stored]
+        return cls(**{**_plain(stored), **{name: Sample(**_plain(stored[name])) for name in names}})
 
 
 def _plain(stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,6 +157,7 @@ def _remember(watch: Watch, value: float, before: float) -> Watch:
         last=value,
         regime=regime,
         life=watch.life.add(value, before, watch.place),
+        latest=watch.latest.push(value, before, watch.place),
         persistence=_persistence(regime) if is_due else watch.persistence,
     )
 
@@ -209,7 +185,7 @@ def _normal_scores(values: tuple[float, ...]) -> Floats:
 def _turn(watch: Watch) -> Watch:
     """Begin a regime where the bet that has won most began to win."""
     since = watch.turns[int(np.argmax(watch.walks))]
-    fresh = Watch(regime=watch.regime.since(since))
+    fresh = Watch(regime=watch.regime.since(since, watch.latest))
     return replace(
         watch,
         since=since,
@@ -220,6 +196,11 @@ def _turn(watch: Watch) -> Watch:
         walks=fresh.walks,
         turns=(watch.place,) * BETS,
     )
+
+
+def ended(watch: Watch, since: int) -> Watch:
+    """The watch of a regime that is found to have ended where another began: without the values since."""
+    return replace(watch, regime=watch.regime.until(since))
 
 
 @dataclass(frozen=True)

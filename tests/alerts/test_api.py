@@ -3,11 +3,14 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from app.alerts.rules import DEFAULTS
 from app.core import clock
 from app.core.access import Role
+from tests import make
 from tests.alerts.conftest import kind
+from tests.conftest import TESTER
 
 RULES, INCIDENTS, SILENCES = "/api/system/alert-rules", "/api/system/incidents", "/api/system/silences"
 CHANNELS, DELIVERIES = "/api/system/channels", "/api/system/deliveries"
@@ -75,6 +78,13 @@ async def test_a_default_rule_is_reset_and_made_again_when_it_was_deleted(client
         ({"name": "Has Spaces"}, "name"),
         ({"name": "x\u0000"}, "name"),
         ({"model": "m\u0000"}, "model"),
+        ({"model": "iso:1"}, "write 'iso'"),
+        ({"model": "iso@champion"}, "write 'iso'"),
+        ({"signal": "drift", "threshold": 2}, "drift lies between 0 and 1"),
+        ({"signal": "drift", "threshold": 1}, "never above that"),
+        ({"signal": "error_rate", "threshold": 5}, "error_rate lies between 0 and 1"),
+        ({"threshold": -1}, "latency_ms is never below 0"),
+        ({"threshold": 0, "comparison": "below"}, "never below that"),
         ({"channels": ["nowhere"]}, "channels"),
         ({"misspelt": 1}, "misspelt"),
     ],
@@ -84,6 +94,38 @@ async def test_a_rule_that_makes_no_sense_is_refused_naming_the_field(client, ch
     assert answer.status_code == 422
     assert field in answer.text
     assert len((await client.get(RULES)).json()["items"]) == len(DEFAULTS)
+
+
+async def test_a_rule_that_comes_to_nothing_for_now_says_so(client, database):
+    made = await client.post(RULES, json=A_RULE | {"model": "nope", "channels": []})
+    assert made.status_code == 201, made.text
+    unknown, untold = made.json()["warnings"]
+    assert "no model 'nope' yet" in unknown
+    assert "nobody is told" in untold
+    [listed] = [rule for rule in (await client.get(RULES)).json()["items"] if rule["name"] == "slow"]
+    assert listed["warnings"] == [unknown, untold]
+    async with database.writes(TESTER) as session:
+        await make.version(session, name="nope")
+    changed = await client.patch(f"{RULES}/slow", json={"channels": None})
+    assert changed.json()["warnings"] == []
+
+
+async def test_the_threshold_of_a_rule_stays_within_its_signal_when_either_is_changed(client, database):
+    for change in ({"threshold": 2}, {"comparison": "below", "threshold": 0}):
+        assert kind(await client.patch(f"{RULES}/drift", json=change)) == (422, "field-problem")
+    assert kind(await client.patch(f"{RULES}/latency", json={"signal": "drift"})) == (422, "field-problem")
+    async with database.writes(TESTER) as session:  # as it could be made before
+        await session.execute(text("UPDATE alert_rule SET threshold = 2 WHERE name = 'drift'"))
+    assert (await client.patch(f"{RULES}/drift", json={"enabled": False})).status_code == 200
+
+
+async def test_a_silence_of_an_unknown_model_says_so_and_one_of_a_version_is_refused(client):
+    tomorrow = (clock.now() + timedelta(days=1)).isoformat()
+    made = await client.post(SILENCES, json={"model": "nope", "until": tomorrow})
+    assert "no model 'nope' yet" in made.json()["warnings"][0]
+    refused = await client.post(SILENCES, json={"model": "iso:1", "until": tomorrow})
+    assert kind(refused) == (422, "invalid-request")
+    assert "write 'iso'" in refused.text
 
 
 async def test_a_second_rule_of_a_name_is_refused_and_a_repeated_order_is_answered_again(client):

@@ -1,9 +1,11 @@
 """M12: channels over HTTP: what is refused, what is shown, and that no secret leaves."""
 
 import pytest
+from apprise.manager_plugins import NotificationManager
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from app.alerts.apprise_child import why_no_channel
 from app.alerts.channels import adopt_channels
 from tests.alerts.conftest import kind
 
@@ -58,6 +60,25 @@ def text_of(table):
 async def test_a_channel_that_can_not_work_is_refused(client, order, problem):
     assert kind(await client.post(CHANNELS, json={"name": "c"} | order)) == (422, problem)
     assert (await client.get(CHANNELS)).json()["items"] == []
+
+
+@pytest.mark.parametrize("url", ["syslog://", "syslog://local7?logperror=yes"])
+async def test_a_service_of_apprise_on_this_machine_is_no_channel(client, url):
+    refused = await client.post(CHANNELS, json={"name": "c", "kind": "apprise", "url": url})
+    assert kind(refused) == (422, "field-problem")
+    assert "on the machine that sends" in refused.text
+    assert "rsyslog://host" in refused.text
+
+
+@pytest.mark.filterwarnings(
+    "ignore:'imghdr':DeprecationWarning"
+)  # apprise's own, of services that are not used
+def test_the_services_of_apprise_on_this_machine_are_told_by_their_addresses():
+    """Whatever apprise adds is seen here: the rest speak to a host, or are a service on the web."""
+    local = {plugin.__name__ for plugin in NotificationManager().plugins() if why_no_channel(plugin)}
+    assert local == {
+        f"Notify{name}" for name in ("Blink1", "DBus", "GLib", "Gnome", "MacOSX", "Syslog", "Windows")
+    }
 
 
 async def test_a_channel_is_tested_by_a_message_that_is_seen_to_arrive(client, worker, receiver):

@@ -194,6 +194,15 @@ async def test_what_apprise_speaks_arrives(worker, signals, add_channel, receive
     assert b"http" not in sent.body
 
 
+async def test_a_channel_of_this_machine_from_before_delivers_nothing(worker, signals, add_channel):
+    await add_channel("any", ChannelKind.APPRISE, url="syslog://")
+    signals |= SLOW
+    await worker.look()
+    [delivery] = await deliveries(worker)
+    assert delivery["state"] == "given_up"
+    assert "on the machine that sends" in delivery["last_error"]
+
+
 async def test_what_apprise_can_not_deliver_is_tried_again(worker, signals, add_channel, receiver):
     await add_channel("any", ChannelKind.APPRISE, url=f"json://127.0.0.1:{receiver.port}/hidden-token")
     receiver.answers = [answer(500), answer(302, f"Location: {receiver.url}/second")]

@@ -22,9 +22,9 @@ from app.core.jobs import WORKER, claim_job, run_claim
 from app.evidence.profiles import Counted, Place, add_to_profile
 from app.evidence.series import Series
 from app.monitoring.kinds import SeriesKind
-from app.monitoring.regimes.following import Terms, make_monitor
+from app.monitoring.regimes.following import Terms, get_monitor, make_monitor, take_values
 from app.monitoring.regimes.jobs import watch_regime
-from app.monitoring.signals import regime_changes
+from app.monitoring.signals import changes_in_words, regime_changes
 from app.runtimes.profiles import Answered
 from tests import make
 from tests.conftest import TESTER
@@ -84,6 +84,16 @@ async def test_a_posted_series_is_followed_and_its_change_dated_and_told(shared_
     assert (await shared_client.get(f"{posted}/changes")).json()["items"] == [change]
     facts = (await shared_client.get("/api/system/audit", params={"kind": "RegimeChanged"})).json()["items"]
     assert posted.rpartition("/")[2] in {fact["body"]["monitor"] for fact in facts}
+
+
+async def test_rare_ones_among_zeros_are_followed_through_every_change(shared_client, model):
+    order = {"name": f"s-{new_id().hex[:12]}", "kind": "posted", "mean_run": 100}
+    await shared_client.post(f"/api/models/{model}/regimes", json=order)
+    address = f"/api/models/{model}/regimes/{order['name']}"
+    items = as_items((np.random.default_rng(2).random(4000) < 0.03) * 1.0)
+    told = await send(shared_client, address, items)
+    assert told["changes"]
+    assert told["taken"] == 4000
 
 
 async def test_each_value_counts_once_however_often_and_in_whatever_portions_it_is_sent(
@@ -172,6 +182,7 @@ async def test_what_cannot_be_followed_is_refused_with_the_reason(
         ([{"at": "2020-01-01T00:00:00", "value": 1}], "at"),
         ([{"at": "2020-01-01T00:00:00Z", "value": "much"}], "value"),
         ([{"at": "2020-01-01T00:00:00Z"}], "value"),
+        ([{"at": "2020-01-01T00:00:00Z", "value": 1e308}], "value: must lie between -1e+100 and 1e+100"),
     ],
 )
 async def test_values_that_are_none_are_refused_and_nothing_is_taken(shared_client, posted, items, problem):
@@ -352,10 +363,65 @@ async def test_a_long_pause_is_caught_up_with_in_bounds(stream):
 
 
 async def look(database):
-    handlers = alerts.job_handlers(Settings(), {Signal.REGIME_CHANGES: regime_changes})
+    handlers = alerts.job_handlers(
+        Settings(), {Signal.REGIME_CHANGES: regime_changes}, {Signal.REGIME_CHANGES: changes_in_words}
+    )
     await alerts.queue_looks(database)
     while claim := await claim_job(database, [alerts.QUEUE], list(handlers)):
         await asyncio.wait_for(run_claim(claim, handlers[claim.kind]), 30)
+
+
+@pytest.fixture
+async def followed(database):
+    """A monitor of what is posted, and a way to send it values from a time on."""
+    async with database.writes(TESTER) as session:
+        version = await make.version(session)
+        terms = Terms("returns", SeriesKind.POSTED, None, "production", 1000.0)
+        monitor = await make_monitor(session, version.model_id, "m", terms)
+
+    async def take(values, start, step):
+        async with database.writes(TESTER) as session:
+            held = await get_monitor(session, version.model_id, "m", monitor.name, locked=True)
+            taken = await take_values(
+                session, held, [(start + i * step, float(v)) for i, v in enumerate(values)]
+            )
+        return [change.in_words for change in taken.changes]
+
+    return take
+
+
+async def test_a_history_that_is_sent_at_once_opens_no_incident(database, followed):
+    generator = np.random.default_rng(1)
+    history = np.r_[stepping(generator), generator.normal(size=200)]
+    assert len(await followed(history, NOON - timedelta(days=2000), timedelta(days=1))) == 2
+    await look(database)
+    assert await incidents(database) == []
+
+
+async def test_a_change_of_daily_values_opens_an_incident_that_says_what_changed(database, followed):
+    """The value that shows it is of yesterday: its series says what is present, not the clock."""
+    day, values = timedelta(days=1), stepping(np.random.default_rng(1))
+    start, told, sent = clock.now() - 1000 * day, [], 300
+    assert await followed(values[:sent], start, day) == []
+    while not told:
+        told = await followed(values[sent : sent + 1], start + sent * day, day)
+        sent += 1
+    await look(database)
+    assert await incidents(database) == [("regime-change", "model:m", False)]
+    async with database.reads() as session:
+        [change] = await session.scalar(text("SELECT evidence->'changes' FROM incident"))
+    assert change.startswith("returns since 20")
+    assert change.endswith(f" UTC: {told[0]}")
+    assert "mean from " in change
+    assert change.endswith("beside the long run usual, usual before, high, usual now")
+
+
+async def test_a_change_that_keeps_its_label_says_what_changed(followed):
+    generator = np.random.default_rng(7)
+    values = np.r_[generator.normal(size=1000), generator.normal(0.45, size=200)]
+    [told] = await followed(values, NOON - timedelta(days=20), timedelta(minutes=5))
+    assert told.endswith("beside the long run still usual, usual")
+    assert "mean from " in told
 
 
 async def incidents(database):

@@ -5,8 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from app.stats.regimes import KEPT, WARM_UP, Level, Volatility, Watch, describe, follow
+from app.stats.regimes import WARM_UP, Level, Volatility, Watch, describe, ended, follow
+from app.stats.spread import KEPT, LATEST
 from tests.stats.simulate_regimes import CHANGES, SERIES, delay, mean_run
 
 
@@ -111,6 +114,82 @@ def test_memory_stays_bounded_and_spreads_over_the_whole_regime():
         assert sample.places[0] == 0
         assert sample.places[-1] > 3 * KEPT - 8
     assert len(json.dumps(watch.as_json())) < 100_000
+
+
+def changes_of(values, mean_run=100.0):
+    """The watches just before and just after each change that is found."""
+    found, watch = [], Watch(mean_run=mean_run)
+    for value in values:
+        before, watch = watch, follow(watch, float(value))
+        if watch.changes > before.changes:
+            found.append((before, watch))
+    return found
+
+
+@pytest.mark.parametrize("seed", [1, 2, 4])
+def test_a_regime_that_has_just_begun_has_all_of_its_values_however_long_the_one_before(seed):
+    """Rare ones make changes of a few values; where the sample had one value in eight it had none of those."""
+    values = (np.random.default_rng(seed).random(6000) < 0.03) * 1.0
+    found = changes_of(values)
+    assert found
+    for _, watch in found:
+        assert watch.regime.values == tuple(values[watch.since : watch.place])
+        assert describe(watch).values == watch.place - watch.since
+
+
+def test_a_turn_further_back_than_the_latest_values_has_those_that_were_kept():
+    generator = np.random.default_rng(8)
+    long = followed(generator.normal(size=20 * KEPT), Watch(mean_run=1e6))
+    slow = changes_of_on(long, generator.normal(0.2, size=4000))
+    assert slow.place - slow.since > LATEST
+    assert len(slow.regime.values) > LATEST
+    assert slow.regime.places[0] >= slow.since
+    assert slow.regime.count == pytest.approx(slow.place - slow.since, abs=long.regime.stride)
+
+
+def changes_of_on(watch, values):
+    changes = watch.changes
+    for value in values:
+        watch = follow(watch, float(value))
+        if watch.changes > changes:
+            return watch
+    raise AssertionError("no change was found")
+
+
+VALUES = st.sampled_from([0.0, 1.0, -1.0, 1e100, -1e100, 1e-300, 5e-324, 0.1, np.nan, 1e101])
+STRETCHES = st.tuples(st.lists(VALUES, min_size=1, max_size=4), st.integers(1, 120))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(STRETCHES, min_size=1, max_size=8), st.integers(0, 2**32 - 1))
+def test_any_series_of_few_values_is_in_a_regime_that_can_be_told_and_stored(stretches, seed):
+    """Constant, then changed, ties, huge and tiny numbers, gaps."""
+    generator = np.random.default_rng(seed)
+    values = np.concatenate([generator.choice(alphabet, size) for alphabet, size in stretches])
+    for before, after in changes_of(values):
+        for regime in (describe(ended(before, after.since)), describe(after)):
+            assert np.isfinite([regime.mean, regime.deviation]).all()
+            assert regime.values >= 1
+        assert before.since < after.since < after.place
+        assert (
+            Watch.from_json(json.loads(json.dumps(after.as_json(), allow_nan=False))).regime == after.regime
+        )
+
+
+def test_a_regime_that_has_ended_is_told_by_its_own_values():
+    values = np.r_[np.random.default_rng(9).normal(size=60), np.full(40, 8.0)]
+    [(before, after), *_] = changes_of(values, 10_000.0)
+    assert after.since == 60
+    assert describe(ended(before, after.since)).mean == pytest.approx(values[:60].mean(), abs=0.1)
+    assert describe(ended(before, after.since)).values == 60
+
+
+def test_a_watch_stored_without_its_latest_values_goes_on():
+    stored = followed(np.random.default_rng(10).normal(size=3000)).as_json()
+    del stored["latest"]
+    watch = followed(np.full(60, 9.0), Watch.from_json(json.loads(json.dumps(stored))))
+    assert watch.changes == 1
+    assert watch.since == pytest.approx(3000, abs=10)
 
 
 def test_a_short_regime_waits_until_it_is_known():

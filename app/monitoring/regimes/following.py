@@ -164,7 +164,8 @@ def _step(
     for i, (_, value) in enumerate(values):
         before, watch = watch, regimes.follow(watch, value)
         if watch.changes > before.changes:
-            turns.append(_Turn(i, regimes.describe(before), regimes.describe(watch)))
+            former = regimes.ended(before, watch.since)
+            turns.append(_Turn(i, regimes.describe(former), regimes.describe(watch)))
     return turns, _described(watch), watch.as_json()
 
 

@@ -102,6 +102,7 @@ _A_CHANGE: dict[str, Any] = {
     "since": "2026-11-26T21:35:00Z", "found_at": "2026-11-26T22:10:00Z", "delay_values": 7, "level": "high",
     "volatility": "turbulent", "mean": 4.1, "deviation": 1.9, "level_before": "usual", "volatility_before": "usual",
     "mean_before": 1.2, "deviation_before": 0.4,
+    "in_words": "mean from 1.2 to 4.1, deviation from 0.4 to 1.9; beside the long run usual, usual before, high, turbulent now",
 }  # fmt: skip
 
 
@@ -119,15 +120,26 @@ class RegimeChangeOut(Outgoing):
     deviation: float
     level_before: str
     volatility_before: str
-    mean_before: float
+    mean_before: float = Field(description="Of the values before `since`; so is `deviation_before`.")
     deviation_before: float
+    in_words: str = Field(
+        description="What changed. The labels compare with the long run, so a change may leave them the same."
+    )
+
+
+def _has_a_square(value: float) -> float:
+    if abs(value) > MOST_VALUE:
+        raise ValueError(f"must lie between {-MOST_VALUE:g} and {MOST_VALUE:g}")
+    return value
 
 
 class ValueOrder(Incoming):
     """One value of a series."""
 
     at: Moment
-    value: float = Field(ge=-MOST_VALUE, le=MOST_VALUE)
+    value: Annotated[float, AfterValidator(_has_a_square)] = Field(
+        description=f"From {-MOST_VALUE:g} to {MOST_VALUE:g}."
+    )
 
     @model_validator(mode="after")
     def _has_been(self) -> Self:
