@@ -226,8 +226,8 @@ async def _try_once(claim: Claim, handler: Handler) -> str:
         await _settle(claim, state=JobState.DONE, ended_at=clock.now(), error=None)
     except TryAgain as pause:
         again = clock.now() + timedelta(seconds=pause.seconds)
-        attempts = claim.attempt - 1
-        await _settle(claim, state=JobState.QUEUED, due_at=again, attempts=attempts, error=pause.reason)
+        values = {"attempts": claim.attempt - 1, "error": pause.reason}
+        await _settle(claim, state=JobState.QUEUED, due_at=again, **values)
         return "paused"
     except LeaseLost:
         raise
@@ -289,9 +289,8 @@ async def drop_old_jobs(session: AsyncSession) -> None:
 
 async def find_latest_job(session: AsyncSession, dedupe_key: str) -> Job | None:
     """The job that was asked for last with this key, open or not, if it is still remembered."""
-    asked = select(Job).where(Job.dedupe_key == dedupe_key).order_by(Job.made_at.desc()).limit(1)
-    found: Job | None = await session.scalar(asked)
-    return found
+    asked = select(Job).where(Job.dedupe_key == dedupe_key).order_by(Job.made_at.desc())
+    return (await session.scalars(asked.limit(1))).first()
 
 
 async def count_open_jobs(session: AsyncSession) -> dict[str, int]:

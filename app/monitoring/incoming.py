@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from email.message import Message
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
@@ -38,6 +39,7 @@ TABLE_BODY = {
 
 REFUSED_TABLES = (*REFUSED_REFERENCES, NoReferenceYet, BadSample)
 ENVELOPES = frozenset({"multipart/form-data", "application/json"})
+READABLE = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 
 async def open_reference(reading: Reading, model_id: str, environment: str) -> "tuple[Version, Reference]":
@@ -104,9 +106,15 @@ async def count_table(request: Request, reference: Reference, signature: dict[st
     Raises:
         BadSample: it comes as a part of something else, can't be read, or lacks columns.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    message = Message()
+    message["Content-Type"] = request.headers.get("content-type", "")
+    kind, charset = message.get_content_type(), message.get_content_charset("utf-8")
     if kind in ENVELOPES:
         raise BadSample(f"a table comes as the body itself, CSV (`text/csv`) or Parquet, not as {kind}")
+    if charset not in READABLE:
+        raise BadSample(
+            f"a CSV is read as UTF-8, not as {charset!r}, which the Content-Type names; send it as UTF-8"
+        )
     prober: Prober = request.app.state.prober
     told = await prober.profile_table(
         signature=signature, plan=reference.plan.to_json(), table=await request.body()

@@ -28,7 +28,7 @@ from app.runtimes.samples import (
 )
 from app.runtimes.schema import ColumnType, Signature
 from app.runtimes.scores import Model, Scores
-from app.runtimes.sifting import MOST_ROWS, LeftOut, cells_apart, rows_taken, warn_of_digits
+from app.runtimes.sifting import MOST_ROWS, LeftOut, cells_apart, rows_taken, warn_of_digits, warn_of_few
 from app.runtimes.sklearn_models import SklearnModel
 from app.runtimes.traits import Loaded, Traits, first_line, storable
 
@@ -114,7 +114,8 @@ def _read_signed(
     taken = rows_taken(frame, signature, left)
     left.require_few()
     kept = spread_rows(taken).infer_objects()
-    return signature, kept, left.told() + warn_of_digits(frame, signature, traits)
+    warned = left.told() + warn_of_digits(frame, signature, traits) + warn_of_few(taken, kept)
+    return signature, kept, warned
 
 
 def _told(traits: Traits, signature: Signature) -> dict[str, Any]:

@@ -80,15 +80,16 @@ def score_isolated(model: Model, batches: Sequence[Rows], *, until: float) -> li
 def _score_halves(model: Model, rows: Rows, until: float, error: BaseException) -> Scored:
     count = len(rows.good)
     if count == 1:
-        return _failed(1, _reason(error))
+        return failed(1, _reason(error))
     if time.monotonic() > until:
-        return _failed(count, OUT_OF_TIME)
+        return failed(count, OUT_OF_TIME)
     middle = count // 2
     halves = (rows.slice(0, middle), rows.slice(middle, count))
     return join_scored([score_isolated(model, [half], until=until)[0] for half in halves])
 
 
-def _failed(count: int, reason: str) -> Scored:
+def failed(count: int, reason: str) -> Scored:
+    """So many rows, none of which has an answer, for one reason."""
     return Scored(Scores([None] * count), dict.fromkeys(range(count), reason))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from app.core.errors import Refusal, Unavailable
 from app.runtimes import errors
-from app.runtimes.errors import BrokenArtifact, ProbeOutOfMemory, ProbeTimedOut
+from app.runtimes.errors import BadSample, BrokenArtifact, ProbeOutOfMemory, ProbeTimedOut
 from app.runtimes.onnx import Conversion
 from app.runtimes.reports import Answers, ProbeReport, ReferenceProfile, SliceProfiles, TableProfile
 from app.stats.profile import Sections
@@ -92,6 +92,8 @@ class Prober:
             ProbeTimedOut: it took too long.
             ProbeOutOfMemory: it took too much memory.
         """
+        if sample == b"":
+            raise BadSample("the reference holds no rows: it is an empty file")
         options = {"signature": signature, "time_column": time_column}
         result = await self._ask("examine", directory, options, sample or b"")
         return ProbeReport(**result)

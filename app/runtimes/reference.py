@@ -15,7 +15,14 @@ from app.runtimes.loading import load_model
 from app.runtimes.profiles import Answered, Plan, columns_of, make_plan
 from app.runtimes.row_order import in_order_of, row_order, weekly
 from app.runtimes.rows import Rows, merge_rows
-from app.runtimes.samples import cells_of, is_csv, read_sample, signed_columns, spread_rows
+from app.runtimes.samples import (
+    cells_of,
+    is_csv,
+    read_sample,
+    require_columns,
+    signed_columns,
+    spread_rows,
+)
 from app.runtimes.schema import ColumnType, Signature
 from app.runtimes.scores import Model
 from app.runtimes.sifting import MOST_ROWS, LeftOut, cells_apart, sift
@@ -95,9 +102,7 @@ def profile_table(_directory: Path, table: bytes, options: dict[str, Any]) -> di
 def _wanted_of(frame: Any, signature: Signature) -> Any:
     """The columns of a table that the model wants, in its order."""
     names = list(signature.names)
-    missing = [name for name in names if name not in frame.columns]
-    if missing:
-        raise BadSample(f"the table lacks columns that the model wants: {', '.join(missing[:10])}")
+    require_columns(frame, names, "table")
     if len(frame) > MOST_ROWS:
         raise BadSample(f"the table holds {len(frame)} rows; send at most {MOST_ROWS}, such as a random part")
     return frame[names]

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -50,10 +51,15 @@ def read_sample(content: bytes, text: Sequence[str] = ()) -> "pd.DataFrame":
             import pyarrow.parquet as pq  # noqa: PLC0415
 
             frame = pq.read_table(io.BytesIO(content), use_threads=False).to_pandas(use_threads=False)
+    except UnicodeDecodeError as error:
+        raise BadSample(
+            "the file is neither Parquet nor a CSV in UTF-8, as which it is read; save it as UTF-8"
+        ) from error
     except (ValueError, OSError) as error:
         raise BadSample(f"the file is neither CSV nor Parquet: {first_line(error)}") from error
     if frame.empty:
         raise BadSample("the file holds no rows")
+    _require_different(_header(content) if is_csv(content) else frame.columns)
     return frame.set_axis(list(map(str, frame.columns)), axis=1).reset_index(drop=True)
 
 
@@ -71,7 +77,48 @@ def _read_csv(content: bytes, text: Sequence[str]) -> "pd.DataFrame":
                 io.BytesIO(content), index_col=False, dtype=dict.fromkeys(text, "str"), low_memory=False
             )
         except pd.errors.ParserWarning as warning:
-            raise BadSample("the file has rows with more cells than its first line has names") from warning
+            raise BadSample(
+                "the file has rows with more cells than its first line has names; cells are parted by commas, "
+                "and one that holds a comma stands in double quotes"
+            ) from warning
+
+
+def _header(content: bytes) -> list[str]:
+    """The names in the first line of a CSV as they stand there: pandas makes those different that are not."""
+    import pandas as pd  # noqa: PLC0415 - as above
+
+    first = pd.read_csv(io.BytesIO(content), header=None, nrows=1, dtype="str", index_col=False)
+    return first.iloc[0].dropna().tolist()
+
+
+def _require_different(names: "Sequence[str] | pd.Index[Any]") -> None:
+    twice = [str(name) for name, times in Counter(names).items() if times > 1]
+    if twice:
+        told = ", ".join(twice[:10])
+        raise BadSample(f"the file names a column twice: {told}; leave all but one out, or rename them")
+
+
+def require_columns(frame: "pd.DataFrame", names: Sequence[str], what: str) -> None:
+    """Make sure that a file has all columns of these names.
+
+    Raises:
+        BadSample: some are missing.
+    """
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        told = ", ".join(missing[:10])
+        raise BadSample(f"the {what} lacks columns that the model wants: {told}; {_found(frame)}")
+
+
+def _found(frame: "pd.DataFrame") -> str:
+    """What a file has instead of what was looked for; one column is often many that something else parts."""
+    names = list(frame.columns)
+    if len(names) == 1 and any(mark in names[0] for mark in _OTHER_SEPARATORS):
+        return f"it has the one column {names[0][:300]!r}: part the cells of a CSV by commas"
+    return f"it has {', '.join(names[:10])[:300]}{', …' if len(names) > 10 else ''}"
+
+
+_OTHER_SEPARATORS = ";\t|"
 
 
 def choose_columns(frame: "pd.DataFrame", traits: Traits) -> "pd.DataFrame":
@@ -80,19 +127,16 @@ def choose_columns(frame: "pd.DataFrame", traits: Traits) -> "pd.DataFrame":
     Raises:
         BadSample: some are missing, or it can't be told which are meant.
     """
-    if len(set(frame.columns)) != len(frame.columns):
-        raise BadSample("the sample names a column twice")
     if traits.columns is None:
         return frame
     if traits.has_names:
-        missing = [column.name for column in traits.columns if column.name not in frame.columns]
-        if missing:
-            raise BadSample(f"the sample lacks columns that the model wants: {', '.join(missing[:10])}")
-        return frame[[column.name for column in traits.columns]]
+        names = [column.name for column in traits.columns]
+        require_columns(frame, names, "sample")
+        return frame[names]
     if len(frame.columns) != len(traits.columns):
         raise BadSample(
-            f"the model takes {len(traits.columns)} columns without names, the sample has {len(frame.columns)}; "
-            "leave out everything else, such as the target"
+            f"the model takes {len(traits.columns)} columns without names, the sample has {len(frame.columns)}: "
+            f"{_found(frame)}; leave out everything else, such as the target"
         )
     return frame
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 100_000
 MOST_TOLD = 20  # columns of which an answer tells what was left out
+FEWEST_DIFFERENT = 30  # rows; fewer tell nothing of how a column is distributed
 BOOLEANS = {"True": True, "true": True, "TRUE": True, "False": False, "false": False, "FALSE": False}
 """As pandas reads them in a CSV."""
 
@@ -217,4 +218,19 @@ def warn_of_digits(frame: "pd.DataFrame", signature: Signature, traits: Traits) 
     return [
         f"the column {name!r} is text, all of which reads as numbers; if it is meant as numbers, write it so"
         for name in found
+    ]
+
+
+def warn_of_few(frame: "pd.DataFrame", some: "pd.DataFrame") -> list[str]:
+    """What to know of a sample against which nothing can be held, told by its rows or, where those suffice, by some."""
+    if len(some.drop_duplicates()) >= FEWEST_DIFFERENT:
+        return []
+    different = len(frame.drop_duplicates())
+    if different >= FEWEST_DIFFERENT:
+        return []
+    return [
+        (
+            f"the reference holds {different:,} different rows, {len(frame):,} in all: too few to hold anything against; "
+            f"monitoring needs at least {FEWEST_DIFFERENT}, better thousands"
+        )
     ]

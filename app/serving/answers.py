@@ -123,16 +123,29 @@ class PredictAnswer:
         """How many rows came."""
         return sum([part.rows.count for part in self.parts])
 
-    def finish(self, parts: list[Part], warnings: Sequence[str] = ()) -> None:
-        """Take the scored rows; the clock stops.
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row has an answer."""
+        return not any(part.scored.count for part in self.parts)
 
-        Raises:
-            NothingScored: none of them has an answer.
-        """
+    @property
+    def reached_the_model(self) -> bool:
+        """Whether some row fits the signature: what none does was no more than a body that can't be read."""
+        return any(part.rows.good for part in self.parts)
+
+    def finish(self, parts: list[Part], warnings: Sequence[str] = ()) -> None:
+        """Take the scored rows; the clock stops."""
         self.parts, self.warnings = parts, warnings
         self.latency_ms = (time.monotonic() - self.began) * 1000
-        if not sum([part.scored.count for part in parts]):
-            raise NothingScored(self.rows, _first_errors(parts[0]))
+
+    def require_answers(self) -> None:
+        """Refuse an answer without any; it is recorded by then, for the model's failures to be seen.
+
+        Raises:
+            NothingScored: no row has an answer.
+        """
+        if self.is_empty:
+            raise NothingScored(self.rows, _first_errors(self.parts[0]))
 
 
 def _first_errors(part: Part) -> list[dict[str, Any]]:

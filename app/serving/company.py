@@ -12,11 +12,9 @@ from itertools import chain
 from typing import Protocol
 
 from app.runtimes.cache import ReadyVersion
-from app.runtimes.isolation import Scored
 from app.runtimes.rows import Rows, Table
 from app.runtimes.schema import Signature
 from app.serving.answers import Part, PredictAnswer
-from app.serving.errors import NothingScored
 from app.serving.journal import Journal
 from app.serving.lines import LogMode
 
@@ -175,21 +173,14 @@ def _score(version: ReadyVersion, seats: Sequence[Seat], together: Rows | None) 
         for seat in seats:
             seat.leave()
         return []
-    finished = zip(seats, batches, scored, strict=True)
-    return [seat for seat, rows, each in finished if _finish(seat, rows, each)]
-
-
-def _finish(seat: Seat, rows: Rows, scored: Scored) -> bool:
-    try:
-        seat.answer.finish([Part(rows, scored)], rows.warnings)
-    except NothingScored as refusal:
-        seat.fail(refusal)
-        return False
-    return True
+    for seat, rows, each in zip(seats, batches, scored, strict=True):
+        seat.answer.finish([Part(rows, each)], rows.warnings)
+    return list(seats)
 
 
 def _encode(seat: Seat) -> None:
     try:
+        seat.answer.require_answers()
         seat.answer.encoded = seat.encode(seat.answer) if seat.encode else None
     except Exception as error:  # noqa: BLE001 - as in reading
         seat.fail(error)

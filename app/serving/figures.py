@@ -37,11 +37,11 @@ RECORDS_DROPPED = Counter("prediction_records_dropped", "Sampled records that fo
 
 
 def count_answers(answers: Iterable[PredictAnswer]) -> None:
-    """Count the rows of answers by version and class, and their latencies; a shadow's are no predictions."""
+    """Count the rows of answers by version and class, and their latencies; a shadow's are no predictions, failures none either."""
     rows: list[tuple[str, Label]] = []
     seconds: dict[str, list[float]] = {}
     for answer in answers:
-        if answer.is_shadow:
+        if answer.is_shadow or answer.is_empty:
             continue
         model_id, has_classes = answer.version.model_id, _has_few_classes(answer.version.signature)
         seconds.setdefault(model_id, []).append(answer.latency_ms / 1000)

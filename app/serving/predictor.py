@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from functools import partial
 from uuid import UUID
@@ -10,6 +11,7 @@ from app.core.access import Caller, Role, RoleTooLow, admit
 from app.core.config import Settings
 from app.runtimes.cache import ModelCache, ReadyVersion
 from app.runtimes.errors import DeadlinePassed
+from app.runtimes.isolation import OUT_OF_TIME, failed
 from app.runtimes.rows import Rows
 from app.runtimes.schema import Signature
 from app.runtimes.typed import PlainBody
@@ -19,7 +21,7 @@ from app.serving.dialects import DEFAULT_ENVIRONMENT, Envelope, read_option
 from app.serving.errors import UnknownArm
 from app.serving.journal import Journal
 from app.serving.lines import Line, Lines
-from app.serving.readers import SMALL_BYTES, SMALL_ROWS, Readers, is_small
+from app.serving.readers import SMALL_BYTES, SMALL_ROWS, LargeBody, Readers, is_small
 from app.serving.shadows import Shadows
 from app.traffic.live import Choice
 
@@ -94,8 +96,13 @@ class Predictor:
     async def finish(self, seat: Seat, rows: Rows | None) -> None:
         """What company left to do: score the rows that it did not, record, and show the request to shadows."""
         if rows is not None:
-            seat.answer.finish([await self._score(seat.answer, rows)], rows.warnings)
+            try:
+                seat.answer.finish([await self._score(seat.answer, rows)], rows.warnings)
+            except DeadlinePassed:
+                await self._record_failed(seat.answer, [rows])
+                raise
             await self._journal.record(seat.answer)
+            seat.answer.require_answers()
         self.offer_to_shadows(seat)
 
     def offer_to_shadows(self, seat: Seat) -> None:
@@ -132,20 +139,30 @@ class Predictor:
         return Seat(answer, partial(_read_body, request, self._max_rows), body.table, request.encode)
 
     async def _predict_large(self, request: PredictRequest, began: float) -> PredictAnswer:
-        deadline = began + self._deadline_seconds
-        async with self._readers.lend(request.body, request.dialect, deadline=deadline) as body:
-            answer = await self._aim(request, await body.open(), began)
-            signature = answer.version.signature
-            rows = await body.read(signature, max_rows=self._max_rows)
-            step = min(PART_ROWS, max(1, PART_CELLS // len(signature.inputs)))
-            parts = [
-                await self._score(answer, await body.window(start, min(start + step, rows.count)))
-                for start in range(0, rows.count, step)
-            ]
+        deadline, answer = began + self._deadline_seconds, None
+        seen: list[Rows] = []
+        try:
+            async with self._readers.lend(request.body, request.dialect, deadline=deadline) as body:
+                answer = await self._aim(request, await body.open(), began)
+                rows = await body.read(answer.version.signature, max_rows=self._max_rows)
+                parts = [
+                    await self._score(answer, window)
+                    async for window in _windows(answer, body, rows.count, seen)
+                ]
+        except DeadlinePassed:
+            if answer is not None:
+                await self._record_failed(answer, seen)
+            raise
         answer.finish(parts, rows.warnings)
         await self._journal.record(answer)
+        answer.require_answers()
         self._shadows.offer(answer)
         return answer
+
+    async def _record_failed(self, answer: PredictAnswer, rows: Sequence[Rows]) -> None:
+        """Record what was read of a request whose deadline came first; nobody was told any of it."""
+        answer.finish([Part(each, failed(len(each.good), OUT_OF_TIME)) for each in rows])
+        await self._journal.record(answer)
 
     async def _aim(self, request: PredictRequest, envelope: Envelope, began: float) -> PredictAnswer:
         """An answer that knows who gives it, and lacks only the rows."""
@@ -169,6 +186,16 @@ class Predictor:
         deadline = answer.began + self._deadline_seconds
         scored = await answer.version.batcher.score(rows, deadline=deadline)
         return Part(rows, scored)
+
+
+async def _windows(
+    answer: PredictAnswer, body: LargeBody, count: int, seen: list[Rows]
+) -> AsyncIterator[Rows]:
+    """The rows of a large body in parts, each of which is also kept among those `seen`."""
+    step = min(PART_ROWS, max(1, PART_CELLS // len(answer.version.signature.inputs)))
+    for start in range(0, count, step):
+        seen.append(await body.window(start, min(start + step, count)))
+        yield seen[-1]
 
 
 def _read_body(request: PredictRequest, max_rows: int, signature: Signature) -> Rows:

@@ -66,6 +66,7 @@ class Shadows:
             )
             unseen.finish(await self._score(unseen, _rows_for(version, answer, reread)))
             await self._journal.record(unseen)
+            unseen.require_answers()
         except Refusal:
             SHADOWS_DROPPED.inc()
         finally:

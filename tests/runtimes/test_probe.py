@@ -224,3 +224,34 @@ async def test_a_model_that_answers_nan_is_reported_with_null(tmp_path: Path, pr
     skops.io.dump(model, tmp_path / "model.skops")
     report = await prober.probe(tmp_path, sample=parquet(table))
     assert set(report.sample_output["predictions"]) == {None}
+
+
+@pytest.mark.parametrize("rows", [1, 29])
+async def test_a_sample_that_nothing_can_be_held_against_is_warned_of(
+    tmp_path: Path, prober: Prober, rows: int
+) -> None:
+    fitted("random forest").write(tmp_path)
+    few = pd.concat([wine()[0].head(rows)] * 50)
+    (warning,) = (await prober.probe(tmp_path, sample=csv(few))).warnings
+    assert warning.startswith(f"the reference holds {rows} different rows, {50 * rows:,} in all: too few")
+
+
+async def test_an_empty_sample_is_none(tmp_path: Path, prober: Prober) -> None:
+    fitted("random forest").write(tmp_path)
+    with pytest.raises(BadSample, match="an empty file"):
+        await prober.probe(tmp_path, sample=b"")
+
+
+@pytest.mark.parametrize(
+    "value", [pd.Timestamp("2026-01-01"), [1.0, 2.0], b"x"], ids=["time", "list", "bytes"]
+)
+async def test_a_column_of_parquet_that_no_model_takes_is_named_with_its_type(
+    tmp_path: Path, prober: Prober, value: object
+) -> None:
+    fitted("random forest").write(tmp_path)
+    table = wine()[0]
+    odd = parquet(table.assign(alcohol=[value] * len(table)))
+    with pytest.raises(
+        BadSample, match=r"the column alcohol holds \S+ values; use numbers, booleans or text"
+    ):
+        await prober.probe(tmp_path, sample=odd)

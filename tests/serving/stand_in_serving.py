@@ -44,8 +44,8 @@ class SumSign:
 class House:
     """The predict path and what a test asks of it."""
 
-    def __init__(self, spool: Path) -> None:
-        self.settings = Settings(max_rows=50_000)
+    def __init__(self, spool: Path, **settings: int) -> None:
+        self.settings = Settings(max_rows=50_000, **settings)
         self.spool = Spool(spool, max_bytes=2**30)
         self.models = {ONE: SumSign(), TWO: SumSign(), THREE: SumSign()}
         self.signatures = dict.fromkeys(self.models, SUM_SIGN)

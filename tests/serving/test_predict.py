@@ -3,17 +3,22 @@
 import asyncio
 import json
 import math
+import threading
 from uuid import UUID
 
+import httpx
 import pytest
 
 from app.core.errors import kinds_of_refusal
 from app.core.ids import is_time_ordered
 from app.evidence.spool import Spool
+from app.runtimes.isolation import OUT_OF_TIME
+from app.runtimes.rows import Rows
 from app.runtimes.schema import Column, ColumnType, Signature, Task
 from app.runtimes.scores import Scores
 from app.serving.lines import Line, LogMode
-from tests.serving.stand_in_serving import ONE, TWO, House, route_to
+from tests.serving.conftest import door_of
+from tests.serving.stand_in_serving import ONE, TWO, House, SumSign, route_to
 
 PREDICT = "/api/models/sign/predict"
 GOOD = {"x": 1, "y": 2.5}
@@ -80,6 +85,12 @@ async def test_when_no_row_is_scored_the_answer_is_422_with_the_reasons(client, 
     problem = answer.json()
     assert problem["type"] == "/problems/nothing-scored"
     assert [error["row"] for error in problem["errors"]] == [0, 1]
+    (record,) = house.logged()  # that the model refused one is a failure like any other
+    assert (list(record.failures), len(record.refused)) == ([0], 1)
+
+
+async def test_a_request_of_which_no_row_fits_the_model_is_not_on_record(client, house: House):
+    assert (await predict(client, {"x": 1}, {"x": "a", "y": 0})).status_code == 422
     assert house.logged() == []
 
 
@@ -300,3 +311,45 @@ def test_every_refusal_of_predict_has_a_page():
     assert {"NothingScored", "MalformedJson", "UnknownArm", "QueueFull", "DeadlinePassed"} <= {
         kind.__name__ for kind in kinds_of_refusal()
     }
+
+
+async def test_a_row_that_the_model_refuses_alone_is_on_record_as_a_failure(client, house: House):
+    answer = await predict(client, {"x": 13, "y": 0})
+    assert answer.json()["type"] == "/problems/nothing-scored"
+    (record,) = house.logged()
+    assert (record.scored_rows, list(record.failures)) == (1, [0])
+    assert "13 is bad luck" in record.failures[0]
+
+
+class Gated(SumSign):
+    """Scores rows of small numbers; with any other it waits for a gate."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+
+    def score(self, rows: Rows) -> Scores:
+        assert max(row[0] for row in rows.values) < 100 or self.gate.wait(30)
+        return super().score(rows)
+
+
+@pytest.mark.parametrize("rows", [3, 50_000], ids=["small", "large"])
+async def test_rows_whose_deadline_passes_are_on_record_as_failures(tmp_path, rows):
+    house = House(tmp_path / "spool", predict_deadline_ms=3000)
+    model = house.models[ONE] = Gated()
+    transport = httpx.ASGITransport(door_of(house))
+    headers = {"Authorization": "Bearer caller"}
+    try:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://localhost", headers=headers
+        ) as client:
+            assert (await predict(client, GOOD)).status_code == 200
+            (await house.cache.get_ready(ONE)).pace.call_seconds = 1  # in a thread of its own
+            answer = await predict(client, *[{"x": 100 + i, "y": 0} for i in range(rows)])
+    finally:
+        model.gate.set()
+    assert (answer.status_code, answer.json()["type"]) == (504, "/problems/deadline-passed")
+    records = house.logged()[1:]
+    await house.close()
+    assert records
+    assert all(len(record.failures) == record.scored_rows > 0 for record in records)
+    assert {reason for record in records for reason in record.failures.values()} == {OUT_OF_TIME}
