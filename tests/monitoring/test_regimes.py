@@ -408,7 +408,9 @@ async def test_a_change_of_daily_values_opens_an_incident_that_says_what_changed
     await look(database)
     assert await incidents(database) == [("regime-change", "model:m", False)]
     async with database.reads() as session:
-        [change] = await session.scalar(text("SELECT evidence->'changes' FROM incident"))
+        evidence = await session.scalar(text("SELECT evidence FROM incident"))
+    [change] = evidence["changes"]
+    assert evidence["value_is"] == "how many changes of regime were found"
     assert change.startswith("returns since 20")
     assert change.endswith(f" UTC: {told[0]}")
     assert "mean from " in change
