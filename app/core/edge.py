@@ -14,6 +14,9 @@ from functools import cached_property, partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.exceptions import RequestValidationError
+from fastapi.params import Query as QueryParameter
 from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
@@ -23,6 +26,7 @@ from app.core.access import Allows, caller_of, declared_role
 from app.core.database import Database, Reading
 from app.core.idempotency import HEADER, Receipt, Replayed, fingerprint_of
 from app.core.limits import TextUnstorable
+from app.core.wire import say_what_is_known
 
 AfterCommit = Callable[[], Awaitable[Any]]
 Shortcut = Callable[[Request], Awaitable[Response | None]]
@@ -142,6 +146,8 @@ class TransactionRoute(APIRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer by the endpoint's shortcut, or else by all that FastAPI does for a request."""
+        if scope["query_string"] and scope["method"] in (self.methods or ()):
+            await self._refuse_unknown_parameters(Request(scope, receive))
         answer = None
         if self._shortcut is not None and scope["method"] in (self.methods or ()):
             receive = _Rereadable(receive)
@@ -155,6 +161,23 @@ class TransactionRoute(APIRoute):
             await self._allows(request)
         return await way(request)
 
+    async def _refuse_unknown_parameters(self, request: Request) -> None:
+        """Refuse, to whoever may call this, a parameter that would be ignored: it is most often a misspelt one."""
+        unknown = [name for name in request.query_params if name not in self._parameters]
+        if not unknown:
+            return
+        if self._allows is not None:
+            await self._allows(request)
+        raise RequestValidationError(
+            [_fault_of(name, say_what_is_known(name, self._parameters)) for name in unknown]
+        )
+
+    @cached_property
+    def _parameters(self) -> frozenset[str]:
+        """What an address may ask for after the `?`."""
+        asked = get_flat_params(self.dependant)
+        return frozenset(field.alias for field in asked if isinstance(field.field_info, QueryParameter))
+
     @cached_property
     def _shortcut(self) -> Shortcut | None:
         return getattr(self.endpoint, "shortcut", None)
@@ -162,6 +185,10 @@ class TransactionRoute(APIRoute):
     @cached_property
     def _allows(self) -> Allows | None:
         return declared_role(self)
+
+
+def _fault_of(parameter: str, problem: str) -> dict[str, Any]:
+    return {"type": "unknown_parameter", "loc": ("query", parameter), "msg": problem}
 
 
 class _Rereadable:

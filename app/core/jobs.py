@@ -109,11 +109,15 @@ class LeaseLost(Exception):  # noqa: N818 - an event, told from errors of the wo
 
 
 class TryAgain(Exception):  # noqa: N818 - as above
-    """The work is not finished; it continues after a pause, and that does not count as a failure."""
+    """The work is not finished; it continues after a pause, and that does not count as a failure.
 
-    def __init__(self, seconds: float) -> None:
+    `reason` is what it waits for, where somebody may ask.
+    """
+
+    def __init__(self, seconds: float, reason: str | None = None) -> None:
         super().__init__(f"again in {seconds} s")
         self.seconds = seconds
+        self.reason = reason
 
 
 async def enqueue(
@@ -225,7 +229,8 @@ async def _try_once(claim: Claim, handler: Handler) -> str:
         await _settle(claim, state=JobState.DONE, ended_at=clock.now(), error=None)
     except TryAgain as pause:
         again = clock.now() + timedelta(seconds=pause.seconds)
-        await _settle(claim, state=JobState.QUEUED, due_at=again, attempts=claim.attempt - 1)
+        attempts = claim.attempt - 1
+        await _settle(claim, state=JobState.QUEUED, due_at=again, attempts=attempts, error=pause.reason)
         return "paused"
     except LeaseLost:
         raise
@@ -283,6 +288,13 @@ async def drop_old_jobs(session: AsyncSession) -> None:
     done = and_(Job.state == JobState.DONE, Job.ended_at < now - KEEP_DONE)
     given_up = and_(Job.state.in_([JobState.FAILED, JobState.CANCELLED]), Job.ended_at < now - KEEP_FAILED)
     await session.execute(delete(Job).where(or_(done, given_up)))
+
+
+async def find_latest_job(session: AsyncSession, dedupe_key: str) -> Job | None:
+    """The job that was asked for last with this key, open or not, if it is still remembered."""
+    asked = select(Job).where(Job.dedupe_key == dedupe_key).order_by(Job.made_at.desc()).limit(1)
+    found: Job | None = await session.scalar(asked)
+    return found
 
 
 async def count_open_jobs(session: AsyncSession) -> dict[str, int]:

@@ -38,15 +38,24 @@ def _reworded(fault: ErrorDetails, known: Iterable[str]) -> InitErrorDetails:
     """The same fault; a field that a shape does not have is told with those that it has, the most alike first."""
     kind: str | PydanticCustomError = fault["type"]
     if kind == "extra_forbidden" and len(fault["loc"]) == 1:
-        alike = get_close_matches(str(fault["loc"][0]), known, n=1)
-        names = ", ".join([*alike, *sorted(set(known) - set(alike))])
-        kind = PydanticCustomError("unknown_field", f"is not known here; known are {names}")
+        kind = PydanticCustomError("unknown_field", say_what_is_known(str(fault["loc"][0]), known))
     elif kind not in _KINDS:
         kind = PydanticCustomError(fault["type"], fault["msg"])
     return InitErrorDetails(type=kind, loc=fault["loc"], input=fault["input"], ctx=fault.get("ctx", {}))
 
 
 _KINDS = frozenset(get_args(ErrorType))
+
+
+def say_what_is_known(name: str, known: Iterable[str]) -> str:
+    """That a name is not known, and those that are, the most alike first.
+
+    >>> say_what_is_known("stat", ["model", "state"]), say_what_is_known("stat", [])
+    ('is not known here; known are state, model', 'is not known here; nothing is')
+    """
+    alike = get_close_matches(name, known, n=1)
+    names = ", ".join([*alike, *sorted(set(known) - set(alike))])
+    return f"is not known here; known are {names}" if names else "is not known here; nothing is"
 
 
 class Outgoing(BaseModel):

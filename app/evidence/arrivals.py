@@ -1,23 +1,16 @@
 """What came into the log, counted as it comes: nobody reads millions of rows again to know how many they are."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-import numpy as np
 from pydantic_core import to_json
 
-from app.core.processes import give_way
-from app.evidence.copying import group_alike, times_in
 from app.evidence.frames import LoggedRequest
-from app.evidence.profiles import BUCKET
-
-_BUCKET_MS = int(BUCKET.total_seconds() * 1000)
-REQUESTS_PER_TURN = 1000
-"""How many are counted before others have their turn."""
+from app.evidence.profiles import by_bucket, in_turns
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -52,30 +45,23 @@ class Arrived:
     rows: int = 0
     answers: Counter[str] = field(default_factory=Counter)
 
+    def add(self, answers: Sequence[Any]) -> None:
+        """Count the answers to further rows."""
+        self.rows += len(answers)
+        self.answers.update(_labels(answers))
+
 
 def count_arrivals(requests: Sequence[LoggedRequest]) -> dict[Slice, Arrived]:
     """The answered rows of some requests by where they belong."""
     counted: dict[Slice, Arrived] = {}
-    for block in group_alike(requests):
-        for start in range(0, len(block), REQUESTS_PER_TURN):
-            give_way()
-            for place, answers in _by_bucket(block[start : start + REQUESTS_PER_TURN]):
-                arrived = counted.setdefault(place, Arrived())
-                arrived.rows += len(answers)
-                arrived.answers.update(_labels(answers))
+    for block in in_turns(requests):
+        origin, answers = block[0].origin, [answer for request in block for answer in _answers(request)]
+        for bucket, places in by_bucket(block):
+            some = [answers[i] for i in places.tolist() if answers[i] is not None]
+            if some:
+                place = Slice(origin.model, bucket, Group.of(origin), origin.version)
+                counted.setdefault(place, Arrived()).add(some)
     return counted
-
-
-def _by_bucket(block: Sequence[LoggedRequest]) -> Iterator[tuple[Slice, list[Any]]]:
-    """The answers of requests of one origin, apart by the five minutes; rows that were not answered are none."""
-    origin, answers = block[0].origin, [answer for request in block for answer in _answers(request)]
-    numbers = times_in(b"".join([request.id_bytes for request in block])) // _BUCKET_MS
-    for number in np.unique(numbers).tolist():
-        bucket = datetime.fromtimestamp(number * _BUCKET_MS / 1000, UTC)
-        here = [answers[i] for i in np.flatnonzero(numbers == number).tolist()]
-        some = [answer for answer in here if answer is not None]
-        if some:
-            yield Slice(origin.model, bucket, Group.of(origin), origin.version), some
 
 
 def _answers(request: LoggedRequest) -> Sequence[Any]:

@@ -19,10 +19,10 @@ from app.artifacts.store import ArtifactStore
 from app.core import clock
 from app.core.errors import Refusal
 from app.core.facts import announce
-from app.core.jobs import WORKER, Claim, TryAgain
+from app.core.jobs import WORKER, Claim, JobState, TryAgain, find_latest_job
 from app.core.locks import hold_until_commit
 from app.evidence.facts import ReferenceProfiled
-from app.evidence.profiles import Counted, Place, add_to_profile, plan_lock
+from app.evidence.profiles import Counted, Place, add_to_profile, plan_job, plan_lock
 from app.evidence.rules import ReferenceKind
 from app.evidence.seasons import REFERENCE, add_to_week
 from app.evidence.tables import SECTIONS, PredictionRow, ProfilePlan
@@ -44,6 +44,7 @@ FIRST_ROWS = 1000  # the fewest that make a reference; fewer hold too little of 
 MOST_FIRST_ROWS = 10_000
 MOST_COUNTED_AFTERWARDS = 50_000  # of the log's rows that came before the plan, the latest
 COLLECTING_SECONDS = 60.0
+MOST_TROUBLE = 300  # characters of what went wrong that a caller is told
 _SPOOL = "before the plan"
 
 
@@ -82,18 +83,19 @@ class PlanMaking:
             is_made = await session.get(ProfilePlan, version_id) is not None
         if version is None or is_made:
             return
-        reference = await self._from_sample(claim, version)
+        reference, refusal = await self._from_sample(claim, version)
         async with claim.database.writes(WORKER) as session:
             await hold_until_commit(session, plan_lock(version_id))
             reference = reference or await _from_first_rows(session, version)
             if reference is None:
-                raise TryAgain(COLLECTING_SECONDS)
+                raise TryAgain(COLLECTING_SECONDS, refusal)
             await _keep(session, version, reference)
 
-    async def _from_sample(self, claim: Claim, version: "Version") -> Reference | None:
-        digest = (version.probe.get("rows") or {}).get("reference")
+    async def _from_sample(self, claim: Claim, version: "Version") -> tuple[Reference | None, str | None]:
+        """What the sample gives, or why it gives nothing; neither where there is none."""
+        digest = _sample_of(version)
         if digest is None:
-            return None
+            return None, None
         async with claim.database.reads() as session:
             files = await files_of(session, version.id)
         directory = await self._artifacts.materialise(manifest_of(files), version.artifact_signature)
@@ -107,13 +109,45 @@ class PlanMaking:
             )
         except Refusal as refusal:
             log.warning("reference_not_profiled", version=version.model_reference, reason=refusal.detail())
-            return None
+            return None, f"{refusal.detail()}; the first {FIRST_ROWS} rows that are logged are taken instead"
         plan = Plan.from_json(made.plan)
         week = {
             hour: Counted(rows, Profile.from_bytes(plan.layout, *of_hour))
             for hour, rows, of_hour in made.week
         }
-        return Reference(ReferenceKind.SAMPLE, made.rows, plan, made.sections, made.order, week)
+        return Reference(ReferenceKind.SAMPLE, made.rows, plan, made.sections, made.order, week), None
+
+
+def _sample_of(version: "Version") -> str | None:
+    """The digest of the reference sample that a version was registered with."""
+    digest: str | None = (version.probe.get("rows") or {}).get("reference")
+    return digest
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """What a version that has no reference yet waits for.
+
+    Attributes:
+        has_sample: for a job to profile its sample; else for its first rows.
+        trouble: what went wrong when that was tried last.
+        is_given_up: the job failed too often to be tried again by itself.
+    """
+
+    has_sample: bool
+    trouble: str | None
+    is_given_up: bool
+
+
+async def find_awaited(session: AsyncSession, version: "Version") -> Awaited:
+    """Why a version has no reference yet."""
+    job = await find_latest_job(session, plan_job(version.id))
+    trouble = ((job and job.error) or "").partition("\n")[0][:MOST_TROUBLE]
+    return Awaited(
+        has_sample=_sample_of(version) is not None,
+        trouble=trouble or None,
+        is_given_up=job is not None and job.state == JobState.FAILED,
+    )
 
 
 async def _keep(session: AsyncSession, version: "Version", reference: Reference) -> None:

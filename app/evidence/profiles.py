@@ -8,6 +8,7 @@ from uuid import UUID
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 from prometheus_client import Counter
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -32,7 +33,6 @@ PLAN_PROFILE = "plan_profile"
 _BUCKET_MS = int(BUCKET.total_seconds() * 1000)
 _MOST_PLANS = 256
 REQUESTS_PER_TURN = 1000
-"""How many are counted before others have their turn."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -99,8 +99,13 @@ async def ask_for_plan(session: AsyncSession, version_id: UUID) -> None:
         session,
         PLAN_PROFILE,
         {"version_id": str(version_id)},
-        dedupe_key=f"{PLAN_PROFILE} {version_id}",
+        dedupe_key=plan_job(version_id),
     )
+
+
+def plan_job(version_id: UUID) -> str:
+    """The dedupe key of the job that makes the plan of a version."""
+    return f"{PLAN_PROFILE} {version_id}"
 
 
 async def count_into_profiles(
@@ -109,14 +114,10 @@ async def count_into_profiles(
     """Add the rows of some requests to the live profiles of their versions."""
     known = await plans.of(session, {request.origin.version_id for request in requests})
     counted: dict[Place, Counted] = {}
-    for block in group_alike(requests):
+    for block in in_turns(requests):
         plan = known.get(block[0].origin.version_id)
-        if plan is None:
-            continue
-        for start in range(0, len(block), REQUESTS_PER_TURN):
-            give_way()
-            for place, more in _count_block(plan, block[start : start + REQUESTS_PER_TURN]).items():
-                counted[place] = counted[place] + more if place in counted else more
+        for place, more in _count_block(plan, block).items() if plan else ():
+            counted[place] = counted[place] + more if place in counted else more
     for place in sorted(counted):  # in one order, so that no two transactions wait for each other
         await add_to_profile(session, place, spool, counted[place])
 
@@ -135,15 +136,27 @@ def _count_block(plan: Plan, block: Sequence[LoggedRequest]) -> dict[Place, Coun
 
 def _places(block: Sequence[LoggedRequest]) -> Iterator[tuple[Place, Answered]]:
     """The scored rows of a block, apart by bucket."""
-    times = times_in(b"".join([request.id_bytes for request in block]))
-    if not len(times):
+    if not any(request.scored_rows for request in block):
         return
-    buckets, rows, origin = times // _BUCKET_MS, _answered(block), block[0].origin
-    for number in np.unique(buckets).tolist():
-        bucket = datetime.fromtimestamp(number * _BUCKET_MS / 1000, UTC)
+    rows, origin = _answered(block), block[0].origin
+    for bucket, here in by_bucket(block):
         place = Place(origin.version_id, bucket, origin.environment, origin.arm or "", origin.shadow)
-        is_here = buckets == number
-        yield place, rows if is_here.all() else rows.at(np.flatnonzero(is_here))
+        yield place, rows if len(here) == rows.count else rows.at(here)
+
+
+def in_turns(requests: Iterable[LoggedRequest]) -> Iterator[Sequence[LoggedRequest]]:
+    """Requests of one origin and shape together, no more of them than may be counted before others have their turn."""
+    for block in group_alike(requests):
+        for start in range(0, len(block), REQUESTS_PER_TURN):
+            give_way()
+            yield block[start : start + REQUESTS_PER_TURN]
+
+
+def by_bucket(block: Sequence[LoggedRequest]) -> Iterator[tuple[datetime, NDArray[np.intp]]]:
+    """Which of the scored rows of a block are of which five minutes, by their places among them."""
+    buckets = times_in(b"".join([request.id_bytes for request in block])) // _BUCKET_MS
+    for number in np.unique(buckets).tolist():
+        yield datetime.fromtimestamp(number * _BUCKET_MS / 1000, UTC), np.flatnonzero(buckets == number)
 
 
 def _answered(block: Sequence[LoggedRequest]) -> Answered:

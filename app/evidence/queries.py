@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.ids import time_of
 from app.evidence.errors import PredictionNotFound
-from app.evidence.rules import Target, merge_targets, time_in
+from app.evidence.rules import DETECTED, Target, merge_targets, time_in
 from app.evidence.tables import OutcomeRow, PredictionRow
 from app.registry import queries as registry
 from app.registry import search
@@ -163,10 +163,11 @@ async def target_of(session: AsyncSession, model_id: UUID) -> Target:
     """What the true answers of a model look like, after all of its versions."""
     versions = search.select_versions(model_id, search.Filters(), None, MOST_VERSIONS).subquery()
     signature = versions.c.signature
-    rows = await session.execute(
-        select(signature["classes"], signature["output"].as_string()).order_by(versions.c.number.desc())
-    )
-    return merge_targets((classes, output) for classes, output in rows)
+    parts = (signature["classes"], signature["output"].as_string(), signature["task"].as_string())
+    told = (await session.execute(select(*parts).order_by(versions.c.number.desc()))).all()
+    if told and all((output, task) == ("integer", "anomaly") for _, output, task in told):
+        return DETECTED
+    return merge_targets((classes, output) for classes, output, _ in told)
 
 
 async def signatures_of(

@@ -85,17 +85,14 @@ class Realised:
 
     def loss_sums(self) -> "tuple[LossSums, ...]":
         """The losses of labelled rows: whether a label was wrong; of a regression the size and the square of the error, in units."""
-        from app.stats.error_sums import FRACTION  # noqa: PLC0415 - and SciPy with it
-        from app.stats.loss_dependence import LossSums  # noqa: PLC0415
+        from app.stats.loss_dependence import LossSums  # noqa: PLC0415 - and SciPy with it
 
         errors = self.errors
         if errors is None:
             rows, wrong = self.loss()
             return (LossSums(rows, wrong, wrong),)
         powers = (("abs_e", "e2"), ("e2", "e4"))
-        return tuple(
-            LossSums(errors.rows, *(getattr(errors, name) / FRACTION for name in pair)) for pair in powers
-        )
+        return tuple(LossSums(errors.rows, *map(errors.total, pair)) for pair in powers)
 
     def loss(self) -> tuple[int, float]:
         """How many labelled rows have one, and the sum of them: 1 for a wrong label, the size of a regression's error."""
@@ -254,7 +251,7 @@ def _errors(labelled: Labelled, scale: Scale) -> "ErrorSums":
 
 
 def scale_of(values: Sequence[Any]) -> Scale:
-    """The unit for a version of which no more is known than these first answers and labels; it allows for farther ones.
+    """The unit for a version of which no more is known than these first answers and labels; a few absurd ones don't matter.
 
     >>> scale_of([10.0, 30.0])
     Scale(centre=20.0, unit=64.0)
@@ -264,8 +261,9 @@ def scale_of(values: Sequence[Any]) -> Scale:
     if not len(known):
         return Scale(0.0, 1.0)
     centre = float(np.median(known))
-    wide = max(float(known.std()), abs(centre) / 8) or 1.0
+    away = np.abs(known - centre)
+    wide = max(float(np.median(away[away > 0])) if away.any() else 0.0, abs(centre) / 8) or 1.0
     return Scale(centre, float(2.0 ** ceil(log2(4 * wide))))
 
 
-_FARTHEST = 1e150  # its square is a number, too
+_FARTHEST = 1e150  # the square of the unit is a number, too

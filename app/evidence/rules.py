@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -36,10 +36,16 @@ class Target:
     Attributes:
         classes: every label that one of its versions knows; None when the answers are no classes.
         output: the type of the answers, as a signature names it; None when no version says it.
+        meaning: what the classes stand for, where they don't say it themselves.
     """
 
     classes: tuple[Label, ...] | None = None
     output: str | None = None
+    meaning: str = field(default="", repr=False)
+
+
+DETECTED = Target((-1, 1), "integer", "-1 is an anomaly, 1 is none, as the detector answers")
+"""What may be true of a row that an outlier detector was asked for, as scikit-learn has it."""
 
 
 def read_actual(actual: Any, target: Target) -> tuple[Label | None, str]:
@@ -55,7 +61,8 @@ def read_actual(actual: Any, target: Target) -> tuple[Label | None, str]:
     if not isinstance(actual, str | int | float | bool):
         return None, f"actual: must be one value, not {_shown(actual)}"
     if target.classes is not None:
-        return _read_class(actual, target.classes)
+        label, problem = _read_class(actual, target.classes)
+        return label, f"{problem}: {target.meaning}" if problem and target.meaning else problem
     wanted = _WANTED.get(target.output or "")
     if wanted is not None and _kind(actual) != wanted:
         return None, f"actual: must be {wanted}, not {_shown(actual)}"

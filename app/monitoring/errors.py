@@ -80,12 +80,32 @@ class NoReferenceYet(Conflict):
 
     model_id: str
     rows_wanted: int
+    has_sample: bool
+    trouble: str | None
+    is_given_up: bool
 
     def detail(self) -> str:
+        if self.has_sample:
+            return self._of_sample()
+        trouble = f" The last attempt went wrong: {self.trouble}." if self.trouble else ""
         return (
-            f"{self.model_id} was registered without a reference sample, and fewer than {self.rows_wanted} rows of it are "
-            "logged so far. Send more predictions, or register a version with `reference`."
+            f"{self.model_id} was registered without a reference sample, and no reference is made of its first "
+            f"{self.rows_wanted} rows yet: that happens within a minute of when so many are logged.{trouble} "
+            "Send more predictions and ask again then, or register a version with `reference`."
         )
+
+    def _of_sample(self) -> str:
+        if self.is_given_up:
+            return (
+                f"the reference of {self.model_id} could not be made of its sample: {self.trouble}. "
+                "Register the model once more with another `reference`."
+            )
+        if self.trouble:
+            return (
+                f"the reference of {self.model_id} could not be made of its sample so far: {self.trouble}. "
+                "It is tried again: ask again in a minute."
+            )
+        return f"the reference of {self.model_id} is being made of its sample: ask again in a few seconds."
 
 
 @dataclass(eq=False)

@@ -1,19 +1,26 @@
-"""Rows that a caller sends to be looked at instead of the log's."""
+"""What a check begins with: the reference, and rows that a caller sends to be looked at instead of the log's."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 
-from app.evidence.windows import Reference
-from app.monitoring.errors import NoGoodRow
+from app.core.database import Reading
+from app.evidence.windows import Reference, find_reference
+from app.monitoring.errors import NoGoodRow, NoReferenceYet
+from app.monitoring.parameters import REFUSED_REFERENCES
+from app.monitoring.queries import no_reference_yet
+from app.registry import queries as registry
 from app.runtimes.errors import BadSample
 from app.runtimes.probe import Prober
 from app.runtimes.schema import Signature
 from app.runtimes.tally import PART_ROWS, Reason, Tally
 from app.stats.profile import Profile
+
+if TYPE_CHECKING:
+    from app.registry.tables import Version
 
 TABLE_BODY = {
     "requestBody": {
@@ -29,19 +36,22 @@ TABLE_BODY = {
 }
 
 
+REFUSED_TABLES = (*REFUSED_REFERENCES, NoReferenceYet, BadSample)
 ENVELOPES = frozenset({"multipart/form-data", "application/json"})
 
 
-async def table_in(request: Request) -> bytes:
-    """The file that a request brings.
+async def open_reference(reading: Reading, model_id: str, environment: str) -> "tuple[Version, Reference]":
+    """The version that a reference to a model means, and what its rows are held against.
 
     Raises:
-        BadSample: it comes as a part of something else.
+        ModelNotFound, VersionNotFound, NoProductionVersion: it means none.
+        NoReferenceYet: there is nothing yet.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in ENVELOPES:
-        raise BadSample(f"a table comes as the body itself, CSV (`text/csv`) or Parquet, not as {kind}")
-    return await request.body()
+    version = await registry.get_version(reading, model_id, environment)
+    reference = await find_reference(reading, version.id)
+    if reference is None:
+        raise await no_reference_yet(reading, version)
+    return version, reference
 
 
 @dataclass(frozen=True)
@@ -88,12 +98,18 @@ async def count_instances(reference: Reference, signature: dict[str, Any], insta
     return Sent(tally.profile, tally.rows, tally.refused, tally.repeated, tally.reasons)
 
 
-async def count_table(reference: Reference, signature: dict[str, Any], table: bytes, prober: Prober) -> Sent:
-    """The rows of a CSV or Parquet file, whose columns are found by their names; read by a child process.
+async def count_table(request: Request, reference: Reference, signature: dict[str, Any]) -> Sent:
+    """The rows of the CSV or Parquet file that a request brings, its columns found by their names; a child process reads it.
 
     Raises:
-        BadSample: it can't be read, or lacks columns.
+        BadSample: it comes as a part of something else, can't be read, or lacks columns.
     """
-    told = await prober.profile_table(signature=signature, plan=reference.plan.to_json(), table=table)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in ENVELOPES:
+        raise BadSample(f"a table comes as the body itself, CSV (`text/csv`) or Parquet, not as {kind}")
+    prober: Prober = request.app.state.prober
+    told = await prober.profile_table(
+        signature=signature, plan=reference.plan.to_json(), table=await request.body()
+    )
     profile = None if told.sections is None else Profile.from_bytes(reference.plan.layout, *told.sections)
     return Sent(profile, told.rows, told.refused, told.repeated, told.reasons)

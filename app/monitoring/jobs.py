@@ -1,22 +1,20 @@
 """The durable work of monitors: looking at every version in production as its rows come."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 from functools import partial
-from uuid import UUID
 
 from app.core import clock
 from app.core.config import Settings
-from app.core.jobs import WORKER, Claim, Handler, enqueue
+from app.core.jobs import WORKER, Claim, Handler
 from app.evidence.windows import list_answering
 from app.monitoring.drift.watching import watch_version
 from app.monitoring.performance.baselines import BASELINE_REGISTERED, baseline_registered
 from app.monitoring.performance.jobs import WATCH_PERFORMANCE, ask_for_watches, watch_claimed
 from app.monitoring.performance.unlabelled import WATCH_UNLABELLED, ask_for_estimates, unlabelled_claimed
+from app.monitoring.watches import LATELY, cohort_of, have_watched
 
 WATCH_ALL, WATCH = "watch_all", "watch"
 WATCH_SECONDS = 60
-LATELY = timedelta(minutes=30)
 
 
 def job_handlers(settings: Settings) -> Mapping[str, Handler]:
@@ -25,19 +23,13 @@ def job_handlers(settings: Settings) -> Mapping[str, Handler]:
     async def watch_all(claim: Claim) -> None:
         """Have every version that answered somebody lately looked at."""
         async with claim.database.writes(WORKER) as session:
-            for version_id, environment in await list_answering(session, since=clock.now() - LATELY):
-                await enqueue(
-                    session,
-                    WATCH,
-                    {"version_id": str(version_id), "environment": environment},
-                    dedupe_key=f"{WATCH} {version_id} {environment}",
-                )
+            await have_watched(session, WATCH, await list_answering(session, since=clock.now() - LATELY))
             await ask_for_watches(session)
             await ask_for_estimates(session)
 
     async def watch(claim: Claim) -> None:
-        version_id, environment = UUID(claim.payload["version_id"]), claim.payload["environment"]
-        await watch_version(claim.database, version_id, environment, settings)
+        whose = cohort_of(claim)
+        await watch_version(claim.database, whose.version_id, whose.environment, settings)
 
     return {
         WATCH_ALL: watch_all,

@@ -10,6 +10,8 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.config import Settings
+from app.evidence.planning import FIRST_ROWS, find_awaited
+from app.monitoring.errors import NoReferenceYet
 from app.monitoring.kinds import Finding
 from app.monitoring.tables import DriftHour, DriftVerdictRow, Monitor, PerformanceVerdictRow, Watch
 
@@ -40,6 +42,18 @@ async def watching_of(session: AsyncSession, model_id: UUID, settings: Settings)
         )
     names = Watching.__dataclass_fields__
     return Watching(**{name: getattr(row, name) for name in names})
+
+
+async def no_reference_yet(session: AsyncSession, version: Any) -> NoReferenceYet:
+    """The refusal of whoever asks of a version before it has a reference, with what that waits for."""
+    awaited = await find_awaited(session, version)
+    return NoReferenceYet(
+        version.model_reference,
+        FIRST_ROWS,
+        has_sample=awaited.has_sample,
+        trouble=awaited.trouble,
+        is_given_up=awaited.is_given_up,
+    )
 
 
 async def find_watch(session: AsyncSession, version_id: UUID, environment: str) -> Watch | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, case, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
@@ -84,7 +85,10 @@ def _changed_lately(since: datetime, until: datetime) -> ColumnElement[bool]:
 
 
 async def estimated_losses(session: AsyncSession, since: datetime, until: datetime) -> Mapping[str, float]:
-    """For each model whose labels are missing by how much it is expected to do worse, 0 where no fall is proven, or one is over."""
+    """For each model whose labels are missing by how much it is expected to do worse, 0 where no fall is proven, or one is over.
+
+    Where several environments or versions of a model were looked at, the worst of them speaks.
+    """
     fallen = case((EstimateWatch.fallen_since.is_not(None), PerformanceVerdictRow.loss_low), else_=0.0)
     query = (
         select(PerformanceVerdictRow.version_id, fallen.label("loss"))
@@ -94,27 +98,42 @@ async def estimated_losses(session: AsyncSession, since: datetime, until: dateti
                 *(getattr(EstimateWatch, name) == getattr(PerformanceVerdictRow, name) for name in _OF_WATCH)
             ),
         )
-        .ext(distinct_on(PerformanceVerdictRow.model_id))
+        .ext(distinct_on(PerformanceVerdictRow.version_id, PerformanceVerdictRow.environment))
         .where(PerformanceVerdictRow.at.between(since, until), PerformanceVerdictRow.estimated)
-        .order_by(PerformanceVerdictRow.model_id, PerformanceVerdictRow.at.desc())
+        .where(PerformanceVerdictRow.asked_by == WORKER.name)
+        .order_by(
+            PerformanceVerdictRow.version_id,
+            PerformanceVerdictRow.environment,
+            PerformanceVerdictRow.at.desc(),
+        )
     )
-    losses = {row.version_id: max(0.0, row.loss or 0.0) for row in await session.execute(query)}
-    references = await references_of(session, losses.keys())
-    return {references[version_id].partition(":")[0]: loss for version_id, loss in losses.items()}
+    found = (await session.execute(query)).all()
+    return await _worst_of_models(session, [(row.version_id, max(0.0, row.loss or 0.0)) for row in found])
 
 
 _OF_WATCH = ("version_id", "environment")
 
 
 async def drift_scores(session: AsyncSession, since: datetime, until: datetime) -> Mapping[str, float]:
-    """For each model what the latest look at its log proved: at least this score of drift, or none."""
-    proven = case((DriftVerdictRow.finding == Finding.DRIFT, DriftVerdictRow.low), else_=0.0)
+    """For each model what the latest look of its monitor proved: at least this score of drift, or none.
+
+    A look at no rows shows nothing, and a check that somebody asked for may be of any rows: neither begins an incident, or
+    ends one. Where several environments or versions of a model were looked at, the worst of them speaks.
+    """
+    row = DriftVerdictRow
+    proven = case((row.finding == Finding.DRIFT, row.low), else_=0.0)
     query = (
-        select(DriftVerdictRow.version_id, proven.label("score"))
-        .ext(distinct_on(DriftVerdictRow.model_id))
-        .where(DriftVerdictRow.at.between(since, until), DriftVerdictRow.since.is_not(None))
-        .order_by(DriftVerdictRow.model_id, DriftVerdictRow.at.desc())
+        select(row.version_id, proven.label("score"))
+        .ext(distinct_on(row.version_id, row.environment))
+        .where(row.at.between(since, until), row.since.is_not(None), row.rows > 0)
+        .where(row.asked_by == WORKER.name)
+        .order_by(row.version_id, row.environment, row.at.desc())
     )
-    scores = {row.version_id: row.score for row in await session.execute(query)}
-    references = await references_of(session, scores.keys())
-    return {references[version_id].partition(":")[0]: score for version_id, score in scores.items()}
+    found = (await session.execute(query)).all()
+    return await _worst_of_models(session, [(row.version_id, row.score) for row in found])
+
+
+async def _worst_of_models(session: AsyncSession, found: Sequence[tuple[UUID, float]]) -> Mapping[str, float]:
+    references = await references_of(session, {version_id for version_id, _ in found})
+    by_size = sorted(found, key=lambda each: each[1])
+    return {references[version_id].partition(":")[0]: value for version_id, value in by_size}

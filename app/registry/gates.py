@@ -171,6 +171,7 @@ class Gatekeeper:
             rows = b"".join([block async for block in self._store.open_stream(digest)])
             answers = await self._answer(version, candidate.files, rows, target)
             return [
+                *(Check("held-out rows", None, left_out) for left_out in answers.left_out),
                 *await self._judge_leaks(version, answers),
                 *_judge_fairness(candidate.model, answers),
                 *await self._judge_rival(candidate, rows, answers),

@@ -1,6 +1,7 @@
 """From what a caller sends to a draft of a version: staged, loaded once in a child process, signed, stored."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from app.artifacts.archives import ArchiveLimits, is_archive
@@ -14,7 +15,7 @@ from app.core.errors import FieldProblem
 from app.registry.actions import Draft
 from app.registry.conversion import Converter
 from app.registry.files import StoredFile, files_in
-from app.registry.known import CONVERTIBLE, Found, recall_artifact
+from app.registry.known import BYTES_TELL, CONVERTIBLE, Found, recall_artifact
 from app.registry.queries import get_version
 from app.registry.registration import IncomingFile, Registration
 from app.registry.rules import Stage
@@ -72,6 +73,8 @@ class Intake:
             found = None if registration.says_anew else await recall_artifact(self._database, manifest.digest)
             if found is None:
                 found = await self._examine(staging, staged, reference, registration.details)
+                if not registration.says_anew:
+                    found = replace(found, probe=found.probe | {BYTES_TELL: found.told_by_bytes})
             return manifest, found, await self._keep_rows(reference=reference, evaluation=evaluation)
 
     async def _receive_artifact(self, staging: Staging, registration: Registration) -> list[StagedFile]:

@@ -16,7 +16,7 @@ from app.runtimes.scores import Model, Scores
 INLINE_SECONDS = (
     0.002  # a shorter batch is scored on the event loop: a thread would take its turns from it anyway
 )
-BATCH_SECONDS = 0.05  # the longest that one call may keep the interpreter's lock from the event loop
+BATCH_SECONDS = 0.05  # the longest that one call may keep the interpreter's lock from the event loop, if any row is so fast
 WATCH_SECONDS = 0.05  # how often deadlines are looked at while a model is busy in its thread
 
 
@@ -116,7 +116,7 @@ class Batcher:
         self._require_room(min(count, self._batch_rows))
         if 0 < count <= self._batch_rows:
             return self._enqueue(rows, count, deadline)
-        return self._score_in_parts(rows, self._batch_rows, deadline)
+        return self._score_in_parts(rows, deadline)
 
     def _require_room(self, count: int) -> None:
         if self._queue.rows and self._queue.rows + count > self._queue_rows:
@@ -124,12 +124,16 @@ class Batcher:
             if self._queue.rows and self._queue.rows + count > self._queue_rows:
                 raise QueueFull(self._queue.rows, self._queue_rows)
 
-    async def _score_in_parts(self, rows: Rows, limit: int, deadline: float) -> Scored:
-        """One part after the other, so that smaller requests get their turn in between."""
-        parts = []
-        for start in range(0, len(rows.good), limit):
-            part = rows.slice(start, start + limit)
+    async def _score_in_parts(self, rows: Rows, deadline: float) -> Scored:
+        """One part after the other, so that smaller requests get their turn in between.
+
+        Each is as large as parts may be by then: the first ones teach how large that is.
+        """
+        parts, start = [], 0
+        while start < len(rows.good):
+            part = rows.slice(start, start + self._batch_rows)
             parts.append(await self._enqueue(part, len(part.good), deadline))
+            start += len(part.good)
         return join_scored(parts) if parts else Scored(Scores([]))
 
     def _enqueue(self, rows: Rows, count: int, deadline: float) -> asyncio.Future[Scored]:

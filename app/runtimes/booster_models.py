@@ -86,6 +86,7 @@ class XgboostModel:
             classes=tuple(range(count)) if is_classifier else None,
             parameters={"objective": self.objective, "num_boosted_rounds": self.booster.num_boosted_rounds()},
             importances=tuple(float(gains.get(key, 0.0)) for key in names or [f"f{i}" for i in range(width)]),
+            tells_types=True,
         )
 
     def check_structure(self) -> None:
@@ -151,6 +152,7 @@ class LightgbmModel:
             classes=tuple(range(max(2, self.class_count))) if is_classifier else None,
             parameters=parameters,
             importances=tuple(map(float, self.booster.feature_importance("gain"))),
+            tells_types=not self.booster.pandas_categorical,
         )
 
     def check_structure(self) -> None:

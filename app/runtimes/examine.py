@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
+from app.runtimes.asking import usable_cells
 from app.runtimes.errors import BadSample, BrokenArtifact, OutputsChanged
 from app.runtimes.formats import Format, ModelFile, detect_format
 from app.runtimes.loading import load_model, open_model
@@ -20,11 +21,14 @@ from app.runtimes.samples import (
     choose_columns,
     complete_signature,
     infer_signature,
+    is_csv,
     read_sample,
+    signed_columns,
     spread_rows,
 )
 from app.runtimes.schema import ColumnType, Signature
 from app.runtimes.scores import Model, Scores
+from app.runtimes.sifting import MOST_ROWS, LeftOut, cells_apart, rows_taken, warn_of_digits
 from app.runtimes.sklearn_models import SklearnModel
 from app.runtimes.traits import Loaded, Traits, first_line, storable
 
@@ -49,8 +53,7 @@ def examine(directory: Path, sample: bytes, options: dict[str, Any]) -> dict[str
         loaded = open_model(file)
         loaded.check_structure()
         memory = max(0, resident_bytes() - before)
-        frame = in_order_of(read_sample(sample), options.get("time_column")) if sample else None
-        report = _report(loaded, frame, options.get("signature"))
+        report = _report(loaded, sample, options)
     told = sorted({first_line(item.message) for item in caught if issubclass(item.category, UserWarning)})
     identity = {
         "format": file.format.value,
@@ -62,13 +65,11 @@ def examine(directory: Path, sample: bytes, options: dict[str, Any]) -> dict[str
     return whole
 
 
-def _report(loaded: Loaded, sample: "pd.DataFrame | None", given: Any) -> dict[str, Any]:
+def _report(loaded: Loaded, sample: bytes, options: dict[str, Any]) -> dict[str, Any]:
     traits = loaded.traits()
-    frame = None if sample is None else choose_columns(sample, traits)
-    signature = (
-        complete_signature(Signature.from_json(given), traits) if given else infer_signature(traits, frame)
+    signature, kept, warned = (
+        _read_signed(loaded, traits, sample, options) if sample else _sign_unseen(traits, options)
     )
-    kept = None if frame is None else spread_rows(frame)
     rows = _sample_rows(kept, signature)
     reference = _own_answers(loaded, kept)  # before `serve`, which changes the estimator
     model = loaded.serve(signature)
@@ -82,10 +83,38 @@ def _report(loaded: Loaded, sample: "pd.DataFrame | None", given: Any) -> dict[s
         "sample_input": [list(row) for row in rows.values],
         "sample_output": scores_to_json(scores),
         "latency_ms_per_row": lone_row_ms(model, rows),
-        "warnings": []
-        if sample is not None
-        else ["no reference sample: the smoke prediction used a made-up row"],
+        "warnings": warned,
     }
+
+
+def _sign_unseen(traits: Traits, options: dict[str, Any]) -> tuple[Signature, None, list[str]]:
+    given = options.get("signature")
+    signature = (
+        complete_signature(Signature.from_json(given), traits) if given else infer_signature(traits, None)
+    )
+    return signature, None, ["no reference sample: the smoke prediction used a made-up row"]
+
+
+def _read_signed(
+    loaded: Loaded, traits: Traits, sample: bytes, options: dict[str, Any]
+) -> "tuple[Signature, pd.DataFrame, list[str]]":
+    """The signature, the rows of the sample that are stored beside it, and what was left out of the sample."""
+    given = Signature.from_json(options["signature"]) if options.get("signature") else None
+    columns = given.inputs if given else traits.columns or ()
+    text = [column.name for column in columns if column.type == ColumnType.STRING]
+    frame = choose_columns(in_order_of(read_sample(sample, text), options.get("time_column"))[0], traits)
+    if given:
+        signature = complete_signature(given, traits)
+    else:
+        signature = infer_signature(traits, frame, usable_cells(loaded, traits, frame, is_csv=is_csv(sample)))
+    frame = cells_apart(
+        spread_rows(signed_columns(frame, signature), MOST_ROWS), signature, is_csv=is_csv(sample)
+    )
+    left = LeftOut(len(frame))
+    taken = rows_taken(frame, signature, left)
+    left.require_few()
+    kept = spread_rows(taken).infer_objects()
+    return signature, kept, left.told() + warn_of_digits(frame, signature, traits)
 
 
 def _told(traits: Traits, signature: Signature) -> dict[str, Any]:

@@ -86,6 +86,7 @@ class OnnxModel:
             task=self._task(),
             classes=self._classes(),
             versions={meta.producer_name: "unknown"} if meta.producer_name else {},
+            tells_types=columns is not None,
         )
 
     def _columns(self) -> tuple[tuple[Column, ...] | None, bool]:

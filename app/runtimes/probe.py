@@ -114,7 +114,13 @@ class Prober:
         await self._ask("check", directory, options)
 
     async def answer_table(
-        self, directory: Path, *, signature: dict[str, Any], table: bytes, target: str
+        self,
+        directory: Path,
+        *,
+        signature: dict[str, Any],
+        table: bytes,
+        target: str,
+        with_probabilities: bool = False,
     ) -> Answers:
         """A model's answers to held-out rows in CSV or Parquet, of which the column `target` holds the truth.
 
@@ -122,7 +128,7 @@ class Prober:
             BadSample: the rows don't fit the model.
             Refusal: it can't be loaded, as in `probe`.
         """
-        options = {"signature": signature, "target": target}
+        options = {"signature": signature, "target": target, "with_probabilities": with_probabilities}
         return Answers(**await self._ask("answer table", directory, options, table))
 
     async def answer_instances(

@@ -55,6 +55,11 @@ class Watched:
         """Whether it tells of what was asked, not of the answer."""
         return self.place >= 0
 
+    @property
+    def is_compared(self) -> bool:
+        """Whether it is held against a reference: how long an answer took goes with the load, and all rows of a call share it."""
+        return self.source != Source.LATENCY
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:

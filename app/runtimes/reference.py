@@ -14,15 +14,14 @@ from app.runtimes.groups import column_of, group_column
 from app.runtimes.loading import load_model
 from app.runtimes.profiles import Answered, Plan, columns_of, make_plan
 from app.runtimes.row_order import in_order_of, row_order, weekly
-from app.runtimes.rows import Rows, merge_rows, parse_rows
-from app.runtimes.samples import cells_of, read_sample, spread_rows
+from app.runtimes.rows import Rows, merge_rows
+from app.runtimes.samples import cells_of, is_csv, read_sample, signed_columns, spread_rows
 from app.runtimes.schema import ColumnType, Signature
 from app.runtimes.scores import Model
+from app.runtimes.sifting import MOST_ROWS, LeftOut, cells_apart, sift
 from app.runtimes.tally import PART_ROWS, Tally
 from app.stats.profile import Profile
 
-MOST_ROWS = 100_000
-PARQUET = b"PAR1"
 SCORING_SECONDS = 5.0
 """How long rows are scored for the profile of answers; a slow model has a smaller reference for them."""
 
@@ -34,8 +33,9 @@ def profile_reference(directory: Path, sample: bytes, options: dict[str, Any]) -
         BadSample: it holds no row that the model takes, or no times where it should.
     """
     signature, time_column = Signature.from_json(options["signature"]), options.get("time_column")
-    whole = _columns_of(in_order_of(read_sample(sample), time_column), signature)
-    frame = spread_rows(whole, MOST_ROWS)
+    ordered, times = in_order_of(_open(sample, signature), time_column)
+    whole = signed_columns(ordered, signature)
+    frame = cells_apart(spread_rows(whole, MOST_ROWS), signature, is_csv=is_csv(sample))
     rows, parts, kept = _read(frame, signature)
     file = detect_format(directory, allowed_unsafe=tuple(options.get("allowed_unsafe", ())))
     answers = _score(load_model(file, signature), parts)
@@ -43,7 +43,7 @@ def profile_reference(directory: Path, sample: bytes, options: dict[str, Any]) -
     both = Answered(asked.inputs, answers.predictions, answers.confidences)
     plan = make_plan(signature, both)
     profile = plan.reference(asked, answers)
-    seconds = None if time_column is None else frame.index.to_numpy()[kept]
+    seconds = None if times is None else np.asarray(times.loc[frame.index[kept]], np.int64)
     order = row_order(plan, profile, both, seconds, is_whole=len(frame) == len(whole))
     week = [
         (hour, count, _encoded(of_hour)) for hour, count, of_hour in weekly(plan, [asked, answers], seconds)
@@ -55,19 +55,19 @@ def profile_reference(directory: Path, sample: bytes, options: dict[str, Any]) -
 
 def _read(frame: Any, signature: Signature) -> tuple[Rows, list[Rows], NDArray[np.intp]]:
     """The rows that the model takes, together and in parts, and where in the frame they are."""
-    parts, places = [], []
-    for start in range(0, len(frame), PART_ROWS):
-        rows = parse_rows(
-            {"instances": cells_of(frame.iloc[start : start + PART_ROWS], signature)},
-            signature,
-            max_rows=PART_ROWS,
-        )
-        places += [start + place for place in rows.good]
-        parts.append(rows.slice(0, len(rows.good)))
+    parts: list[Rows] = []
+    places: list[int] = []
+    for part, good in sift(frame, signature, LeftOut(len(frame))):
+        parts.append(part)
+        places += good
     merged = merge_rows(parts)
     if not merged.values:
         raise BadSample("no row of it fits the model")
     return merged, parts, np.array(places, np.intp)
+
+
+def _open(sample: bytes, signature: Signature) -> Any:
+    return read_sample(sample, signature.names_of(ColumnType.STRING))
 
 
 def _encoded(profile: Profile) -> list[str]:
@@ -81,9 +81,8 @@ def profile_table(_directory: Path, table: bytes, options: dict[str, Any]) -> di
         BadSample: it is no table, is too long, or its columns aren't those that the model wants.
     """
     tally = Tally(Plan.from_json(options["plan"]), Signature.from_json(options["signature"]))
-    frame = _wanted_of(read_sample(table), tally.signature)
-    if not table.startswith(PARQUET):
-        frame = _numbers_apart(frame, tally.signature)
+    frame = _wanted_of(_open(table, tally.signature), tally.signature)
+    frame = cells_apart(frame, tally.signature, is_csv=is_csv(table))
     for start in range(0, len(frame), PART_ROWS):
         tally.add(cells_of(frame.iloc[start : start + PART_ROWS], tally.signature))
     return {
@@ -104,24 +103,6 @@ def _wanted_of(frame: Any, signature: Signature) -> Any:
     return frame[names]
 
 
-def _numbers_apart(frame: Any, signature: Signature) -> Any:
-    """The rows of a CSV whose columns of numbers hold something else as well: that makes text of the whole column."""
-    import pandas as pd  # noqa: PLC0415 - a child that reads a table has it already
-
-    told = {}
-    for column in signature.inputs:
-        cells = frame[column.name]
-        if column.type in (ColumnType.FLOAT, ColumnType.INTEGER) and pd.api.types.is_string_dtype(
-            cells.dtype
-        ):
-            numbers = pd.to_numeric(cells, errors="coerce")
-            told[column.name] = [
-                cell if np.isnan(number) else int(number) if number.is_integer() else number
-                for cell, number in zip(cells, numbers.astype(float), strict=True)
-            ]
-    return frame.assign(**told)
-
-
 def profile_slices(_directory: Path, sample: bytes, options: dict[str, Any]) -> dict[str, Any]:
     """The profile of each group of one column of a reference sample, along a plan that is there already.
 
@@ -130,20 +111,13 @@ def profile_slices(_directory: Path, sample: bytes, options: dict[str, Any]) -> 
     """
     signature, plan = Signature.from_json(options["signature"]), Plan.from_json(options["plan"])
     place, most = options["place"], options["most"]
-    frame = spread_rows(_columns_of(read_sample(sample), signature), MOST_ROWS)
-    rows, _, _ = _read(frame, signature)
+    frame = spread_rows(signed_columns(_open(sample, signature), signature), MOST_ROWS)
+    rows, _, _ = _read(cells_apart(frame, signature, is_csv=is_csv(sample)), signature)
     cells = column_of(rows.values, place)
     groups = group_column(signature.inputs[place], cells, most)
     asked = Answered(columns_of(rows.matrix, rows.values, signature.types))
     slices = [(len(places), _encoded(plan.reference(asked.at(places)))) for places in groups.places(cells)]
     return {"groups": groups.to_json(), "slices": slices}
-
-
-def _columns_of(frame: Any, signature: Signature) -> Any:
-    names = list(signature.names)
-    if set(names) <= set(frame.columns):
-        return frame[names]
-    return frame.iloc[:, : len(names)].set_axis(names, axis=1)
 
 
 def _score(model: Model, parts: list[Rows]) -> Answered:

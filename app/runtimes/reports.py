@@ -55,12 +55,16 @@ class Answers:
         prediction: the model's answer to each.
         inputs: the model's columns.
         groups: every column with few enough values to name groups by, used by the model or not.
+        left_out: which rows could not be used, a sentence for each column.
+        probabilities: of the signature's classes, row by row; None where the model gives none, or too many to hand on.
     """
 
     truth: list[Any]
     prediction: list[Any]
     inputs: dict[str, list[Any]]
     groups: dict[str, list[Any]]
+    left_out: list[str]
+    probabilities: list[list[float]] | None = None
 
 
 @dataclass(frozen=True)

@@ -100,30 +100,30 @@ def weekly(
         yield hour, len(places), sum(profiles[1:], profiles[0])
 
 
-def in_order_of(frame: "pd.DataFrame", column: str | None) -> "pd.DataFrame":
-    """A sample without its column of times, in their order, seconds since 1970 its index; as it is where none is named.
+def in_order_of(frame: "pd.DataFrame", column: str | None) -> "tuple[pd.DataFrame, pd.Series[int] | None]":
+    """A sample without its column of times, in their order, and these, seconds since 1970; as it is where none is named.
 
     Raises:
         BadSample: there is no such column, or some of it is no time.
     """
     if column is None:
-        return frame
+        return frame, None
     if column not in frame.columns:
         raise BadSample(f"the sample has no column {column!r}, which `reference_time` names")
     seconds = _seconds(frame[column], column)
-    order = np.argsort(seconds, kind="stable")
-    return frame.drop(columns=column).set_axis(seconds).iloc[order]
+    order = np.argsort(seconds.to_numpy(), kind="stable")
+    return frame.drop(columns=column).iloc[order], seconds.iloc[order]
 
 
-def _seconds(series: "pd.Series[Any]", column: str) -> Seconds:
+def _seconds(series: "pd.Series[Any]", column: str) -> "pd.Series[int]":
     import pandas as pd  # noqa: PLC0415 - only the probe's child needs it here
 
     if pd.api.types.is_numeric_dtype(series):  # seconds, milliseconds, days: nobody can tell
         series = series.map(lambda number: f"the number {number}")
     times = pd.to_datetime(series, utc=True, errors="coerce", format="ISO8601")
     if times.isna().any():
-        row = int(times.isna().to_numpy().argmax())
-        told = f"row {row} of the column {column!r} holds {str(series.iloc[row])[:40]!r}, which is no time"
+        place = int(times.isna().to_numpy().argmax())
+        told = f"row {place + 1} of the column {column!r} holds {str(series.iloc[place])[:40]!r}, which is no time"
         raise BadSample(f"{told}; write times as in 2026-03-01T12:00:00Z")
-    seconds: Seconds = times.dt.tz_localize(None).to_numpy("datetime64[s]").astype(np.int64)
-    return seconds
+    seconds = times.dt.tz_localize(None).to_numpy("datetime64[s]").astype(np.int64)
+    return pd.Series(seconds, series.index)

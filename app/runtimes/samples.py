@@ -2,8 +2,9 @@
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +22,20 @@ STORED_ROWS = 100
 MAX_CATEGORIES = 1000  # more different texts than this are free text, not categories
 
 
-def read_sample(content: bytes) -> "pd.DataFrame":
-    """The rows of a CSV or Parquet file.
+PARQUET = b"PAR1"
+
+
+def is_csv(content: bytes) -> bool:
+    """Whether a file is not Parquet; then nothing but its cells tells what its columns are."""
+    return not content.startswith(PARQUET)
+
+
+def read_sample(content: bytes, text: Sequence[str] = ()) -> "pd.DataFrame":
+    """The rows of a CSV or Parquet file, numbered from 0.
+
+    Args:
+        content: the file.
+        text: columns of a CSV that are text whatever they look like.
 
     Raises:
         BadSample: it can't be read, or holds no rows.
@@ -31,27 +44,32 @@ def read_sample(content: bytes) -> "pd.DataFrame":
 
     frame: pd.DataFrame
     try:
-        if content.startswith(b"PAR1"):
+        if is_csv(content):
+            frame = _read_csv(content, text)
+        else:
             import pyarrow.parquet as pq  # noqa: PLC0415
 
             frame = pq.read_table(io.BytesIO(content), use_threads=False).to_pandas(use_threads=False)
-        else:
-            frame = _read_csv(content)
     except (ValueError, OSError) as error:
         raise BadSample(f"the file is neither CSV nor Parquet: {first_line(error)}") from error
     if frame.empty:
         raise BadSample("the file holds no rows")
-    return frame.set_axis(list(map(str, frame.columns)), axis=1)
+    return frame.set_axis(list(map(str, frame.columns)), axis=1).reset_index(drop=True)
 
 
-def _read_csv(content: bytes) -> "pd.DataFrame":
-    """Rows with more cells than there are names are refused: pandas would take the first for the row's own name."""
+def _read_csv(content: bytes, text: Sequence[str]) -> "pd.DataFrame":
+    """Rows with more cells than there are names are refused: pandas would take the first for the row's own name.
+
+    With `low_memory` it would guess the type of a column anew every few thousand rows.
+    """
     import pandas as pd  # noqa: PLC0415 - as above
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            return pd.read_csv(io.BytesIO(content), index_col=False)
+            return pd.read_csv(
+                io.BytesIO(content), index_col=False, dtype=dict.fromkeys(text, "str"), low_memory=False
+            )
         except pd.errors.ParserWarning as warning:
             raise BadSample("the file has rows with more cells than its first line has names") from warning
 
@@ -62,6 +80,8 @@ def choose_columns(frame: "pd.DataFrame", traits: Traits) -> "pd.DataFrame":
     Raises:
         BadSample: some are missing, or it can't be told which are meant.
     """
+    if len(set(frame.columns)) != len(frame.columns):
+        raise BadSample("the sample names a column twice")
     if traits.columns is None:
         return frame
     if traits.has_names:
@@ -77,17 +97,38 @@ def choose_columns(frame: "pd.DataFrame", traits: Traits) -> "pd.DataFrame":
     return frame
 
 
-def infer_signature(traits: Traits, frame: "pd.DataFrame | None") -> Signature:
+def signed_columns(frame: "pd.DataFrame", signature: Signature) -> "pd.DataFrame":
+    """The columns that a signature names, in its order; of a sample with other names as many as it has.
+
+    Raises:
+        BadSample: there are fewer.
+    """
+    names = list(signature.names)
+    if set(names) <= set(frame.columns):
+        return frame[names]
+    if len(frame.columns) < len(names):
+        raise BadSample(f"the signature has {len(names)} columns, the sample {len(frame.columns)}")
+    return frame.iloc[:, : len(names)].set_axis(names, axis=1)
+
+
+def infer_signature(
+    traits: Traits,
+    frame: "pd.DataFrame | None",
+    usable: "Mapping[str, pd.Series[Any]]" = MappingProxyType({}),
+) -> Signature:
     """The signature that the model tells, with types, nulls, categories and ranges from its reference sample.
+
+    Args:
+        traits: what the model tells.
+        frame: its reference sample.
+        usable: of columns that hold cells which the model does not take, the others.
 
     Raises:
         BadSample: the sample does not fit the model, or the model tells too little without one.
         BadSignature: names, categories or classes can't be stored.
     """
     if frame is not None:
-        columns = tuple(_column(name, frame[name]) for name in frame.columns)
-        if len(set(frame.columns)) != len(frame.columns):
-            raise BadSample("the sample names a column twice")
+        columns = tuple(_column(name, usable.get(name, frame[name])) for name in frame.columns)
     elif traits.columns is not None:
         columns = traits.columns
     else:
@@ -97,7 +138,7 @@ def infer_signature(traits: Traits, frame: "pd.DataFrame | None") -> Signature:
 
 
 def _column(name: str, series: "pd.Series[Any]") -> Column:
-    kind, nullable = _type_of(series), bool(_nulls(series).any())
+    kind, nullable = type_of(series), bool(nulls_in(series).any())
     if kind == ColumnType.STRING:
         return Column(name, kind, nullable, _categories(series))
     if kind == ColumnType.BOOLEAN:
@@ -108,7 +149,7 @@ def _column(name: str, series: "pd.Series[Any]") -> Column:
     return Column(name, kind, nullable, None, *bounds)
 
 
-def _nulls(series: "pd.Series[Any]") -> NDArray[np.bool_]:
+def nulls_in(series: "pd.Series[Any]") -> NDArray[np.bool_]:
     """As `isna`, which for the columns that most samples consist of takes longer than all the rest."""
     is_plain = isinstance(series.dtype, np.dtype) and series.dtype.kind in _NUMPY_KINDS
     missing: NDArray[np.bool_] = np.isnan(series.to_numpy()) if is_plain else series.isna().to_numpy()
@@ -121,7 +162,13 @@ def _numbers(series: "pd.Series[Any]") -> NDArray[np.float64]:
     return series.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def _type_of(series: "pd.Series[Any]") -> ColumnType:
+def type_of(series: "pd.Series[Any]") -> ColumnType:
+    """What the cells of a column are.
+
+    Raises:
+        BadSample: nothing that a model takes.
+    """
+    import pandas as pd  # noqa: PLC0415 - as above
     from pandas.api import types  # noqa: PLC0415
 
     if isinstance(series.dtype, np.dtype) and series.dtype.kind in _NUMPY_KINDS:
@@ -133,12 +180,14 @@ def _type_of(series: "pd.Series[Any]") -> ColumnType:
         return ColumnType.FLOAT if series.isna().any() else ColumnType.INTEGER
     if types.is_float_dtype(dtype):
         return ColumnType.FLOAT
-    kinds = set(map(type, series.dropna()))
+    is_text = isinstance(dtype, pd.StringDtype) and series.notna().any()
+    kinds = {str} if is_text else set(map(type, series.dropna()))
     if kinds <= {str}:
         return ColumnType.STRING if kinds else ColumnType.FLOAT
     if kinds == {bool}:
         return ColumnType.BOOLEAN
-    raise BadSample(f"the column {series.name} holds {dtype} values; use numbers, booleans or text")
+    held = ", ".join(sorted(kind.__name__ for kind in kinds)) if types.is_object_dtype(dtype) else dtype
+    raise BadSample(f"the column {series.name} holds {held} values; use numbers, booleans or text")
 
 
 _NUMPY_KINDS = {
@@ -195,7 +244,7 @@ def cells_of(frame: "pd.DataFrame", signature: Signature) -> list[list[Cell]]:
 
 
 def _cells(series: "pd.Series[Any]") -> Sequence[Cell]:
-    missing = _nulls(series)
+    missing = nulls_in(series)
     cells = series.to_numpy().tolist() if isinstance(series.dtype, np.dtype) else series.tolist()
     return (
         [None if gone else cell for cell, gone in zip(cells, missing, strict=True)]

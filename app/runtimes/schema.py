@@ -75,6 +75,11 @@ class Signature:
     output: ColumnType = ColumnType.FLOAT
     classes: tuple[Label, ...] | None = None
 
+    @property
+    def is_detector(self) -> bool:
+        """Whether the answers are -1 for an anomaly and 1 for none, as outlier detectors of scikit-learn have it."""
+        return self.task == Task.ANOMALY and self.output == ColumnType.INTEGER
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The input columns in the order that the model wants."""
@@ -84,6 +89,10 @@ class Signature:
     def types(self) -> tuple[ColumnType, ...]:
         """The types of the input columns."""
         return tuple(column.type for column in self.inputs)
+
+    def names_of(self, kind: ColumnType) -> tuple[str, ...]:
+        """The input columns of one type."""
+        return tuple(column.name for column in self.inputs if column.type == kind)
 
     @cached_property
     def pick(self) -> Callable[[Any], tuple[Any, ...]]:

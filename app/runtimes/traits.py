@@ -25,6 +25,7 @@ class Traits:
         algorithm: the name of its final estimator, objective or operator.
         columns: its inputs as far as it knows them; None when not even their number is known.
         has_names: whether the names of `columns` are the model's own.
+        tells_types: whether their types are the model's own too, not what most models of its kind take.
         task: what its answers mean.
         classes: the labels it can answer.
         parameters: its hyper-parameters, JSON-safe.
@@ -41,6 +42,7 @@ class Traits:
     parameters: dict[str, Any] = field(default_factory=dict)
     importances: tuple[float, ...] | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    tells_types: bool = False
 
 
 class Loaded(Protocol):

@@ -5,6 +5,7 @@ in the log, the rules for hosts and browsers, the limits of bodies. Each is a ca
 """
 
 import re
+from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers, State
 from starlette.responses import Response
@@ -17,6 +18,7 @@ from app.core.hosts import CONFINED, HostPolicy
 from app.core.limits import BodyReader, BodyTooLarge, ClientGone, RequestTooSlow, answer_and_close
 from app.core.problems import answer_error
 from app.core.telemetry import Visit
+from app.core.wire import say_what_is_known
 from app.serving.answers import PredictAnswer, PredictRequest
 from app.serving.dialects import read_option
 from app.serving.encoding import encode_answer, encode_small
@@ -62,6 +64,8 @@ class PredictApp:
         known = self._state.authenticate.known(headers.get(b"authorization"))
         caller: Caller = known or await self._state.authenticate(Headers(scope=scope))
         scope["state"]["caller"] = caller
+        if scope["query_string"]:
+            refuse_parameters(scope["query_string"])
         request = PredictRequest(
             reference,
             body,
@@ -93,6 +97,16 @@ def find_reference(scope: Scope) -> str | None:
         return None
     match = _PATH.fullmatch(scope["path"])
     return match[1] if match else None
+
+
+def refuse_parameters(query: bytes) -> None:
+    """Refuse what stands after the `?` of a predict request, where nothing is read.
+
+    Raises:
+        FieldProblem: something does.
+    """
+    for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        raise FieldProblem(name, f"{say_what_is_known(name, ())}; options stand in the body or in headers")
 
 
 def read_entity_id(headers: dict[bytes, bytes]) -> str | None:

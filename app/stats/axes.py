@@ -16,6 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 from app.stats.labels import MOST, LabelCounts
 
 BINS = 128
+FARTHEST_NUMBER = 1e150
+"""What is farther from zero stands as far as this on an axis: squares and differences of such are numbers still."""
+ROUNDING = 2.0**-20
+"""Of a value: by as much it may come rounded, as by a caller who keeps it in 32 bits, and stays in its bin."""
+_LARGEST = float(np.finfo(np.float64).max)
 QUANTILES = 120  # a multiple of ten, so that the deciles are among the edges
 TAIL = 0.001
 SPANS_BEYOND = (
@@ -33,9 +38,9 @@ class NumericAxis:
     """The bins of a numeric column: bin i holds the values in (edges[i - 1], edges[i]].
 
     Attributes:
-        edges: ascending, without repetitions, shape (at most `BINS` - 1,).
+        edges: ascending, without repetitions, a little above the values that they were made from, shape (at most `BINS` - 1,).
         centre, scale: mean and standard deviation of the reference (1 where it is constant), the unit of sums.
-        low, high: the reference's extremes.
+        low, high: the reference's extremes, likewise a little wider.
         deciles: the places of its nine deciles among the edges.
         tails: the places of its 0.1 % and 99.9 % quantiles among them.
     """
@@ -56,6 +61,8 @@ class NumericAxis:
 def numeric_axis(values: ArrayLike) -> NumericAxis:
     """The axis of a numeric reference: its 1/120 quantiles, two for the tails and three on each side beyond them.
 
+    Numbers beyond `FARTHEST_NUMBER` are taken for it, but among the extremes.
+
     Args:
         values: the reference, shape (rows,); what is not finite is left out.
 
@@ -70,6 +77,8 @@ def numeric_axis(values: ArrayLike) -> NumericAxis:
     finite = np.sort(finite[np.isfinite(finite)])
     if not len(finite):
         raise ValueError("a reference without a finite value has no axis")
+    lowest, highest = float(finite[0]), float(finite[-1])
+    finite = finite.clip(-FARTHEST_NUMBER, FARTHEST_NUMBER)
     levels = np.arange(1, QUANTILES) / QUANTILES
     inner = _quantiles(finite, levels)
     low, high = _quantiles(finite, np.array([TAIL, 1 - TAIL]))
@@ -77,17 +86,23 @@ def numeric_axis(values: ArrayLike) -> NumericAxis:
     edges = np.unique(np.concatenate([low - steps, [low], inner, [high], high + steps]))
     deciles = np.searchsorted(edges, inner[QUANTILES // 10 - 1 :: QUANTILES // 10])
     tails = np.searchsorted(edges, [low, high])
-    with np.errstate(over="ignore"):
-        scale = float(finite.std())
     return NumericAxis(
-        edges,
+        _with_room(edges, finite),
         float(finite.mean()),
-        scale if 0 < scale < np.inf else 1.0,
-        float(finite[0]),
-        float(finite[-1]),
+        float(finite.std()) or 1.0,
+        max(lowest - abs(lowest) * ROUNDING, -_LARGEST),
+        min(highest + abs(highest) * ROUNDING, _LARGEST),
         deciles,
         (int(tails[0]), int(tails[1])),
     )
+
+
+def _with_room(edges: NDArray[np.float64], ascending: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Edges above which nothing else of the reference comes to lie, so that its own values may be rounded up."""
+    next_value = np.append(ascending, np.inf)[np.searchsorted(ascending, edges, side="right")]
+    room = np.minimum(next_value, np.append(edges[1:], np.inf)) - edges
+    wider: NDArray[np.float64] = edges + np.minimum(np.abs(edges) * ROUNDING, room / 2)
+    return wider
 
 
 def _quantiles(ascending: NDArray[np.float64], levels: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """What a score means in chances: learnt from labelled rows, and corrected by the labels that have arrived since."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import sqrt
 
 import numpy as np
@@ -28,6 +28,9 @@ class Calibration:
         chances: the share of positives in each block, ascending, shape (blocks,).
         rows: labelled rows in each block, shape (blocks,).
         is_identity: whether scores are taken as chances; the blocks then say how well that is known.
+        gaps: by how much the share of positives in each block exceeded its chance, where scores are taken as chances all
+            the same: what the labelled rows say, though it is no proof; shape (blocks,), empty where there are none.
+        learnt: the block of each labelled row, in their order; empty where nobody knows.
         shift: log-odds by which labels that arrived later moved all chances.
         shift_error: its standard error.
     """
@@ -36,6 +39,8 @@ class Calibration:
     chances: Floats
     rows: Floats
     is_identity: bool = False
+    gaps: Floats = field(default_factory=lambda: np.empty(0))
+    learnt: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
     shift: float = 0.0
     shift_error: float = 0.0
 
@@ -56,11 +61,10 @@ class Calibration:
         return chances if not self.shift else special.expit(special.logit(chances) + self.shift)
 
     @property
-    def variances(self) -> Floats:
-        """The sampling variance of each block's chance, half a row of either kind added."""
-        smooth = (self.chances * self.rows + 0.5) / (self.rows + 1)
-        spread: Floats = smooth * (1 - smooth) / self.rows
-        return spread
+    def smoothed(self) -> Floats:
+        """Each block's chance with half a row of either kind added, so that none is certain."""
+        smooth: Floats = (self.chances * self.rows + 0.5) / (self.rows + 1)
+        return smooth
 
 
 def fit_isotonic(scores: ArrayLike, is_positive: ArrayLike) -> Calibration:
@@ -88,7 +92,9 @@ def fit_isotonic(scores: ArrayLike, is_positive: ArrayLike) -> Calibration:
     fitted = isotonic_regression(shares, weights=counts)
     first, last = fitted.blocks[:-1], fitted.blocks[1:]
     ends = np.append(0, counts.cumsum())
-    return Calibration(distinct[first[1:]], fitted.x[first], (ends[last] - ends[first]).astype(np.float64))
+    learnt = np.repeat(np.arange(len(first)), last - first)[place]
+    rows = (ends[last] - ends[first]).astype(np.float64)
+    return Calibration(distinct[first[1:]], fitted.x[first], rows, learnt=learnt)
 
 
 def calibrate(probabilities: ArrayLike, is_positive: ArrayLike) -> Calibration:
@@ -118,7 +124,8 @@ def calibrate(probabilities: ArrayLike, is_positive: ArrayLike) -> Calibration:
         return fit_isotonic(values, positive)
     rows = np.bincount(group, minlength=number).astype(np.float64)
     starts = np.array([values[group == k].min() for k in range(1, number)])
-    return Calibration(starts, np.bincount(group, values) / rows, rows, is_identity=True)
+    chances, shares = (np.bincount(group, column) / rows for column in (values, positive))
+    return Calibration(starts, chances, rows, is_identity=True, gaps=shares - chances, learnt=group)
 
 
 def _groups(values: Floats) -> tuple[NDArray[np.intp], int]:
@@ -165,14 +172,7 @@ def correct(calibration: Calibration, scores: ArrayLike, is_positive: ArrayLike)
         step = (float((positive - chances).sum()) - shift / PRIOR_SHIFT**2) / (known + 1 / PRIOR_SHIFT**2)
         shift += max(-1.0, min(1.0, step))
     error = sqrt(known) / (known + 1 / PRIOR_SHIFT**2)
-    return Calibration(
-        calibration.starts,
-        calibration.chances,
-        calibration.rows,
-        calibration.is_identity,
-        calibration.shift + shift,
-        error,
-    )
+    return replace(calibration, shift=calibration.shift + shift, shift_error=error)
 
 
 def _labelled(scores: ArrayLike, is_positive: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:

@@ -95,7 +95,7 @@ class Cause:
         feature: its name.
         drift: Σ (q - p) · loss: the window's rows lie in other bins than the reference's.
         concept: Σ q · (loss' - loss): the same bins bring other losses. The two add up to the change.
-        share: drift over the whole change; beyond [0, 1] where the two oppose each other, None where nothing changed.
+        share: of drift in the sizes of the two, which may oppose each other, in [0, 1]; None where nothing changed.
     """
 
     feature: str
@@ -147,12 +147,12 @@ def _cause(feature: str, was: BinLosses, now: BinLosses, alpha: float) -> Cause:
     p, q = was.rows / was.total, now.rows / now.total
     loss = (was.losses + PRIOR_ROWS * was.mean) / (was.rows + PRIOR_ROWS)
     drift, change = float(q @ loss) - float(p @ loss), now.mean - was.mean
-    rows = min(was.total, now.total)
+    rows, size = min(was.total, now.total), abs(drift) + abs(change - drift)
     return Cause(
         feature,
         around(drift, sqrt(_drift_variance(was, now, p, q, loss)), rows, alpha),
         around(change - drift, sqrt(_concept_variance(was, now, q)), rows, alpha),
-        drift / change if change else None,
+        abs(drift) / size if size else None,
     )
 
 

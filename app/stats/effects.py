@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 from app.stats.axes import BINS, OTHER, NumericAxis
-from app.stats.profile import Profile
+from app.stats.profile import NOT_FINITE, NULL, Profile
 from app.stats.reference import Reference
 
 Floats = NDArray[np.float64]
@@ -25,17 +26,20 @@ class Effects:
 
     Attributes:
         psi: population stability index on the reference's deciles, or on the largest labels; from 0.
-        distance: Jensen–Shannon distance to base 2 on the same groups, in [0, 1], less what sampling alone adds.
+        distance: Jensen–Shannon distance to base 2 on the same groups and one more of missing values, in [0, 1], less what
+            sampling alone adds.
         distance_low, distance_high: its 95 % interval.
-        shift: difference of the means in standard deviations of the reference; NaN for labels.
-        spread: ratio of the standard deviations; NaN for labels.
-        wasserstein: first Wasserstein distance in standard deviations, from bins: rough where tails are heavy.
+        low_of_all: the lower ends that all columns are above together, with 97.5 %.
+        shift: difference of the means in standard deviations of the reference; NaN for labels, and where it has none.
+        spread: ratio of the standard deviations; NaN in the same cases.
+        wasserstein: first Wasserstein distance in standard deviations, from bins: rough where tails are heavy; NaN likewise.
     """
 
     psi: Floats
     distance: Floats
     distance_low: Floats
     distance_high: Floats
+    low_of_all: Floats
     shift: Floats
     spread: Floats
     wasserstein: Floats
@@ -47,7 +51,8 @@ def measure(
     """The sizes of the changes between a reference and a window; columns without a value get NaN.
 
     Jensen–Shannon: Lin, IEEE Trans. Inf. Theory 37 (1991). For small differences n times the divergence follows a
-    noncentral chi-squared law (Cressie and Read, J. R. Stat. Soc. B 46, 1984), which gives the bias and the interval.
+    noncentral chi-squared law (Cressie and Read, J. R. Stat. Soc. B 46, 1984), which gives the bias and the interval. In
+    groups of few rows it is larger (or, of hardly any, smaller) by nature, and is divided by how much.
 
     Args:
         reference: what was.
@@ -60,13 +65,23 @@ def measure(
     if window.layout is not reference.layout and window.layout != reference.layout:
         raise ValueError("a window is compared with the reference whose axes it was counted along")
     was, now = coarse(reference.profile), coarse(window)
-    base, size = was.sum(axis=1), now.sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p, q = was / base[:, np.newaxis], now / size[:, np.newaxis]
-        per_row = np.asarray(design_effects, np.float64) * (1 / base + 1 / size)
-        distance, low, high = _distances(p, q, per_row)
+    psi = _psi(_shares(was), _shares(now))
+    was, now = np.column_stack([was, _missing(reference.profile)]), np.column_stack([now, _missing(window)])
+    distance = _distances(was, now, np.asarray(design_effects, np.float64))
     shift, spread = _moments(reference, window)
-    return Effects(_psi(p, q), distance, low, high, shift, spread, _wasserstein(reference, window))
+    return Effects(psi, *distance, shift, spread, _wasserstein(reference, window))
+
+
+def _shares(counts: Floats) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares: Floats = counts / counts.sum(axis=1, keepdims=True)
+    return shares
+
+
+def _missing(profile: Profile) -> Floats:
+    """Values that are none, or no number that could be compared."""
+    missing: Floats = profile.counts[:, [NULL, NOT_FINITE]].sum(axis=1).astype(np.float64)
+    return missing
 
 
 def coarse(profile: Profile) -> Floats:
@@ -82,7 +97,10 @@ def coarse(profile: Profile) -> Floats:
     for i, axis in enumerate(profile.layout.axes):
         bins = profile.counts[i, :BINS]
         if isinstance(axis, NumericAxis):
-            groups[i, :DECILES] = np.add.reduceat(np.append(bins, 0), np.append(0, axis.deciles + 1))
+            up_to = np.append(0, bins.cumsum())[np.concatenate([[0], axis.deciles + 1, [BINS]])]
+            groups[i, :DECILES] = np.diff(
+                up_to
+            )  # those of a value that holds several deciles are one, the others empty
         else:
             groups[i, : COARSE - 1] = bins[: COARSE - 1]
             groups[i, COARSE - 1] = bins[COARSE - 1 : OTHER + 2].sum()
@@ -95,19 +113,49 @@ def _psi(p: Floats, q: Floats) -> Floats:
     return psi
 
 
-def _distances(p: Floats, q: Floats, per_row: Floats) -> tuple[Floats, Floats, Floats]:
-    middle = (p + q) / 2
-    divergence = (special.rel_entr(p, middle) + special.rel_entr(q, middle)).sum(axis=1) / (2 * np.log(2))
-    freedom = ((p + q) > 0).sum(axis=1) - 1.0
-    statistic = _PER_ROW * divergence / per_row
-    unit = per_row / _PER_ROW
+def _distances(was: Floats, now: Floats, design_effects: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """The distance, the ends of its interval, and the lower ends for all columns together."""
+    p, q = _shares(was), _shares(now)
+    middle, both = (p + q) / 2, _shares(was + now)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        unit = design_effects * (1 / was.sum(axis=1) + 1 / now.sum(axis=1)) / _PER_ROW
+        divergence = (special.rel_entr(p, middle) + special.rel_entr(q, middle)).sum(axis=1) / (2 * np.log(2))
+        freedom = (both > 0).sum(axis=1) - 1.0
+        unit *= (_per_group(both / (unit * _PER_ROW)[:, np.newaxis]) * (1 - both)).sum(axis=1) / freedom
+        statistic = divergence / unit
 
     def as_distance(excess: Floats) -> Floats:
-        distance: Floats = np.sqrt(np.clip(np.nan_to_num(excess) * unit, 0.0, 1.0))
+        with np.errstate(invalid="ignore"):
+            distance: Floats = np.sqrt(np.clip(np.nan_to_num(excess * unit), 0.0, 1.0))
         return distance
 
-    least, most = (_noncentrality(statistic, freedom.clip(1), level) for level in (0.975, 0.025))
-    return as_distance(statistic - freedom), as_distance(least), as_distance(most)
+    levels = (0.975, 0.025, 1 - 0.025 / max(1, len(p)))
+    low, high, low_of_all = (
+        as_distance(_noncentrality(statistic, freedom.clip(1), level)) for level in levels
+    )
+    return as_distance(statistic - freedom), low, high, low_of_all
+
+
+@cache
+def _expected() -> tuple[Floats, Floats]:
+    """What a group adds to the statistic by chance, by how many rows are expected in it: 1 once they are many.
+
+    As a power divergence of Poisson counts; with 1 it adds 1.36, with a tenth 0.43.
+    """
+    rows = np.geomspace(1e-5, 300.0, 100)
+    found = np.arange(600.0)
+    chance = np.exp(
+        special.xlogy(found, rows[:, np.newaxis]) - rows[:, np.newaxis] - special.gammaln(found + 1)
+    )
+    times = found / rows[:, np.newaxis]
+    divergence = (special.xlogy(times, 2 * times / (1 + times)) - np.log((1 + times) / 2)) / 2
+    return np.log(rows), 8 * rows * (chance * divergence).sum(axis=1)
+
+
+def _per_group(rows: Floats) -> Floats:
+    with np.errstate(divide="ignore"):
+        added: Floats = np.interp(np.log(rows), *_expected())
+    return np.where(rows > 0, added, 0.0)
 
 
 def _noncentrality(statistic: Floats, freedom: Floats, level: float) -> Floats:
@@ -123,15 +171,16 @@ def _moments(reference: Reference, window: Profile) -> tuple[Floats, Floats]:
     is_known = np.minimum(window.sizes, reference.profile.sizes) > 1
     for i in reference.layout.numeric[is_known[reference.layout.numeric]]:
         (was, before), (now, after) = reference.profile.moments(i), window.moments(i)
-        deviation = np.sqrt(before) or 1.0
-        shift[i], spread[i] = (now - was) / deviation, np.sqrt(after) / deviation
+        if before > 0:
+            shift[i], spread[i] = (now - was) / np.sqrt(before), np.sqrt(after / before)
     return shift, spread
 
 
 def _wasserstein(reference: Reference, window: Profile) -> Floats:
     distances = np.full(len(window.counts), np.nan)
     for i, axis in enumerate(reference.layout.axes):
-        if isinstance(axis, NumericAxis) and window.sizes[i] and reference.profile.sizes[i]:
+        is_some = window.sizes[i] and reference.profile.sizes[i]
+        if isinstance(axis, NumericAxis) and is_some and np.ptp(axis.edges) > 0:
             was, now = reference.profile.counts[i, :BINS], window.counts[i, :BINS]
             gaps = (was.cumsum() / was.sum() - now.cumsum() / now.sum())[: len(axis.edges) - 1]
             distances[i] = float(np.abs(gaps) @ np.diff(axis.edges)) / axis.scale

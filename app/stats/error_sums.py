@@ -1,12 +1,12 @@
 """How far a regression's answers are from the truth, from sums that merge exactly.
 
-Sums are whole numbers of `1 / FRACTION`, without a limit to their size: neither the order of merging nor the number of
-parts can change a bit of the result.
+Sums are whole numbers of 2^-`BITS`, without a limit to their size: neither the order of merging nor the number of parts
+can change a bit of the result, and one absurd label counts for what it is without costing the others a digit.
 """
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import sqrt
+from math import isfinite, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,9 +15,9 @@ from app.stats.intervals import Estimate, around, mean, require
 
 Floats = NDArray[np.float64]
 
-FRACTION = 1 << 20
-FARTHEST = 100.0  # units: an error or a true value beyond counts as that far, and is counted
-_HALF = 32  # bits
+BITS = 160  # the sixth power of an error of a hundred-millionth of a unit is still more than nothing
+FARTHEST = 1e20  # units: an error or a true value beyond counts as that far, and is counted
+_MANTISSA, _HALF = 53, 32  # bits
 
 
 class Error(StrEnum):
@@ -39,7 +39,8 @@ class ErrorSums:
         rows: how many rows are in the sums.
         unusable: rows of which one side is no finite number; in no sum.
         clipped: rows with an e or y of more than `FARTHEST` units.
-        e, abs_e, e2, e3, abs_e3, e4, e6, y, y2, y3, y4, e2y, e2y2: the sums, in 1 / `FRACTION`.
+        e, abs_e, e2, e3, abs_e3, e4, e6, y, y2, y3, y4, e2y, e2y2: the sums, in 2^-`bits`.
+        bits: the finest that is in the sums; those that were stored before there was a choice are in 2^-20.
     """
 
     centre: float
@@ -60,6 +61,7 @@ class ErrorSums:
     y4: int = 0
     e2y: int = 0
     e2y2: int = 0
+    bits: int = 20
 
     def __add__(self, other: "ErrorSums") -> "ErrorSums":
         """Both together.
@@ -69,7 +71,14 @@ class ErrorSums:
         """
         if (self.centre, self.unit) != (other.centre, other.unit):
             raise ValueError("error sums in different units don't add up")
-        return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in _ADDITIVE})
+        one, two = self._at(max(self.bits, other.bits)), other._at(max(self.bits, other.bits))
+        return replace(
+            one, **{name: getattr(one, name) + getattr(two, name) for name in (*_COUNTS, *_POWERS)}
+        )
+
+    def _at(self, bits: int) -> "ErrorSums":
+        powers = {name: getattr(self, name) << (bits - self.bits) for name in _POWERS}
+        return replace(self, bits=bits, **powers)
 
     def thinned(self, by: float) -> "ErrorSums":
         """As many fewer independent rows, to the nearest whole one, alike."""
@@ -77,14 +86,18 @@ class ErrorSums:
         sums = {name: getattr(self, name) * rows // self.rows for name in _POWERS} if self.rows else {}
         return replace(self, rows=rows, **sums)
 
+    def total(self, name: str) -> float:
+        """The sum of a power, in units."""
+        whole: int = getattr(self, name)
+        return whole / (1 << self.bits)
+
     def per_row(self, name: str) -> float:
         """The mean of a power, in units."""
-        total: int = getattr(self, name)
-        return total / FRACTION / self.rows
+        return self.total(name) / self.rows
 
 
-_ADDITIVE = tuple(ErrorSums.__dataclass_fields__)[2:]
-_POWERS = _ADDITIVE[3:]
+_COUNTS = ("rows", "unusable", "clipped")
+_POWERS = ("e", "abs_e", "e2", "e3", "abs_e3", "e4", "e6", "y", "y2", "y3", "y4", "e2y", "e2y2")
 
 
 def sum_errors(
@@ -121,7 +134,8 @@ def sum_errors(
         rows=len(e),
         unusable=int(is_usable.size - len(e)),
         clipped=int(np.sum((e != far_e) | (y != far_y))),
-        **{name: _fixed(power) for name, power in _powers(e, y).items()},
+        **{name: _exactly(power) for name, power in _powers(e, y).items()},
+        bits=BITS,
     )
 
 
@@ -144,11 +158,17 @@ def _powers(e: Floats, y: Floats) -> dict[str, Floats]:
     }
 
 
-def _fixed(values: Floats) -> int:
-    """The exact sum; each value fits into 64 bits, and so does the sum of either half of them."""
-    whole = np.rint(values * FRACTION).astype(np.int64)
-    high, low = int((whole >> _HALF).sum()), int((whole & ((1 << _HALF) - 1)).sum())
-    return (high << _HALF) + low
+def _exactly(values: Floats) -> int:
+    """The sum in 2^-`BITS`, each value rounded down by itself: mantissas are added up apart for each exponent."""
+    parts, exponents = np.frexp(values)
+    mantissas = np.ldexp(parts, _MANTISSA).astype(np.int64)
+    shifts = exponents + (BITS - _MANTISSA)
+    mantissas >>= np.clip(-shifts, 0, 63)
+    shifts = np.maximum(shifts, 0)
+    high, low = (np.zeros(int(shifts.max(initial=0)) + 1, np.int64) for _ in range(2))
+    np.add.at(high, shifts, mantissas >> _HALF)  # either half of so many fits into 64 bits
+    np.add.at(low, shifts, mantissas & ((1 << _HALF) - 1))
+    return sum(((int(high[at]) << _HALF) + int(low[at])) << at for at in np.unique(shifts).tolist())
 
 
 def error_of(sums: ErrorSums, error: Error, alpha: float) -> Estimate:
@@ -170,11 +190,13 @@ def error_of(sums: ErrorSums, error: Error, alpha: float) -> Estimate:
 
 
 def _mean(sums: ErrorSums, powers: tuple[str, str, str], unit: float, alpha: float) -> Estimate:
-    total, squares, cubes = (getattr(sums, name) / FRACTION for name in powers)
+    total, squares, cubes = map(sums.total, powers)
     return _scaled(mean(total, squares, cubes, sums.rows, alpha), unit)
 
 
 def _scaled(estimate: Estimate, unit: float) -> Estimate:
+    if not isfinite(estimate.value * unit):
+        raise ValueError("errors are so large that their mean is no number any more")
     return Estimate(estimate.value * unit, estimate.low * unit, estimate.high * unit, estimate.rows)
 
 
@@ -183,7 +205,7 @@ def _mae(sums: ErrorSums, alpha: float) -> Estimate:
 
 
 def _mse(sums: ErrorSums, alpha: float) -> Estimate:
-    return _not_below_zero(_mean(sums, ("e2", "e4", "e6"), sums.unit**2, alpha))
+    return _not_below_zero(_mean(sums, ("e2", "e4", "e6"), sums.unit * sums.unit, alpha))
 
 
 def _bias(sums: ErrorSums, alpha: float) -> Estimate:
@@ -195,8 +217,9 @@ def _not_below_zero(estimate: Estimate) -> Estimate:
 
 
 def _rmse(sums: ErrorSums, alpha: float) -> Estimate:
-    squared = _mse(sums, alpha)
-    return Estimate(sqrt(squared.value), sqrt(squared.low), sqrt(squared.high), squared.rows)
+    squared = _not_below_zero(_mean(sums, ("e2", "e4", "e6"), 1.0, alpha))
+    root = Estimate(sqrt(squared.value), sqrt(squared.low), sqrt(squared.high), squared.rows)
+    return _scaled(root, sums.unit)
 
 
 def _r2(sums: ErrorSums, alpha: float) -> Estimate:

@@ -78,7 +78,8 @@ def expect(
 
     Raises:
         TooLittleData: there are fewer than `MINIMUM` rows.
-        ValueError: shapes don't fit, a score is no number, or no class has a chance in some row.
+        ValueError: shapes don't fit, a score is no number, no class has a chance in some row, or several calibrations are
+            not learnt from the same rows.
     """
     matrix = np.asarray(scores, np.float64)
     matrix = matrix[:, np.newaxis] if matrix.ndim == 1 else matrix
@@ -89,6 +90,9 @@ def expect(
             f"scores of shape {matrix.shape} for {len(answered)} rows and {len(calibrations)} calibrations"
         )
     require("rows", int(weight.sum()), int(weight.sum()))
+    learnt = {len(each.learnt) for each in calibrations}
+    if len(calibrations) > 1 and (len(learnt) > 1 or 0 in learnt):
+        raise ValueError("calibrations of several classes are learnt from the same rows")
     columns = [calibration.apply(column) for calibration, column in zip(calibrations, matrix.T, strict=True)]
     chances = np.stack([1 - columns[0], columns[0]] if len(columns) == 1 else columns, axis=1)
     scales = chances.sum(axis=1)
@@ -101,7 +105,9 @@ def expected_accuracy(expected: Expected, alpha: float) -> Estimate:
     """The accuracy that the rows' labels will show.
 
     Its interval, as those of the other scores here, holds what chance may make of the outcomes, how well the calibration
-    is known, and what its correction by labels left open (delta method).
+    is known, and what its correction by labels left open (delta method). Where a model's own probabilities are taken at
+    their word it lies around what the labelled rows say, though they prove nothing: a thousand of them leave a model
+    alone whose chances are too small by as much as such an interval is wide.
 
     >>> as_is = Calibration(np.array([]), np.array([0.5]), np.array([1000.0]), is_identity=True)
     >>> told = expected_accuracy(expect([as_is], [0.9, 0.2] * 500, [1, 0] * 500), 0.05)
@@ -143,8 +149,7 @@ def expected_score(expected: Expected, score: Score, weights: ArrayLike, alpha: 
 
 def _estimate(expected: Expected, value: float, influence: Floats, alpha: float) -> Estimate:
     """Influence: of a row in each cell, shape (classes, classes)."""
-    error = _standard_error(expected, influence.T[expected.predicted] / expected.rows)
-    return within_unit(value, min(max(value, _LEAST), 1 - _LEAST), error, expected.rows, alpha)
+    return _told(expected, value, influence.T[expected.predicted] / expected.rows, alpha)
 
 
 def expected_auc(expected: Expected, alpha: float) -> Estimate:
@@ -172,28 +177,63 @@ def expected_auc(expected: Expected, alpha: float) -> Estimate:
     turned = (
         (below - above)[place] / (p * n) - area / p + area / n
     )  # a negative row that becomes a positive one
-    error = _standard_error(expected, np.stack([np.zeros_like(turned), turned], axis=1))
-    return within_unit(area, min(max(area, _LEAST), 1 - _LEAST), error, expected.rows, alpha)
+    return _told(expected, area, np.stack([np.zeros_like(turned), turned], axis=1), alpha)
 
 
-def _standard_error(expected: Expected, effects: Floats) -> float:
+def _told(expected: Expected, value: float, effects: Floats, alpha: float) -> Estimate:
     """Effects: of one row on the score, were it of each class; shape (rows, classes)."""
     chances, weights = expected.chances, expected.weights
     middle = (chances * effects).sum(axis=1)
     outcomes = float(weights @ ((chances * effects**2).sum(axis=1) - middle**2))
+    slopes = _slopes(expected, effects, middle)
+    by_block: list[Floats] = [
+        np.bincount(each.blocks_of(scores), slope, len(each.chances)).astype(np.float64)
+        for each, scores, slope in zip(expected.calibrations, expected.scores.T, slopes.T, strict=True)
+    ]
+    gap = sum(
+        float(slope @ each.gaps)
+        for each, slope in zip(expected.calibrations, by_block, strict=True)
+        if len(each.gaps)
+    )
+    variance = (
+        max(0.0, outcomes) + _of_calibrations(expected.calibrations, by_block) + _of_shifts(expected, slopes)
+    )
+    centre = min(max(value + gap, _LEAST), 1 - _LEAST)
+    return within_unit(value, centre, sqrt(variance), expected.rows, alpha)
+
+
+def _slopes(expected: Expected, effects: Floats, middle: Floats) -> Floats:
+    """By how much the score moves with each calibrated chance of each row, shape (rows, calibrations)."""
     if len(expected.calibrations) == 1:
         slopes = (effects[:, 1] - effects[:, 0])[:, np.newaxis]
     else:
         slopes = (effects - middle[:, np.newaxis]) / expected.scales[:, np.newaxis]
-    slopes = slopes * weights[:, np.newaxis]
-    columns = zip(expected.calibrations, expected.scores.T, slopes.T, strict=True)
-    return sqrt(max(0.0, outcomes) + sum(_of_calibration(*column) for column in columns))
+    weighed: Floats = slopes * expected.weights[:, np.newaxis]
+    return weighed
 
 
-def _of_calibration(calibration: Calibration, scores: Floats, slopes: Floats) -> float:
-    """The variance that a calibration brings in by not being known better."""
-    variances = calibration.variances
-    by_block = np.bincount(calibration.blocks_of(scores), slopes, minlength=len(variances))
-    chances = calibration.apply(scores)
-    moved = float((slopes * chances * (1 - chances)).sum())
-    return float(by_block**2 @ variances) + (moved * calibration.shift_error) ** 2
+def _of_calibrations(calibrations: Sequence[Calibration], by_block: Sequence[Floats]) -> float:
+    """The variance that calibrations bring in by not being known better.
+
+    Several are learnt from the same rows, each of which is of one class: what lets one chance seem too large lets another
+    seem too small.
+    """
+    per_row = [slope / each.rows for each, slope in zip(calibrations, by_block, strict=True)]
+    if len(calibrations) == 1:
+        [one], [effect] = calibrations, per_row
+        return float(effect**2 @ (one.rows * one.smoothed * (1 - one.smoothed)))
+    effects = np.stack(
+        [effect[each.learnt] for each, effect in zip(calibrations, per_row, strict=True)], axis=1
+    )
+    chances = np.stack([each.smoothed[each.learnt] for each in calibrations], axis=1)
+    chances /= chances.sum(axis=1, keepdims=True)
+    return float(((chances * effects**2).sum(axis=1) - (chances * effects).sum(axis=1) ** 2).sum())
+
+
+def _of_shifts(expected: Expected, slopes: Floats) -> float:
+    """The variance that corrections bring in, at the most: several are made from the same labels."""
+    error = 0.0
+    for each, scores, slope in zip(expected.calibrations, expected.scores.T, slopes.T, strict=True):
+        chances = each.apply(scores)
+        error += abs(float((slope * chances * (1 - chances)).sum())) * each.shift_error
+    return error**2

@@ -57,7 +57,8 @@ class LossModel:
 def fit_loss(codes: ArrayLike, losses: ArrayLike, sizes: Sequence[int]) -> LossModel:
     """Learn the loss by ridge regression on bins, the penalty chosen by generalised cross-validation.
 
-    Golub, Heath and Wahba, Technometrics 21 (1979), p. 215-223.
+    Golub, Heath and Wahba, Technometrics 21 (1979), p. 215-223. Losses scatter more where they are larger, so that each
+    row's own residual says how well its terms are known (MacKinnon and White, J. Econom. 29, 1985, p. 305-325, HC1).
 
     Args:
         codes: the bin of each row in each feature (the prediction among them), integers from 0, shape (rows, features).
@@ -79,7 +80,7 @@ def fit_loss(codes: ArrayLike, losses: ArrayLike, sizes: Sequence[int]) -> LossM
     require("labelled rows", len(loss), len(loss), max(20, LEAST_PER_TERM * bins))
     rows = len(loss)
     shares = np.bincount(places.ravel(), minlength=bins) / rows
-    gram = _gram(places, bins) - rows * np.outer(shares, shares)
+    gram = _gram(places, np.ones(rows), shares)
     middle = float(loss.mean())
     centred = loss - middle
     target: Floats = np.bincount(places.ravel(), np.repeat(centred, places.shape[1]), minlength=bins).astype(
@@ -90,17 +91,26 @@ def fit_loss(codes: ArrayLike, losses: ArrayLike, sizes: Sequence[int]) -> LossM
     penalty = _best_penalty(values, along, float(centred @ centred), rows)
     shrunk = vectors / (values + penalty)
     terms = shrunk @ along
-    spread = _spread(centred, terms[places].sum(axis=1) - float(shares @ terms), values, penalty)
-    covariance = (shrunk * values) @ shrunk.T * spread**2
+    left = centred - terms[places].sum(axis=1) + float(shares @ terms)
+    freedom = rows - 1 - float((values / (values + penalty)).sum())
+    spread = sqrt(float(left @ left) / freedom)
+    solve = shrunk @ vectors.T
+    covariance = solve @ _gram(places, left**2 * rows / freedom, shares) @ solve.T
     return LossModel(tuple(sizes), shares, middle, _centred(terms, shares, sizes), covariance, spread, rows)
 
 
-def _gram(places: NDArray[np.intp], bins: int) -> Floats:
-    """How many rows share each pair of bins."""
-    gram = np.zeros((bins, bins))
+def _gram(places: NDArray[np.intp], weights: Floats, shares: Floats) -> Floats:
+    """The weight of the rows that share each pair of bins, once the bins' shares are taken off."""
+    bins = len(shares)
+    gram: Floats = np.zeros((bins, bins))
     for column in places.T:
         pairs = (column[:, np.newaxis] * bins + places).ravel()
-        gram += np.bincount(pairs, minlength=bins * bins).reshape(bins, bins)
+        each = np.repeat(weights, places.shape[1])
+        gram += np.bincount(pairs, each, minlength=bins * bins).reshape(bins, bins)
+    crossed = np.outer(
+        np.bincount(places.ravel(), np.repeat(weights, places.shape[1]), minlength=bins), shares
+    )
+    gram += float(weights.sum()) * np.outer(shares, shares) - crossed - crossed.T
     return gram
 
 
@@ -113,11 +123,6 @@ def _best_penalty(values: Floats, along: Floats, total: float, rows: int) -> flo
         return (total - explained) / (rows - 1 - float(kept.sum())) ** 2
 
     return min(PENALTIES, key=score)
-
-
-def _spread(centred: Floats, fitted: Floats, values: Floats, penalty: float) -> float:
-    freedom = len(centred) - 1 - float((values / (values + penalty)).sum())
-    return sqrt(float(((centred - fitted) ** 2).sum()) / freedom)
 
 
 def _centred(terms: Floats, shares: Floats, sizes: Sequence[int]) -> Floats:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from app.stats.formula_columns import Column, choose, comparing, every, none, read_column, some
+from app.stats.formula_literals import Compared, list_literals
 from app.stats.intervals import Estimate, mean_of
 
 Floats = NDArray[np.float64]
@@ -71,10 +72,12 @@ class Formula:
     Attributes:
         text: as it was written.
         names: the columns that it reads.
+        compared: the literals that `prediction` or `actual` must equal, or must not.
     """
 
     text: str
     names: frozenset[str]
+    compared: tuple[Compared, ...]
     _build: Built = field(repr=False, compare=False)
 
     def apply(self, columns: Mapping[str, ArrayLike]) -> Worth:
@@ -120,10 +123,11 @@ def parse_formula(text: str) -> Formula:
         FormulaRefused: it is none, is too long or deep, or reads no column.
     """
     builder = _Builder(text)
-    build = builder.number(_parsed(text), DEEPEST)
+    tree = _parsed(text)
+    build = builder.number(tree, DEEPEST)
     if not builder.names:
         raise FormulaRefused(text, f"reads none of {', '.join(NAMES)}")
-    return Formula(text, frozenset(builder.names), build)
+    return Formula(text, frozenset(builder.names), tuple(list_literals(tree, builder.text)), build)
 
 
 def _parsed(text: str) -> ast.expr:

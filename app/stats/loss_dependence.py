@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from app.stats.dependence import Dependence, design_effects, of_means, worst_of
 from app.stats.row_dependence import of_sequence
@@ -46,8 +46,13 @@ def of_loss_rows(losses: Sequence[ArrayLike]) -> Dependence:
     >>> bool(1.8 < of_loss_rows([is_wrong]).effects[0] < 2.2)
     True
     """
-    found = [of_sequence(np.asarray(kind, np.float64), block=BURST) for kind in losses]
+    found = [of_sequence(_relative(np.asarray(kind, np.float64)), block=BURST) for kind in losses]
     return worst_of([Dependence(np.array([effect]), np.array([freedom])) for effect, freedom in found])
+
+
+def _relative(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Beside the largest: dependence has no unit, and what varies by too little counts as constant."""
+    return losses / (losses.max(initial=0.0) or 1.0)
 
 
 def of_loss_buckets(kinds: Sequence[Sequence[LossSums]]) -> Dependence:

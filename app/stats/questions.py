@@ -192,12 +192,14 @@ def beyond_range(pair: Pair) -> Floats:
 
 
 def new_labels(pair: Pair) -> Floats:
-    """Labels never seen, beside those that the axis held once: as surprising, each, as a new one.
+    """Whether more labels were never seen than those that the axis held once let expect: as surprising, each, as a new one.
 
-    Labels that are new to the axis but not to the reference, which was counted later, are no surprise either.
+    Labels that are new to the axis but not to the reference, which was counted later, are no surprise either. Nor is it
+    that there are few new ones: customers come back, and a catalogue is scored again.
     """
     now, was = pair.now[:, UNSEEN], pair.was[:, UNSEEN]
-    return _rare(now, now + was + pair.reference.singles / pair.effects, pair)
+    both = now + was + pair.reference.singles / pair.effects
+    return np.where(now > both * pair.share, _at_least(now, both, pair.share), 1.0)
 
 
 def one_label(pair: Pair) -> Floats:
@@ -242,5 +244,10 @@ def _binomial(now: Floats, both: Floats, share: Floats) -> Floats:
     is_more = now > both * share
     count = np.where(is_more, now, both - now)
     chance = np.where(is_more, share, 1 - share)
-    tail = special.betainc(np.maximum(count, 1e-12), both - count + 1, chance)
-    return np.where(count > 0, np.minimum(1.0, 2 * tail), 1.0)
+    return np.where(count > 0, np.minimum(1.0, 2 * _at_least(count, both, chance)), 1.0)
+
+
+def _at_least(count: Floats, both: Floats, chance: Floats) -> Floats:
+    """The binomial chance that of `both` events so many or more happen where each does with this chance."""
+    tail: Floats = special.betainc(np.maximum(count, 1e-12), both - count + 1, chance)
+    return tail

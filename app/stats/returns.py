@@ -74,7 +74,7 @@ def maximum_drawdown(returns: ArrayLike) -> float:
         wealth = np.append(0.0, np.log1p(series).cumsum())
     peaks = np.maximum.accumulate(wealth)
     with np.errstate(invalid="ignore"):  # once all is lost it stays so
-        return float(-np.expm1((wealth - peaks).min()))
+        return abs(float(np.expm1((wealth - peaks).min())))
 
 
 def win_rate(returns: ArrayLike, alpha: float) -> Estimate:
@@ -96,5 +96,5 @@ def win_rate(returns: ArrayLike, alpha: float) -> Estimate:
 def _series(returns: ArrayLike) -> Floats:
     series = np.asarray(returns, np.float64)
     if series.ndim != 1 or not len(series) or not np.isfinite(series).all():
-        raise ValueError("returns are a series of finite numbers")
+        raise ValueError("returns are a series of finite numbers, one at least")
     return series

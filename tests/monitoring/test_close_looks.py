@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 from sklearn import datasets, metrics
 from sklearn.ensemble import IsolationForest
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -16,7 +17,7 @@ from app.core import clock
 from app.evidence.outcome_sums import start_of
 from app.registry.queries import find_version
 from tests.evidence.making import log_requests, scored_request
-from tests.monitoring.test_performance import Deployed, cancer, clinic, register  # noqa: F401 - fixtures
+from tests.monitoring.test_performance import Deployed, cancer, clinic, csv, register  # noqa: F401 - fixtures
 from tests.monitoring.test_performance_watch import id_at
 
 ADULT = Path(__file__).resolve().parents[3] / "shared" / "data" / "adult_census"
@@ -66,10 +67,27 @@ async def test_worth_and_returns_are_told_from_labels_and_their_values(clinic): 
         ({"value": "__import__('os')"}, "value"),
         ({"value": "prediction +"}, "can't be read"),
         ({"periods_per_year": 0}, "periods_per_year"),
+        ({"value": "1 if prediction == '1' else 0"}, "'1' is no label of this model; they are 0, 1"),
+        ({"value": "value * (2 != actual)"}, "2 is no label of this model; they are 0, 1"),
     ],
 )
 async def test_what_cannot_be_told_is_refused_with_the_reason(clinic, order, problem):  # noqa: F811
     assert problem in json.dumps(await clinic.check(status=422, **order))
+
+
+async def test_what_no_row_has_is_told_as_nothing(clinic):  # noqa: F811
+    """No value with the labels, and a formula that is undefined for each; then gains alone, and as many zeros."""
+    await clinic.label(clinic.ids, clinic.truth)
+    await clinic.check_when(len(clinic.ids))
+    told = await clinic.check(value="prediction / 0 + (prediction == True)", returns=True)
+    assert (told["value"]["undefined"], told["value"]["total"]) == (369, None)
+    for metric in told["returns"]["metrics"].values():
+        assert "send `value`" in metric["insufficient_data"]
+    await clinic.label(clinic.ids, clinic.truth, value=[0.01, 0.0] * 184 + [0.02])
+    told = (await clinic.check_when(len(clinic.ids), returns=True))["returns"]["metrics"]
+    drawdown = told["maximum_drawdown"]
+    assert (str(drawdown["value"]), drawdown["rows"]) == ("0.0", 369)
+    assert (told["win_rate"]["value"], told["win_rate"]["rows"]) == (1.0, 185)
 
 
 async def test_a_window_without_labels_answers_all_questions_and_proves_nothing(clinic):  # noqa: F811
@@ -233,6 +251,30 @@ async def test_a_detector_is_told_by_what_it_raised_and_missed(shared_client):
         "no_baseline",
         0.5,
     )
+
+
+async def test_labels_that_no_detector_answers_are_refused_with_what_they_mean(shared_client):
+    table = np.random.default_rng(6).normal(size=(400, 3)).round(4)
+    model = IsolationForest(n_estimators=20, random_state=1).fit(table[:200])
+    name = await register(shared_client, model, table[:200], held_out=(table[200:300], [-1, 1] * 50))
+    deployed = Deployed(shared_client, name, table[200:], [1] * 200)
+    await deployed.ask_all()
+    told = await deployed.label(deployed.ids[:5], [0, 2, True, "anomaly", -1.0])
+    assert (told["accepted"] + told["pending"], len(told["refused"])) == (1, 4)
+    assert told["refused"][0]["problem"] == (
+        "actual: 0 is none of the classes -1, 1: -1 is an anomaly, 1 is none, as the detector answers"
+    )
+    held_out = np.column_stack([table[200:300], [0, 1] * 50])
+    files = [
+        ("artifact", ("model.skops", skops.io.dumps(model))),
+        ("reference", ("sample.csv", csv("x0,x1,x2", table[:200]))),
+        ("evaluation", ("held_out.csv", csv("x0,x1,x2,target", held_out))),
+    ]
+    metadata = json.dumps({"name": f"{name}-0", "target": "target"})
+    answer = await shared_client.post("/api/models", data={"metadata": metadata}, files=files)
+    assert answer.status_code == 201, answer.text
+    answer = await shared_client.post(f"/api/models/{name}-0:1/validate", json={"reason": "test"})
+    assert "must be -1 for an anomaly or 1 for none" in answer.text
 
 
 async def test_many_classes_are_told_each_by_itself(shared_client):

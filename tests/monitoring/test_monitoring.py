@@ -4,11 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from app.core import clock
 from app.core.config import Settings
-from app.evidence.profiles import Counted, Place, add_to_profile
+from app.core.ids import new_id
+from app.core.jobs import Job, JobState, enqueue
+from app.evidence.profiles import Counted, Place, add_to_profile, plan_job
 from app.evidence.windows import find_reference, read_window
 from app.monitoring.drift.watching import watch_version
 from app.monitoring.signals import drift_scores
@@ -58,12 +60,9 @@ async def test_the_log_is_looked_at_and_the_verdict_kept(house):
     assert answer.status_code == 200, answer.text
     checked = await drift_when_rows(client, name, 900)
     assert checked["drift_detected"]
-    assert {each["feature"] for each in checked["feature_drifts"]} >= {
-        "x0",
-        "prediction",
-        "confidence",
-        "latency_ms",
-    }
+    told = {each["feature"] for each in checked["feature_drifts"]}
+    assert told >= {"x0", "prediction", "confidence"}
+    assert "latency_ms" not in told
     latest = await client.post(f"/api/models/{name}/drift-check", json={"window_rows": 500})
     assert latest.json()["window"]["rows"] >= 500
     history = (await client.get(f"/api/models/{name}/drift-history", params={"days": 2})).json()
@@ -138,7 +137,32 @@ async def test_a_version_without_a_reference_says_what_it_waits_for(shared_clien
     reference, _ = await register(shared_client, with_sample=False)
     answer = await shared_client.post(f"/api/models/{reference}/drift-check", json={"window_hours": 1})
     assert answer.status_code == 409
-    assert "1000 rows" in answer.json()["detail"]
+    assert "first 1000 rows" in answer.json()["detail"]
+
+
+async def said_of_sample(database, client, **job):
+    """What a check says while the job that profiles a sample stands so."""
+    async with database.writes(TESTER) as session:
+        made = await make.version(session, f"m-{new_id().hex}", probe={"rows": {"reference": "0" * 64}})
+        if job:
+            await enqueue(session, "never done", {}, dedupe_key=plan_job(made.id))
+            await session.execute(update(Job).where(Job.dedupe_key == plan_job(made.id)).values(**job))
+    answer = await client.post(f"/api/models/{made.model_reference}/drift-check", json={})
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/no-reference-yet")
+    return answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("job", "told"),
+    [
+        ({}, "is being made of its sample: ask again in a few seconds"),
+        ({"state": JobState.RUNNING}, "is being made of its sample: ask again in a few seconds"),
+        ({"error": "no room\n[SQL: …]"}, "so far: no room. It is tried again"),
+        ({"state": JobState.FAILED, "error": "no room"}, "sample: no room. Register the model once more"),
+    ],
+)
+async def test_a_version_whose_sample_is_not_profiled_yet_says_how_that_goes(database, client, job, told):
+    assert told in await said_of_sample(database, client, **job)
 
 
 async def test_how_a_model_is_watched_can_be_said(shared_client):

@@ -241,3 +241,30 @@ async def test_values_whose_squares_are_no_numbers_are_no_values_of_a_series(sha
     answer = await shared_client.post(f"/api/models/{name}/regimes/s/values", json=order)
     assert answer.status_code == 422
     assert "items.0.value" in answer.json()["detail"]
+
+
+async def test_a_reference_of_the_largest_numbers_is_one_like_any_other(shared_client):
+    def rows(seed, count, factor):
+        generator = np.random.default_rng(seed)
+        return pd.DataFrame(
+            {"wild": generator.choice([-factor, factor], count), "tame": generator.normal(size=count)}
+        )
+
+    frame = rows(1, ROWS, 1.0)
+    model = HistGradientBoostingClassifier(max_iter=5).fit(frame, frame.tame > 0)
+    answer = await shared_client.post(
+        "/api/models",
+        data={"metadata": json.dumps({"name": f"m-{new_id().hex}"})},
+        files=[
+            ("artifact", ("model.skops", skops.io.dumps(model))),
+            ("reference", ("sample.csv", rows(1, ROWS, 1e308).to_csv(index=False).encode())),
+        ],
+    )
+    assert answer.status_code == 201, answer.text
+    reference = answer.json()["model_id"]
+    await profiled(shared_client, reference)
+    assert drifted(await check(shared_client, reference, rows(2, ROWS, 1e308))) == set()
+    assert drifted(await check(shared_client, reference, rows(3, ROWS, 1.0))) == {"wild"}
+    body = {"instances": json.loads(rows(4, ROWS, 1e308).to_json(orient="records"))}
+    quality = await shared_client.post(f"/api/models/{reference}/quality-check", json=body)
+    assert (quality.status_code, quality.json()["window"]["rows"]) == (200, ROWS)

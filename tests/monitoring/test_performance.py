@@ -182,6 +182,13 @@ async def test_predictions_younger_than_labels_take_are_not_compared(clinic):
     told = await clinic.check(maturity_hours=0.5)
     assert told["window"]["labelled"] == 369
     assert (told["window"]["compared_labelled"], told["insufficient_data"]) == (0, True)
+    assert "369 labels are of predictions younger than 30 minutes" in told["recommendations"][-1]
+    assert "maturity_hours" in told["recommendations"][-1]
+    told = await clinic.check(metric="roc_auc")
+    assert told["finding"] == "no_baseline"
+    assert told["recommendations"] == [
+        "The baseline does not tell roc_auc, but accuracy: judge one of these as `metric`."
+    ]
 
 
 async def test_history_tells_each_version_by_itself(clinic, cancer):
@@ -237,6 +244,49 @@ async def test_a_regression_is_told_as_scikit_learn_tells_it(shared_client):
     assert told["confusion"] is None
 
 
+async def test_held_out_rows_tell_what_probabilities_are_worth_as_well(shared_client, cancer):
+    model, rows, truth = cancer
+    name = await register(shared_client, model, rows[:200], held_out=(rows[200:400], truth[200:400]))
+    deployed = Deployed(shared_client, name, rows[400:], truth[400:].tolist())
+    await deployed.ask_all()
+    await deployed.label(deployed.ids, deployed.truth)
+    await deployed.check_when(len(deployed.ids))
+
+    async def has_baseline():
+        return (await deployed.check())["baseline"] is not None
+
+    await eventually(has_baseline, within=60)
+    odds = model.predict_proba(rows[200:400])[:, 1]
+    for metric, oracle in (("roc_auc", metrics.roc_auc_score), ("log_loss", metrics.log_loss)):
+        told = await deployed.check(metric=metric)
+        was = told["baseline"]["metrics"][metric]["value"]
+        assert was == pytest.approx(oracle(truth[200:400], odds), abs=0.005)
+        assert (told["metric"], told["finding"] != "no_baseline") == (metric, True)
+
+
+async def test_a_few_absurd_labels_are_told_as_what_they_are(shared_client):
+    rows, truth = datasets.load_diabetes(return_X_y=True)
+    rows = rows.round(6)
+    model = LinearRegression().fit(rows[:200], truth[:200])
+    name = await register(shared_client, model, rows[:200], metrics={"mae": 45.0})
+    deployed = Deployed(shared_client, name, rows[200:], [1e9] * 3 + truth[203:].tolist())
+    await deployed.ask_all()
+    await deployed.label(deployed.ids, deployed.truth)
+    told = await deployed.check_when(len(deployed.ids), value="-abs(prediction - actual)", slice_by="x2")
+    found = {metric: each["value"] for metric, each in told["metrics"].items()}
+    mae = metrics.mean_absolute_error(deployed.truth, deployed.answers)
+    assert (found["mae"], told["value"]["mean"]["value"]) == (pytest.approx(mae), pytest.approx(-mae))
+    assert found["rmse"] == pytest.approx(metrics.root_mean_squared_error(deployed.truth, deployed.answers))
+    assert found["r2"] == pytest.approx(metrics.r2_score(deployed.truth, deployed.answers))
+    groups = told["slices"]["groups"]
+    weighted = sum(each["labelled"] * each["metrics"]["mae"]["value"] for each in groups)
+    assert weighted / len(deployed.ids) == pytest.approx(mae)
+    assert not any("capped" in sentence for sentence in told["recommendations"])
+    await deployed.label(deployed.ids[:1], [1e308])
+    told = await deployed.check()
+    assert told["recommendations"][-1].startswith("1 label is so far off that it was capped")
+
+
 @pytest.mark.parametrize(
     ("order", "problem"),
     [
@@ -244,6 +294,7 @@ async def test_a_regression_is_told_as_scikit_learn_tells_it(shared_client):
         ({"window_hours": None, "until": "2026-01-01T00:00:00Z"}, "needs `since`"),
         ({"window_hours": None, "since": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z"}, "before"),
         ({"metric": "beauty"}, "must be one of accuracy"),
+        ({"metric": "mae"}, "it has accuracy, f1_macro, f1_weighted, roc_auc, log_loss"),
         ({"threshold": 1}, "threshold"),
         ({"maturity_hours": -1}, "maturity_hours"),
     ],

@@ -1,10 +1,14 @@
 """M6: what performance means beside its baseline, in words and in advice; groups of columns. Pure."""
 
+from collections import Counter
+from datetime import UTC, datetime
+
 import pytest
 
 from app.core.errors import FieldProblem
 from app.evidence.realised import Realised
-from app.monitoring.kinds import PerformanceFinding, Recommendation
+from app.monitoring.kinds import BaselineKind, PerformanceFinding, Recommendation
+from app.monitoring.performance.baselines import Baseline
 from app.monitoring.performance.close_looks import read_formula
 from app.monitoring.performance.looking import recommend
 from app.monitoring.performance.measuring import measure
@@ -93,3 +97,15 @@ def test_models_without_labels_or_errors_tell_no_metrics():
 def test_a_formula_that_is_none_is_refused_by_its_part():
     with pytest.raises(FieldProblem, match="attribute"):
         read_formula("value.real")
+
+
+def test_first_labels_are_known_as_badly_as_their_bursts_leave_it_and_held_out_rows_as_well_as_they_are_many():
+    signature = Signature((Column("x", ColumnType.FLOAT),), Task.CLASSIFICATION, ColumnType.INTEGER, (0, 1))
+    sums = Realised(500, 500, pairs=Counter({("0", "0"): 250, ("1", "1"): 200, ("1", "0"): 50}))
+    widths = []
+    for kind in (BaselineKind.EVALUATION, BaselineKind.FIRST_LABELS):
+        baseline = Baseline(kind, 500, datetime(2026, 1, 1, tzinfo=UTC), None, sums, {})
+        told = baseline.tell(signature, 0.01, design_effect=4.0)["accuracy"]
+        assert told.value == pytest.approx(0.9)
+        widths.append(told.high - told.low)
+    assert widths[1] / widths[0] == pytest.approx(2, rel=0.1)

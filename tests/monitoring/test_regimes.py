@@ -183,6 +183,7 @@ async def test_what_cannot_be_followed_is_refused_with_the_reason(
         ([{"at": "2020-01-01T00:00:00", "value": 1}], "at"),
         ([{"at": "2020-01-01T00:00:00Z", "value": "much"}], "value"),
         ([{"at": "2020-01-01T00:00:00Z"}], "value"),
+        ([{"at": "2020-01-01T00:00:00Z", "value": 1e308}], "value: must lie between -1e+100 and 1e+100"),
     ],
 )
 async def test_values_that_are_none_are_refused_and_nothing_is_taken(shared_client, posted, items, problem):

@@ -6,12 +6,15 @@ import json
 
 import pytest
 
-from tests.real_models import skops_bytes
+from tests.real_models import csv_of, data, skops_bytes
 
 
-async def send(client, name, body, *, path="model.skops", **metadata):
+async def send(client, name, body, *, path="model.skops", reference=None, **metadata):
     said = {"metadata": json.dumps({"name": name, **metadata})}
-    return await client.post("/api/models", data=said, files=[("artifact", (path, body))])
+    files = [("artifact", (path, body))]
+    if reference is not None:
+        files.append(("reference", ("reference.csv", csv_of(reference))))
+    return await client.post("/api/models", data=said, files=files)
 
 
 @pytest.fixture
@@ -77,3 +80,46 @@ async def test_a_model_that_was_deleted_is_made_again_with_numbers_never_used(sh
     again = (await send(shared_client, "known-again", known)).json()
     assert (again["version"], again["semantic_version"]) == (2, "1.0.1")
     assert (await shared_client.get("/api/models/known-again")).status_code == 200
+
+
+async def told_of(client, version):
+    return (await client.get(f"/api/models/{version}")).json()
+
+
+async def test_what_a_sample_shows_belongs_to_the_version_that_brought_it(shared_client):
+    body, sample = skops_bytes(seed=21), data()[0]
+    assert (await send(shared_client, "sample-a", body, reference=sample)).status_code == 201
+    assert (await send(shared_client, "sample-b", body)).status_code == 201
+    shifted = await send(shared_client, "sample-c", body, reference=sample + 1000)
+    assert shifted.status_code == 201
+    first, without, third = [
+        (await told_of(shared_client, f"sample-{team}:1"))["signature"]["inputs"][0] for team in "abc"
+    ]
+    assert first["minimum"] == pytest.approx(third["minimum"] - 1000)
+    assert without.get("minimum") is None
+    assert without.get("maximum") is None
+    described = await shared_client.get("/api/models/sample-b/openapi")
+    assert str(first["minimum"]) not in described.text
+
+
+async def test_what_somebody_says_of_a_model_is_not_said_of_its_bytes_elsewhere(shared_client):
+    body = skops_bytes(seed=22)
+    said = {"framework": "theirs", "algorithm": "secret", "parameters": {"budget": 7}}
+    said["requirements"] = ["private==1"]
+    assert (await send(shared_client, "said-plain", body, **said)).status_code == 201
+    assert (await send(shared_client, "said-other", body)).status_code == 201
+    theirs, other = [await told_of(shared_client, f"said-{who}:1") for who in ("plain", "other")]
+    assert (theirs["framework"], theirs["parameters"]["budget"]) == ("theirs", 7)
+    assert (other["framework"], other["algorithm"]) == ("scikit-learn", "LogisticRegression")
+    assert "budget" not in other["parameters"]
+    assert "private==1" not in other["requirements"]
+
+
+async def test_a_signature_that_somebody_gave_is_not_anothers(shared_client):
+    body = skops_bytes(seed=23)
+    assert (await send(shared_client, "signed-first", body, reference=data()[0])).status_code == 201
+    given = (await told_of(shared_client, "signed-first:1"))["signature"]
+    assert (await send(shared_client, "signed-second", body, signature=given)).status_code == 201
+    assert (await send(shared_client, "signed-third", body)).status_code == 201
+    third = (await told_of(shared_client, "signed-third:1"))["signature"]
+    assert third["inputs"][0].get("minimum") is None

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.runtimes.batcher import Batcher
 from app.runtimes.errors import DeadlinePassed, QueueFull
@@ -255,6 +257,45 @@ def test_a_pace_follows_what_large_batches_take():
         pace.learn(1, 5)
         pace.learn(1000, 0.002)
     assert pace.seconds(1000) == pytest.approx(0.002, rel=0.01)
+
+
+class Fixed(Doubling):
+    """A doubling whose calls take some processor time, and their rows some more."""
+
+    def __init__(self, call_seconds: float, row_seconds: float = 0.0) -> None:
+        super().__init__()
+        self.call_seconds, self.row_seconds = call_seconds, row_seconds
+
+    def score(self, rows: Rows) -> Scores:
+        until = time.thread_time() + self.call_seconds + self.row_seconds * len(rows.good)
+        while time.thread_time() < until:
+            pass
+        return super().score(rows)
+
+
+def test_a_model_whose_call_is_what_costs_is_measured_to_take_many_rows():
+    assert measure_pace(Fixed(0.08), rows_of(1, 2, 3)).rows_within(0.05) > 200
+    assert measure_pace(Fixed(0.0, 0.08), rows_of(1, 2, 3)).rows_within(0.05) == 1
+
+
+async def test_batches_grow_while_they_take_hardly_longer_than_a_call():
+    model = Fixed(0.06)
+    batcher = batcher_of(model, Pace(call_seconds=0.06, row_seconds=0.01))
+    scored = await batcher.score(rows_of(*range(60)), deadline=soon(60))
+    assert scored.scores.prediction == [2 * i for i in range(60)]
+    assert len(model.calls) <= 12
+    assert model.calls[-2] > model.calls[0]
+
+
+@given(call=st.floats(0.05, 2), row=st.floats(1e-7, 0.5), told=st.floats(1e-8, 1), seen=st.integers(1, 256))
+def test_batches_settle_where_rows_take_as_long_as_their_call(call, row, told, seen):
+    """Whatever was believed of rows first; never far beyond two calls, nor below what they are worth."""
+    pace = Pace(call_seconds=call, row_seconds=told, cheap_rows=min(seen, max(1, int(call / row))))
+    for _ in range(300):
+        rows = pace.rows_within(0.05)
+        assert call + row * rows <= max(3 * call, call + row) + row
+        pace.learn(rows, call + row * rows)
+    assert rows >= min(1000, int(call / row)) / 2
 
 
 def test_a_call_always_takes_at_least_one_row():

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import jensenshannon
 
 from app.stats.axes import category_axis, numeric_axis
 from app.stats.drift import Question, compare
-from app.stats.effects import measure
+from app.stats.effects import LEAST_SHARE, measure
 from app.stats.labels import MOST_OF_REFERENCE
 from app.stats.looks import allowance, looks_after
 from app.stats.profile import Layout, Profile, observe
@@ -93,6 +94,75 @@ def test_dependent_rows_count_for_less(reference):
     plain, deflated = compare(reference, window), compare(reference, window, design_effects=[3.0] + [1.0] * 8)
     assert plain.p[0] < deflated.p[0]
     assert plain.p[1:] == pytest.approx(deflated.p[1:])
+
+
+def test_rows_of_the_reference_itself_are_no_drift_though_none_of_their_labels_is_new():
+    """Customers that come back, a catalogue that is scored again: fewer new labels than a fresh sample would have."""
+    texts = labels(np.random.default_rng(6), ROWS, 100_000)
+    layout = Layout((category_axis(texts),))
+    reference = Reference(observe(layout, [texts], most_labels=MOST_OF_REFERENCE))
+    assert compare(reference, observe(layout, [texts[:4000]])).p[0] == 1.0
+
+
+def test_values_that_go_missing_count_for_the_distance():
+    generator = np.random.default_rng(8)
+    whole, holed = generator.normal(size=(2, ROWS))
+    holed[: ROWS // 5] = np.nan
+    layout = Layout((numeric_axis(whole), numeric_axis(holed)))
+    reference = Reference(observe(layout, [whole, holed]))
+    rows = generator.normal(size=(2, 2000))
+    same = measure(reference, observe(layout, [rows[0], np.where(np.arange(2000) < 400, np.nan, rows[1])]))
+    gone = measure(reference, observe(layout, [rows[0], np.full(2000, np.nan)]))
+    assert (same.distance < 0.05).all()
+    share, whole_share = np.array([0.2, 0.8]), np.array([1.0, 0.0])
+    assert gone.distance[1] == pytest.approx(jensenshannon(share, whole_share, 2), abs=0.01)
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_the_stability_index_is_that_of_the_deciles_that_differ(name):
+    generator = np.random.default_rng(9)
+    was, now = COLUMNS[name](generator, ROWS), COLUMNS[name](generator, 4000) * 1.1
+    layout = Layout((numeric_axis(was),))
+    told = measure(Reference(observe(layout, [was])), observe(layout, [now])).psi[0]
+    cuts = np.unique(layout.axes[0].edges[layout.axes[0].deciles])
+    p, q = (
+        np.bincount(np.searchsorted(cuts, rows, side="left"), minlength=len(cuts) + 1) / len(rows)
+        for rows in (was, now)
+    )
+    p, q = (shares.clip(LEAST_SHARE) for shares in (p, q))
+    assert told == pytest.approx(((q - p) * np.log(q / p)).sum(), rel=1e-9)
+
+
+@pytest.mark.parametrize("values", [[0.1], [-0.7], [0.1, 0.2, 0.3, 0.7], [19.99, 4.95, 123453.8, 1e-9]])
+def test_values_that_come_in_32_bits_are_the_same_values(values):
+    generator = np.random.default_rng(11)
+    was, now = generator.choice(values, 5000), generator.choice(values, 500)
+    layout = Layout((numeric_axis(was),))
+    reference = Reference(observe(layout, [was]))
+    rounded = observe(layout, [now.astype(np.float32).astype(np.float64)])
+    assert rounded.counts.tolist() == observe(layout, [now]).counts.tolist()
+    assert compare(reference, rounded).p[0] > 0.01
+    assert compare(reference, observe(layout, [now * 1.001])).p[0] < 1e-9
+
+
+def test_a_constant_column_has_no_deviation_to_tell_a_shift_in():
+    layout = Layout((numeric_axis(np.full(100, 3.0)),))
+    told = measure(Reference(observe(layout, [np.full(100, 3.0)])), observe(layout, [np.arange(50.0)]))
+    assert np.isnan([told.shift[0], told.spread[0], told.wasserstein[0]]).all()
+
+
+@pytest.mark.parametrize("count", [20, 100, 1000])
+def test_the_largest_distance_of_many_columns_is_proven_only_as_such(count):
+    """The lower ends for all columns together are above 0 hardly ever, in small windows as well."""
+    generator, lows = np.random.default_rng(10), []
+    for _ in range(40):
+        rows = [draw(generator, 5000) for draw in [*COLUMNS.values()] * 5]
+        layout = Layout(tuple(map(numeric_axis, rows)))
+        reference = Reference(observe(layout, rows))
+        for _ in range(5):
+            window = [draw(generator, count) for draw in [*COLUMNS.values()] * 5]
+            lows.append(measure(reference, observe(layout, window)).low_of_all.max() > 0)
+    assert np.mean(lows) <= 0.025 + 3 * np.sqrt(0.025 / 200)
 
 
 def test_a_window_without_rows_says_nothing(reference):

@@ -155,6 +155,7 @@ def test_what_can_not_be_estimated_is_refused():
         (lambda: expect([AS_IS], np.full((30, 2), 0.5), [1] * 30), "calibrations"),
         (lambda: expect([AS_IS], [np.nan] * 30, [1] * 30), "finite"),
         (lambda: expect([AS_IS], [1.5] * 30, [1] * 30), "between 0 and 1"),
+        (lambda: expect([AS_IS, AS_IS], np.full((30, 2), 0.5), [1] * 30), "the same rows"),
         (lambda: expected_score(expect([AS_IS], few, [1] * 30), Score.F1, [1], 0.05), "each class"),
         (lambda: expected_score(expect([AS_IS], few, [1] * 30), Score.F1, [0, 1], 0.05), "class 1"),
         (

@@ -162,6 +162,13 @@ def test_losses_merge_and_what_does_not_fit_is_refused():
     empty = BinLosses(np.zeros(2, np.int64), np.zeros(2), np.zeros(2))
     enough = sum_losses([0] * 30, [1.0] * 30, 3)
     assert rank_causes({"a": enough}, {"a": enough}, 0.05)[0].share is None
+    was = sum_losses([0] * 90 + [1] * 10, [0.0] * 90 + [1.0] * 10, 2)
+    now = sum_losses(
+        [0] * 10 + [1] * 90, [0.0] * 80 + [0.0, 1.0] * 10, 2
+    )  # drift would cost .8, but bin 1 does better
+    [cause] = rank_causes({"a": was}, {"a": now}, 0.05)
+    assert (cause.drift.value > 0.7, cause.concept.value < 0) == (True, True)
+    assert 0.4 < cause.share < 0.6
     for ask, problem in [
         (lambda: half + empty, "different bins"),
         (lambda: sum_losses([3], [1.0], 3), "doesn't have"),

@@ -81,3 +81,10 @@ def test_a_fall_of_independent_rows_is_found_about_as_soon_as_if_each_were_known
             for independent in (False, True)
         )
         assert now <= 2 * ideal
+
+
+def test_dependence_has_no_unit():
+    losses = np.repeat(np.random.default_rng(3).exponential(size=500), 4)
+    metres, nanometres = (of_loss_rows([losses * unit, (losses * unit) ** 2]) for unit in (1.0, 1e-9))
+    assert nanometres.effects[0] == pytest.approx(metres.effects[0])
+    assert metres.effects[0] > 2.5

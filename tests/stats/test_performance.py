@@ -18,7 +18,7 @@ from app.stats.confusion import (
     confuse,
     score_of,
 )
-from app.stats.error_sums import Error, error_of, sum_errors
+from app.stats.error_sums import Error, ErrorSums, error_of, sum_errors
 from app.stats.intervals import (
     Estimate,
     TooLittleData,
@@ -241,6 +241,34 @@ def test_errors_are_those_of_scikit_learn():
         assert error_of(sums, error, 0.05).value == pytest.approx(value, rel=1e-4)
 
 
+def test_a_few_absurd_labels_count_for_what_they_are():
+    actual, predicted = regressed(np.random.default_rng(6), 4000)
+    actual[:3] = 1e9
+    sums = sum_errors(actual, predicted, centre=48.0, unit=9.0)
+    told = {error: error_of(sums, error, 0.05).value for error in Error}
+    assert told[Error.MAE] == pytest.approx(metrics.mean_absolute_error(actual, predicted))
+    assert told[Error.RMSE] == pytest.approx(metrics.root_mean_squared_error(actual, predicted))
+    assert told[Error.R2] == pytest.approx(metrics.r2_score(actual, predicted))
+    assert sums.clipped == 0
+
+
+def test_errors_that_are_tiny_beside_the_unit_have_intervals_too():
+    generator = np.random.default_rng(8)
+    actual = generator.normal(size=1000)
+    error = generator.normal(size=1000)
+    near, far = (sum_errors(actual, actual + scale * error) for scale in (1e-6, 1.0))
+    for kind, scale in ((Error.MAE, 1e-6), (Error.MSE, 1e-12), (Error.RMSE, 1e-6), (Error.BIAS, 1e-6)):
+        fine, coarse = error_of(near, kind, 0.05), error_of(far, kind, 0.05)
+        assert (fine.low, fine.high) == pytest.approx((coarse.low * scale, coarse.high * scale), rel=1e-4)
+
+
+def test_sums_that_were_stored_in_coarser_units_add_up_with_new_ones():
+    old = ErrorSums(0.0, 1.0, rows=20, e=20 << 20, abs_e=20 << 20, e2=20 << 20, e3=20 << 20, abs_e3=20 << 20)
+    whole = sum_errors([0.0] * 20, [2.0] * 20) + old
+    assert (whole.rows, whole.per_row("abs_e"), whole.per_row("e2")) == (40, 1.5, 2.5)
+    assert old + sum_errors([0.0] * 20, [2.0] * 20) == whole
+
+
 def test_intervals_of_errors_hold_what_they_say():
     generator = np.random.default_rng(7)
     sums = [sum_errors(*regressed(generator, 200), centre=50.0, unit=10.0) for _ in range(600)]
@@ -274,6 +302,8 @@ def test_errors_that_are_no_numbers_or_beyond_all_measure_are_counted():
         error_of(sums, Error.MAE, 0.05)
     with pytest.raises(ValueError, match="don't vary"):
         error_of(sum_errors([1.0] * 30, np.arange(30.0)), Error.R2, 0.05)
+    with pytest.raises(ValueError, match="no number any more"):
+        error_of(sum_errors([1e300, 0.0] * 20, [0.0] * 40, unit=1e290), Error.MSE, 0.05)
     with pytest.raises(ValueError, match="units"):
         sums + sum_errors([1.0], [1.0], unit=2.0)
     with pytest.raises(ValueError, match="one length"):

@@ -123,3 +123,22 @@ def test_a_reference_of_nothing_has_no_axis():
         numeric_axis([np.nan, np.inf])
     with pytest.raises(ValueError, match="columns for"):
         observe(LAYOUT, [np.zeros(3)])
+
+
+@given(
+    st.lists(
+        st.floats(allow_nan=False, allow_infinity=False, width=64)
+        | st.sampled_from([1e308, -1e308, 5e-324, 1e151]),
+        min_size=2,
+    )
+)
+def test_any_finite_numbers_make_a_finite_axis_and_finite_moments(values):
+    axis = numeric_axis(values)
+    assert np.isfinite([*axis.edges, axis.centre, axis.scale, axis.low, axis.high]).all()
+    assert (np.diff(axis.edges) > 0).all()
+    assert axis.low <= min(values)
+    assert axis.high >= max(values)
+    profile = observe(Layout((axis,)), [np.array(values)])
+    assert profile.counts[0, :BINS].sum() == len(values)
+    assert profile.counts[0, [BELOW, ABOVE]].tolist() == [0, 0]
+    assert np.isfinite(profile.moments(0)).all()

@@ -35,9 +35,19 @@ class Terms:
 
 @dataclass(frozen=True)
 class Seen:
-    """A window and what it shows; of how many rows, in their order, it was read how they depend on each other."""
+    """A window and what it shows.
+
+    Attributes:
+        window: as it is.
+        was: the reference that it was held against.
+        verdict: what was found.
+        columns: the same, column by column.
+        design_effects: for how many each row of a column was counted.
+        rows_in_order: of how many rows it was read how they depend on each other.
+    """
 
     window: Window
+    was: "Prepared"
     verdict: DriftVerdict
     columns: list[dict[str, Any]]
     design_effects: list[float]
@@ -63,7 +73,7 @@ def judge_window(
     )  # fmt: skip
     shares = _Shares(reference, effects.coarse(was.profile), effects.coarse(window.profile))
     told = [_told(each, shares) for each in verdict.columns]
-    return Seen(window, verdict, told, counting.tolist(), known.own.rows if known.own else 0)
+    return Seen(window, was, verdict, told, counting.tolist(), known.own.rows if known.own else 0)
 
 
 def judge_profile(

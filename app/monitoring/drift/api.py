@@ -13,16 +13,22 @@ from app.core.errors import FieldProblem
 from app.core.problems import problems
 from app.evidence.latest import read_latest
 from app.evidence.outcome_windows import Cohort
-from app.evidence.planning import FIRST_ROWS
 from app.evidence.windows import Window, read_window, start_of_latest
 from app.monitoring import queries
 from app.monitoring.drift import actions, slices
 from app.monitoring.drift.actions import Seen, Terms
-from app.monitoring.drift.cases import Case, find_case
+from app.monitoring.drift.cases import Case, case_of
 from app.monitoring.drift.rules import advise
 from app.monitoring.drift.schemas import DriftCheck, DriftHistory, DriftOut
 from app.monitoring.errors import NoGoodRow, NoReferenceYet
-from app.monitoring.incoming import TABLE_BODY, Sent, count_instances, count_table, table_in
+from app.monitoring.incoming import (
+    REFUSED_TABLES,
+    TABLE_BODY,
+    Sent,
+    count_instances,
+    count_table,
+    open_reference,
+)
 from app.monitoring.kinds import Finding
 from app.monitoring.parameters import REFUSED_REFERENCES, Environment, ModelId
 from app.monitoring.performance.looking import fallen_since
@@ -30,7 +36,6 @@ from app.monitoring.queries import Granularity
 from app.monitoring.tables import DriftVerdictRow
 from app.registry import errors as registry_errors
 from app.registry import queries as registry
-from app.runtimes.errors import BadSample
 
 router = room("/models", "monitoring")
 
@@ -74,7 +79,7 @@ async def check_drift(
     response_model=DriftOut,
     openapi_extra=TABLE_BODY,
     dependencies=[allows(Role.OPERATOR)],
-    responses=problems(*REFUSED_REFERENCES, NoReferenceYet, NoGoodRow, BadSample),
+    responses=problems(*REFUSED_TABLES, NoGoodRow),
 )
 async def check_table(
     model_id: ModelId,
@@ -86,8 +91,7 @@ async def check_table(
     """The same for the rows of a CSV or Parquet file, whose columns are found by their names."""
     async with database.reads() as reading:
         case = await _open_case(reading, request, model_id, environment)
-    table, prober = await table_in(request), request.app.state.prober
-    sent = await count_table(case.reference, case.version.signature, table, prober)
+    sent = await count_table(request, case.reference, case.version.signature)
     return await _judge(case, _window_of(sent), begin, DriftCheck(), refused=sent.refused)
 
 
@@ -119,11 +123,8 @@ async def _look_at_slices(
 
 
 async def _open_case(reading: Reading, request: Request, model_id: str, environment: str) -> Case:
-    version = await registry.get_version(reading, model_id, environment)
-    case = await find_case(reading, version, environment, request.app.state.settings)
-    if case is None:
-        raise NoReferenceYet(version.model_reference, FIRST_ROWS)
-    return case
+    version, reference = await open_reference(reading, model_id, environment)
+    return await case_of(reading, version, reference, environment, request.app.state.settings)
 
 
 def _terms(order: DriftCheck, case: Case) -> Terms:

@@ -43,6 +43,13 @@ async def find_case(session: AsyncSession, version: Any, environment: str, setti
     reference = await find_reference(session, version.id)
     if reference is None:
         return None
+    return await case_of(session, version, reference, environment, settings)
+
+
+async def case_of(
+    session: AsyncSession, version: Any, reference: Reference, environment: str, settings: Settings
+) -> Case:
+    """The case of a version whose reference is known."""
     watching = await watching_of(session, version.model_id, settings)
     watch = await find_watch(session, version.id, environment)
     return Case(version, environment, watching, await find_known(session, reference, environment, watch))

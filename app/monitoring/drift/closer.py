@@ -17,14 +17,13 @@ from app.evidence.windows import Window
 from app.monitoring.drift.actions import Seen, Terms, look_at
 from app.monitoring.drift.cases import Case
 from app.monitoring.drift.known import Known, Own
-from app.monitoring.drift.rules import DriftVerdict
 from app.monitoring.kinds import Finding
 
 
 async def look_closer(session: AsyncSession, case: Case, window: Window, terms: Terms) -> Seen:
     """Look at a window, a second time where its own rows decide and the log still has enough of them."""
     seen = await look_at(case, window, terms)
-    if not await asyncio.to_thread(hangs_on_order, case.known, window, terms, seen.verdict):
+    if not await asyncio.to_thread(hangs_on_order, case.known, seen, terms):
         return seen
     ends = {"since": window.since, "until": window.until}
     rows = await read_in_order(
@@ -34,17 +33,20 @@ async def look_closer(session: AsyncSession, case: Case, window: Window, terms: 
     return seen if known.own is None else await look_at(replace(case, known=known), window, terms)
 
 
-def hangs_on_order(known: Known, window: Window, terms: Terms, verdict: DriftVerdict) -> bool:
+def hangs_on_order(known: Known, seen: Seen, terms: Terms) -> bool:
     """Whether the verdict on a window may be another one when it is known how its rows depend on each other."""
     from app.stats import drift  # noqa: PLC0415 - and SciPy with it, which no start waits for
 
     if known.reference.order.in_time:
         return False
-    if verdict.finding == Finding.DRIFT:
+    if seen.verdict.finding == Finding.DRIFT:
         return known.dependence is None
     counting = known.design_effects(is_cautious=False)
-    found = drift.compare(known.prepared_for(window), window.profile, design_effects=counting)
-    return bool((found.p < terms.false_alarms / len(found.p)).any())
+    if counting.tolist() == seen.design_effects:  # nothing was counted for less on a suspicion
+        return False
+    found = drift.compare(seen.was, seen.window.profile, design_effects=counting)
+    p = found.p[[column.is_compared for column in known.reference.plan.columns]]
+    return bool((p < terms.false_alarms / len(p)).any())
 
 
 def ask_rows(known: Known, window: Window, rows: InOrder) -> Known:

@@ -54,7 +54,8 @@ class DriftVerdict:
     """A window as a whole.
 
     Attributes:
-        score, low, high: the largest weighted distance of an input, and its interval.
+        score, low, high: the largest weighted distance of an input, and its interval, in which it is allowed for that it is
+            the largest of so many.
         effective_rows: as how many independent ones the window's count, in the input where they count least.
         rows_needed: how many more would be enough to tell; None when the reference is too small for that ever.
     """
@@ -99,25 +100,29 @@ def judge_drift(
         reference_rows: of what it is held against.
         design_effects: how many rows of each column count for one; one where nothing is said.
     """
-    weights, level = weigh(importances, columns), false_alarms / len(columns)
+    compared = [(i, column) for i, column in enumerate(columns) if column.is_compared]
+    weights, level = weigh(importances, columns), false_alarms / max(1, len(compared))
     counting = [1.0] * len(columns) if design_effects is None else design_effects.tolist()
     judged = [
         _judge_column(
             i, column, comparison, effects, weight=weights[i], level=level, design_effect=counting[i]
         )
-        for i, column in enumerate(columns)
+        for i, column in compared
     ]
     ranked = sorted(judged, key=lambda each: (not each.drifted, -each.distance * each.weight, each.p_value))
-    return _sum_up(tuple(ranked), rows=rows, reference_rows=reference_rows, threshold=threshold)
+    lows = [(_known(effects.low_of_all[i]) or 0.0) * weights[i] for i, column in compared if column.is_input]
+    low = max(lows, default=0.0)
+    return _sum_up(tuple(ranked), low=low, rows=rows, reference_rows=reference_rows, threshold=threshold)
 
 
 def _sum_up(
-    columns: tuple[ColumnDrift, ...], *, rows: int, reference_rows: int, threshold: float
+    columns: tuple[ColumnDrift, ...], *, low: float, rows: int, reference_rows: int, threshold: float
 ) -> DriftVerdict:
+    """That of the largest distance is above `low`, which holds for all; it is below the highest end of any."""
     inputs = [each for each in columns if each.column.is_input]
-    score, low, high = (
+    score, high = (
         max((getattr(each, name) * each.weight for each in inputs), default=0.0)
-        for name in ("distance", "low", "high")
+        for name in ("distance", "high")
     )
     is_proven = any(each.drifted for each in columns)
     largest = max((each.design_effect for each in inputs), default=1.0)

@@ -39,9 +39,7 @@ class FeatureDrift(Outgoing):
     """One column of the window beside the reference."""
 
     feature: str
-    source: str = Field(
-        description="input, text_length, text_tokens, text_words, prediction, confidence or latency_ms."
-    )
+    source: str = Field(description="input, text_length, text_tokens, text_words, prediction or confidence.")
     drifted: bool
     p_value: float = Field(description="The chance of any such difference, had nothing changed.")
     question: str = Field(description="Which test shows it most.")

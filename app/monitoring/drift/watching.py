@@ -8,8 +8,6 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
@@ -32,6 +30,7 @@ from app.monitoring.kinds import Figure, Finding, Season
 from app.monitoring.performance.causing import name_causes
 from app.monitoring.performance.looking import fallen_since
 from app.monitoring.tables import Watch
+from app.monitoring.watches import is_time, lock_watch
 from app.registry.queries import get_version_by_id
 from app.stats.looks import Look, allowance, looks_due
 from app.stats.seasons import hours_of_week
@@ -61,24 +60,12 @@ async def watch_version(database: Database, version_id: UUID, environment: str, 
     is_first = True
     for _ in range(MOST_ENDS):
         async with database.writes(WORKER) as session:
-            watch = await _lock_watch(session, case)
-            if is_first and _was_lately(watch, case):
+            watch = await lock_watch(session, Watch, Cohort(case.version_id, case.environment))
+            if is_first and not is_time(case.watching, watch if watch.buckets else None):
                 return
             if not await _look_once(session, watch, case):
                 return
         is_first = False
-
-
-def _was_lately(watch: Watch, case: Case) -> bool:
-    interval = timedelta(minutes=case.watching.interval_minutes)
-    return watch.buckets > 0 and clock.now() - watch.looked_at < interval
-
-
-async def _lock_watch(session: AsyncSession, case: Case) -> Watch:
-    key = {"version_id": case.version_id, "environment": case.environment}
-    first = insert(Watch).values(**key, looked_at=clock.now())
-    await session.execute(first.on_conflict_do_nothing())
-    return (await session.scalars(select(Watch).filter_by(**key).with_for_update())).one()
 
 
 async def _look_once(session: AsyncSession, watch: Watch, case: Case) -> bool:

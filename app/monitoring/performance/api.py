@@ -40,12 +40,14 @@ from app.monitoring.performance.measuring import (
     shown,
     shown_label,
 )
-from app.monitoring.performance.rules import advise_on
+from app.monitoring.performance.rules import advise_on, metrics_of, told_of
 from app.monitoring.performance.schemas import PerformanceCheck, PerformanceHistory, PerformanceOut
+from app.monitoring.performance.wording import say_what_is_baseline, say_what_is_capped, say_what_is_young
 from app.monitoring.queries import Granularity
 from app.monitoring.tables import PerformanceVerdictRow
 from app.registry import errors as registry_errors
 from app.registry import queries as registry
+from app.registry.tables import Version
 from app.runtimes.schema import Signature
 
 router = room("/models", "monitoring")
@@ -77,6 +79,8 @@ async def check_performance(
         raise FieldProblem(
             "slice_by", f"{order.slice_by!r} is a sensitive column; name it as `sensitive` instead"
         )
+    if order.metric is not None:
+        _require_metric(order.metric, version)
     await bring_up_to_date(database, version.model_name)
     since, until = order.ends(watching.window_hours)
     cohort = Cohort(version.id, environment, order.arm, order.shadow)
@@ -94,7 +98,7 @@ async def check_performance(
         effect = await learn_effect(reading, version, cohort, until=min(period.until, period.mature))
         terms = replace(terms, design_effect=effect)
         seen = await look_at_outcomes(reading, signature, cohort, period, baseline, terms)
-        closer = CloseReader(reading, version.model_name, signature, cohort, seen, terms)
+        closer = CloseReader(reading, version.model_id, version.model_name, signature, cohort, seen, terms)
         close_up = await closer.tell(order)
     session = await begin()
     row = keep_performance(session, seen, version, environment, terms)
@@ -102,6 +106,16 @@ async def check_performance(
     await session.flush()
     answer = _answer(row, seen, baseline) | _besides(close_up)
     return answer | {"model_id": version.model_reference, "task": signature.task}
+
+
+def _require_metric(metric: str, version: Version) -> None:
+    sample = version.probe.get("sample_output") or {}
+    known = metrics_of(
+        Signature.from_json(version.signature).task, has_odds=sample.get("probabilities") is not None
+    )
+    if metric not in known:
+        has = f"it has {', '.join(known)}" if known else "it has none"
+        raise FieldProblem("metric", f"{metric} is not told of {version.model_reference}, {has}")
 
 
 def _answer(row: PerformanceVerdictRow, seen: PerformanceSeen, baseline: Baseline | None) -> dict[str, Any]:
@@ -124,17 +138,11 @@ def _answer(row: PerformanceVerdictRow, seen: PerformanceSeen, baseline: Baselin
             "kind": baseline.kind, "labelled": baseline.labelled, "made_at": baseline.made_at, "metrics": shown(seen.was),
         },
         "recommendation": row.recommendation,
-        "recommendations": advise_on(judgement) + _say_what_is_baseline(seen, baseline),
+        "recommendations": [
+            *advise_on(judgement, told_of(seen.was)), *say_what_is_baseline(seen, baseline),
+            *say_what_is_young(seen, clock.now()), *say_what_is_capped(seen.compared),
+        ],
     }  # fmt: skip
-
-
-def _say_what_is_baseline(seen: PerformanceSeen, baseline: Baseline | None) -> list[str]:
-    if baseline is None or baseline.until is None or baseline.until <= seen.period.since:
-        return []
-    until = f"{baseline.until:%Y-%m-%d %H:%M} UTC"
-    return [
-        f"The {baseline.labelled:,} labels until {until} are the baseline; `metrics` tells what came later."
-    ]
 
 
 def _besides(close_up: CloseUp) -> dict[str, Any]:

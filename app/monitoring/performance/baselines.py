@@ -19,7 +19,7 @@ from app.core.jobs import WORKER, Claim, enqueue
 from app.evidence.outcome_sums import HOUR
 from app.evidence.outcome_windows import Cohort, count_labelled, read_realised
 from app.evidence.realised import Labelled, Realised, has_labels, realise, scale_of
-from app.evidence.rules import Target, read_actual
+from app.evidence.rules import DETECTED, Target, read_actual
 from app.monitoring.kinds import BaselineKind
 from app.monitoring.performance.measuring import measure
 from app.monitoring.performance.rules import Told, choose_metric, name_here
@@ -27,6 +27,7 @@ from app.monitoring.tables import PerformanceBaseline
 from app.registry.files import manifest_of
 from app.registry.queries import files_of, find_version, find_version_by_id
 from app.runtimes.probe import Prober
+from app.runtimes.reports import Answers
 from app.runtimes.schema import Signature, Task
 
 if TYPE_CHECKING:
@@ -57,10 +58,14 @@ class Baseline:
     realised: Realised | None
     stated: dict[str, float]
 
-    def tell(self, signature: Signature, alpha: float) -> Told:
-        """Its metrics with intervals that miss in a share alpha of the times, in a thread."""
+    def tell(self, signature: Signature, alpha: float, *, design_effect: float = 1.0) -> Told:
+        """Its metrics with intervals that miss in a share alpha of the times, in a thread.
+
+        First labels come in the bursts of their stream; held-out rows are taken to be drawn one by one.
+        """
         if self.realised is not None:
-            return measure(signature, self.realised, alpha).metrics
+            effect = design_effect if self.kind == BaselineKind.FIRST_LABELS else 1.0
+            return measure(signature, self.realised, alpha, design_effect=effect).metrics
         from app.stats.intervals import known  # noqa: PLC0415 - and SciPy with it
 
         return {name: known(value) for name, value in self.stated.items()}
@@ -162,18 +167,21 @@ class BaselineMaking:
         directory = await self._artifacts.materialise(manifest_of(files), version.artifact_signature)
         table = b"".join([block async for block in self._store.open_stream(rows[0])])
         answers = await self._prober.answer_table(
-            directory, signature=version.signature, table=table, target=rows[1]
+            directory, signature=version.signature, table=table, target=rows[1], with_probabilities=True
         )
-        return await asyncio.to_thread(
-            sum_answers, Signature.from_json(version.signature), answers.truth, answers.prediction
-        )
+        for left_out in answers.left_out:
+            log.warning("baseline_without_rows", version=version.model_reference, reason=left_out)
+        return await asyncio.to_thread(sum_answers, Signature.from_json(version.signature), answers)
 
 
-def sum_answers(signature: Signature, truth: list[Any], answers: list[Any]) -> Realised:
+def sum_answers(signature: Signature, answers: Answers) -> Realised:
     """What came true of held-out rows; a row whose truth is no answer of such a model is left out."""
-    target = Target(signature.classes if has_labels(signature) else None, signature.output.value)
-    read = [(read_actual(actual, target), answer) for actual, answer in zip(truth, answers, strict=True)]
-    pairs = [(actual, answer) for (actual, problem), answer in read if not problem]
-    actual, predicted = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    labelled = Labelled(actual, predicted, [None] * len(pairs), [None] * len(pairs))
+    known = Target(signature.classes if has_labels(signature) else None, signature.output.value)
+    target = DETECTED if signature.is_detector else known
+    read = [read_actual(actual, target) for actual in answers.truth]
+    places = [place for place, (_, problem) in enumerate(read) if not problem]
+    actual, predicted = [read[place][0] for place in places], [answers.prediction[place] for place in places]
+    odds = answers.probabilities
+    probabilities = [odds[place] if odds else None for place in places]
+    labelled = Labelled(actual, predicted, probabilities, [None] * len(places))
     return realise(signature, labelled, scale_of([*actual, *predicted]))

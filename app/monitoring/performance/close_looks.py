@@ -3,8 +3,8 @@
 All of it takes SciPy and a while, so whoever asks does so in a thread.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -25,14 +25,17 @@ from app.runtimes.groups import (
     most_slices,
     numbers,
 )
-from app.runtimes.schema import Signature, Task
+from app.runtimes.schema import Label, Signature, Task
 
 if TYPE_CHECKING:
     from app.stats.fairness import Fairness
     from app.stats.formula import Formula, Worth
     from app.stats.intervals import Estimate
 
+MOST_LOSS = 1e60  # the fourth powers of greater ones, and their sums, come near the largest number
+MOST_LISTED = 20  # labels in a refusal
 MOST_GAPS, MOST_PEOPLE = 20, 50
+NO_RETURNS = "no labelled row has a value: send `value`, the return of one period, with feedback"
 CAUSE_GROUPS, MOST_CAUSES = 10, 20
 MOST_GROUPS_OF_ALL = 600
 """Over all columns together: a model of losses with so many terms is fitted in half a second."""
@@ -50,6 +53,30 @@ def read_formula(text: str) -> "Formula":
         return parse_formula(text)
     except FormulaRefused as refused:
         raise FieldProblem("value", str(refused)) from None
+
+
+def require_labels(formula: "Formula", known: Mapping[str, Sequence[Label] | None]) -> None:
+    """Make sure that a formula compares answers and truths with labels that they can be.
+
+    Args:
+        formula: whose literals are looked at.
+        known: the labels that `prediction` and `actual` can be; None where they are numbers, or anything.
+
+    Raises:
+        FieldProblem: it asks for a label that is none, and would be wrong about every row.
+    """
+    for each in formula.compared:
+        labels = known[each.name]
+        if labels is not None and not any(_is_one(each.literal, label) for label in labels):
+            listed = ", ".join(map(repr, labels[:MOST_LISTED])) + (", …" if len(labels) > MOST_LISTED else "")
+            raise FieldProblem(
+                "value", f"{each.part!r}: {each.literal!r} is no label of this model; they are {listed}"
+            )
+
+
+def _is_one(literal: Label, label: Label) -> bool:
+    """As formulas compare: a text is no number, and truths are 1 and 0."""
+    return isinstance(literal, str) == isinstance(label, str) and literal == label
 
 
 def tell_worth(formula: "Formula", rows: Latest, alpha: float) -> dict[str, Any]:
@@ -83,7 +110,10 @@ def _mean_of(worth: "Worth | None", alpha: float) -> "Estimate | ValueError":
 
 
 def _total_of(worth: "Worth | None") -> float | None:
-    total = float(np.nansum(worth.values)) if worth else 0.0
+    if worth is None or worth.undefined == len(worth.values):
+        return None
+    with np.errstate(over="ignore"):
+        total = float(np.nansum(worth.values))
     return total if np.isfinite(total) else None
 
 
@@ -96,18 +126,21 @@ def tell_returns(rows: Latest, periods_per_year: float, alpha: float) -> dict[st
     from app.stats.intervals import known  # noqa: PLC0415 - and SciPy with it
     from app.stats.returns import maximum_drawdown, sharpe_ratio, win_rate  # noqa: PLC0415
 
+    def ask_of(tell: "Callable[[Sequence[float]], Estimate]") -> "Estimate | ValueError":
+        return ask(partial(tell, series)) if series else ValueError(NO_RETURNS)
+
     seen = [
         (at or 0.0, value) for at, value in zip(rows.observed, rows.values, strict=True) if value is not None
     ]
     series = [value for _, value in sorted(seen, key=itemgetter(0))]
 
-    def drawdown() -> "Estimate":
-        return known(maximum_drawdown(series))
+    def drawdown(series: Sequence[float]) -> "Estimate":
+        return replace(known(maximum_drawdown(series)), rows=len(series))
 
     told = {
-        "sharpe_ratio": ask(partial(sharpe_ratio, series, alpha, periods_per_year=periods_per_year)),
-        "maximum_drawdown": ask(drawdown),
-        "win_rate": ask(partial(win_rate, series, alpha)),
+        "sharpe_ratio": ask_of(partial(sharpe_ratio, alpha=alpha, periods_per_year=periods_per_year)),
+        "maximum_drawdown": ask_of(drawdown),
+        "win_rate": ask_of(partial(win_rate, alpha=alpha)),
     }
     return {"periods": len(series), "metrics": shown(told)}
 
@@ -206,13 +239,14 @@ def losses_of(signature: Signature, rows: Latest) -> NDArray[np.float64]:
     if has_labels(signature):
         pairs = zip(rows.actual, rows.predicted, strict=True)
         return np.array([float(as_text(actual) != as_text(answer)) for actual, answer in pairs])
-    return np.abs(numbers(rows.predicted) - numbers(rows.actual))
+    with np.errstate(over="ignore"):
+        return np.abs(numbers(rows.predicted) - numbers(rows.actual))
 
 
 def known_losses(signature: Signature, rows: Latest) -> tuple[Latest, NDArray[np.float64]]:
-    """The rows whose loss can be told, and these losses."""
+    """The rows whose loss can be told and is not beyond all measure, and these losses."""
     losses = losses_of(signature, rows)
-    places = np.flatnonzero(np.isfinite(losses))
+    places = np.flatnonzero(losses <= MOST_LOSS)
     return rows.pick(places.tolist()), losses[places]
 
 

@@ -1,14 +1,19 @@
 """What a check is asked to tell besides, from the latest rows of its window, read once for all of it."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.evidence.latest import Latest, read_latest
 from app.evidence.outcome_windows import Cohort
+from app.evidence.queries import target_of
+from app.evidence.realised import has_labels
+from app.evidence.rules import DETECTED
 from app.monitoring.kinds import PerformanceFinding
 from app.monitoring.parameters import place_of
 from app.monitoring.performance import close_looks as looks
@@ -56,6 +61,7 @@ class CloseReader:
     """Reads the rows of one check, and tells what was asked of them; each threadful of work by itself."""
 
     session: AsyncSession
+    model_id: UUID
     model: str
     signature: Signature
     cohort: Cohort
@@ -69,6 +75,8 @@ class CloseReader:
             FieldProblem: a column, a class or a formula is none.
         """
         asked = await asyncio.to_thread(_read_order, order, self.signature, has_fallen=self._has_fallen)
+        if asked.formula is not None:
+            looks.require_labels(asked.formula, await self._labels())
         told, before = await self._tell_labelled(asked), Latest.none()
         if asked.sensitive is not None:
             told["fairness"] = await self._tell_fairness(asked)
@@ -77,6 +85,16 @@ class CloseReader:
         if asked.causes:
             told["causes"] = await self._tell_causes(before)
         return CloseUp(told, await self._estimate(before) if order.estimate else None)
+
+    async def _labels(self) -> dict[str, Sequence[Any] | None]:
+        """What answers of this version and truths can be: of these a newer version may know more."""
+        mine = DETECTED.classes if self.signature.is_detector else self.signature.classes
+        target = await target_of(self.session, self.model_id)
+        return (
+            {"prediction": mine, "actual": target.classes}
+            if has_labels(self.signature)
+            else {"prediction": None, "actual": None}
+        )
 
     @property
     def _has_fallen(self) -> bool:

@@ -35,7 +35,7 @@ class WorthOut(Outgoing):
     rows: int = Field(description="The latest labelled rows of the window, at most 20,000.")
     undefined: int = Field(description="Those of them that the formula gives nothing for.")
     mean: MetricOut
-    total: float | None
+    total: float | None = Field(description="Over the rows that have a worth; null where none has.")
 
 
 class ReturnsOut(Outgoing):
@@ -92,7 +92,9 @@ class CauseOut(Outgoing):
     feature: str
     drift: IntervalOut = Field(description="Rows moved to where the model always did worse.")
     concept: IntervalOut = Field(description="The model does worse in the same places.")
-    share: float | None = Field(description="Drift over the whole change.")
+    share: float | None = Field(
+        description="Of drift in the sizes of the two, from 0 to 1; null where nothing changed."
+    )
 
 
 class CausesOut(Outgoing):

@@ -55,7 +55,7 @@ async def learn_effect(
         session, version.model_name, cohort,
         since=enough_since(slots, MOST_LABELS), until=slots[-1].at + BUCKET, only_labelled=True, most=MOST_LABELS,
     )  # fmt: skip
-    return await asyncio.to_thread(_effect_of, Signature.from_json(version.signature), slots, latest)
+    return await asyncio.to_thread(effect_of, Signature.from_json(version.signature), slots, latest)
 
 
 def enough_since(slots: Sequence[Slot], wanted: int) -> datetime:
@@ -68,7 +68,8 @@ def enough_since(slots: Sequence[Slot], wanted: int) -> datetime:
     return slots[0].at
 
 
-def _effect_of(signature: Signature, slots: Sequence[Slot], latest: Latest) -> float | None:
+def effect_of(signature: Signature, slots: Sequence[Slot], latest: Latest) -> float | None:
+    """What the sums of five minutes and the latest labelled rows say together, in a thread."""
     from app.stats.loss_dependence import loss_effect, of_loss_buckets, of_loss_rows  # noqa: PLC0415 - and SciPy with it
 
     _, losses = known_losses(signature, latest)

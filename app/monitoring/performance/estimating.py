@@ -1,5 +1,6 @@
 """How a version does while labels are missing: learnt from earlier labelled rows, corrected by those that have come."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf, sqrt
@@ -9,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.evidence.latest import Latest
-from app.evidence.realised import as_text
 from app.monitoring.performance.close_looks import code_rows, group_inputs, known_losses
 from app.monitoring.performance.measuring import ask, shown
 from app.monitoring.performance.rules import Judgement, Told, judge_metric
@@ -135,28 +135,32 @@ class _Scored:
 
     def __init__(self, signature: Signature) -> None:
         classes = signature.classes or ()
-        self.places = {as_text(label): place for place, label in enumerate(classes)}
+        self.places = {(type(label), label): place for place, label in enumerate(classes)}
         self.shown = [1] if len(classes) == 2 else list(range(len(classes)))
 
     def read(self, rows: Latest) -> _Table:
         """Those of the rows that have a probability of every class and an answer among them."""
-        good = [i for i, odds in enumerate(rows.probabilities) if self._is_good(odds, rows.predicted[i])]
-        if len(rows) and not good:
+        odds, predicted = self._odds_of(rows.probabilities), self._places_of(rows.predicted)
+        is_good = ((odds >= 0) & (odds <= 1)).all(axis=1) & (predicted >= 0)
+        if len(rows) and not is_good.any():
             raise ValueError("the model gives no probabilities")
-        matrix = np.array([rows.probabilities[i] for i in good], np.float64).reshape(
-            len(good), len(self.places)
-        )
-        predicted = [self.places[as_text(rows.predicted[i])] for i in good]
-        actual = [self.places.get(as_text(rows.actual[i]), -1) for i in good]
-        return _Table(matrix[:, self.shown], np.array(predicted, np.intp), np.array(actual, np.intp))
+        actual = self._places_of(rows.actual)
+        return _Table(odds[is_good][:, self.shown], predicted[is_good], actual[is_good])
 
-    def _is_good(self, odds: Any, answer: Any) -> bool:
-        return (
-            isinstance(odds, list)
-            and len(odds) == len(self.places)
-            and all(isinstance(each, float | int) and 0 <= each <= 1 for each in odds)
-            and as_text(answer) in self.places
-        )
+    def _odds_of(self, probabilities: Sequence[Any]) -> NDArray[np.float64]:
+        width = len(self.places)
+        nothing = [np.nan] * width
+        fitting = [
+            odds if isinstance(odds, list) and len(odds) == width else nothing for odds in probabilities
+        ]
+        return np.array(fitting, np.float64).reshape(-1, width)  # None becomes NaN
+
+    def _places_of(self, labels: Sequence[Any]) -> NDArray[np.intp]:
+        """By type as well: 1, 1.0 and true are labels of their own."""
+        return np.array([
+            self.places.get((type(label), label), -1) if isinstance(label, str | int | float) else -1
+            for label in labels
+        ], np.intp)  # fmt: skip
 
 
 def _estimate_error(

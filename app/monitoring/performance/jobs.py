@@ -7,19 +7,17 @@ shift anybody's number. They are looked at once their labels are there as usual,
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
 from app.core.config import Settings
 from app.core.database import Database
 from app.core.facts import announce
-from app.core.jobs import WORKER, Claim, enqueue
+from app.core.jobs import WORKER, Claim
 from app.evidence.outcome_sums import FIVE_MINUTES, SETTLING, start_of
 from app.evidence.outcome_windows import Cohort, list_labelled, list_told, usual_delay
 from app.evidence.profiles import BUCKET
@@ -41,6 +39,7 @@ from app.monitoring.performance.looking import (
 from app.monitoring.performance.unlabelled import SHARE
 from app.monitoring.queries import Watching, watching_of
 from app.monitoring.tables import PerformanceWatch
+from app.monitoring.watches import LATELY, cohort_of, have_watched, is_time, lock_watch
 from app.registry.queries import find_version_by_id
 from app.runtimes.schema import Signature
 from app.stats.looks import allowance, looks_after
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
     from app.registry.tables import Version
 
 WATCH_PERFORMANCE = "watch_performance"
-LATELY = timedelta(minutes=30)
 LONGEST = 8192
 """Buckets of the longest window, four weeks: where labels are few, it takes long to prove anything."""
 MOST_NAMED = 5
@@ -71,16 +69,13 @@ class _Watched:
 
 async def ask_for_watches(session: AsyncSession) -> None:
     """Have every version looked at whose labels changed lately."""
-    for version_id, environment in await list_told(session, since=clock.now() - LATELY):
-        whose = {"version_id": str(version_id), "environment": environment}
-        key = f"{WATCH_PERFORMANCE} {version_id} {environment}"
-        await enqueue(session, WATCH_PERFORMANCE, whose, dedupe_key=key)
+    await have_watched(session, WATCH_PERFORMANCE, await list_told(session, since=clock.now() - LATELY))
 
 
 async def watch_claimed(claim: Claim, settings: Settings) -> None:
     """Look at what came true of one version."""
-    version_id, environment = UUID(claim.payload["version_id"]), claim.payload["environment"]
-    await watch_performance(claim.database, version_id, environment, settings)
+    whose = cohort_of(claim)
+    await watch_performance(claim.database, whose.version_id, whose.environment, settings)
 
 
 async def watch_performance(
@@ -102,8 +97,7 @@ async def _prepare(database: Database, cohort: Cohort, settings: Settings) -> _W
         watching = await watching_of(reading, version.model_id, settings)
         state = await reading.get(PerformanceWatch, (cohort.version_id, cohort.environment))
         delay = max(SETTLING, await usual_delay(reading, version.model_name))
-    pause = timedelta(minutes=watching.interval_minutes)
-    if not watching.enabled or (state is not None and clock.now() - state.looked_at < pause):
+    if not is_time(watching, state):
         return None
     baseline = await baseline_of(database, version, cohort, start_of(clock.now() - delay, FIVE_MINUTES))
     if held_out_rows(version) and (baseline is None or baseline.kind == BaselineKind.STATED):
@@ -120,7 +114,7 @@ async def _look_on(session: AsyncSession, watched: _Watched) -> bool:
     labelled = await list_labelled(session, watched.cohort, minutes=FIVE_MINUTES, since=since)
     if not labelled:
         return False
-    state = await _lock_watch(session, watched.cohort, labelled[0])
+    state = await lock_watch(session, PerformanceWatch, watched.cohort, began_at=labelled[0])
     await _learn(session, state, watched, len(labelled))
     numbers = [number for at in labelled if (number := (at - state.began_at) // BUCKET) >= 0]
     complete = (start_of(clock.now() - watched.delay, FIVE_MINUTES) - state.began_at) // BUCKET
@@ -137,14 +131,6 @@ async def _learn(session: AsyncSession, state: PerformanceWatch, watched: _Watch
         until = start_of(clock.now() - watched.delay, FIVE_MINUTES)
         found = await learn_effect(session, watched.version, watched.cohort, until=until)
         state.design_effect, state.learnt_from = found, buckets
-
-
-async def _lock_watch(session: AsyncSession, cohort: Cohort, first: datetime) -> PerformanceWatch:
-    key = {"version_id": cohort.version_id, "environment": cohort.environment}
-    added = insert(PerformanceWatch).values(**key, began_at=first, looked_at=clock.now())
-    await session.execute(added.on_conflict_do_nothing())
-    query = select(PerformanceWatch).filter_by(**key).with_for_update()
-    return (await session.scalars(query)).one()
 
 
 async def _look_after(

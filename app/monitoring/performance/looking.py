@@ -1,7 +1,7 @@
 """Looking at what came true: the window, the baseline, the judgement, and keeping it."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from app.evidence.realised import Realised
 from app.monitoring.kinds import PerformanceFinding, Recommendation
 from app.monitoring.performance.baselines import Baseline, find_baseline, freeze_first_labels, held_out_rows
 from app.monitoring.performance.measuring import Measured, measure
-from app.monitoring.performance.rules import Judgement, Told, choose_metric, judge_metric
+from app.monitoring.performance.rules import Judgement, Told, choose_metric, judge_metric, told_of
 from app.monitoring.tables import EstimateWatch, PerformanceVerdictRow, PerformanceWatch
 from app.runtimes.schema import Signature, Task
 
@@ -64,6 +64,7 @@ class PerformanceSeen:
         whole: sums over all of it.
         compared: those over its mature rows that are later than the baseline's.
         measured: what these tell; `was` is what the baseline tells.
+        young: how many labelled rows of the window are not mature.
     """
 
     period: Period
@@ -72,6 +73,7 @@ class PerformanceSeen:
     measured: Measured
     was: Told
     judgement: Judgement
+    young: int = 0
 
 
 def recommend(judgement: Judgement, *, is_estimated_fallen: bool = False) -> Recommendation:
@@ -128,7 +130,15 @@ async def look_at_outcomes(
     compared = whole if is_same else Realised()
     if not is_same and since < until:
         compared = await read_realised(session, cohort, since=since, until=until)
-    return await asyncio.to_thread(_look, signature, period, whole, compared, baseline, terms)
+    seen = await asyncio.to_thread(_look, signature, period, whole, compared, baseline, terms)
+    return replace(seen, young=await _count_young(session, cohort, period, whole.labelled))
+
+
+async def _count_young(session: AsyncSession, cohort: Cohort, period: Period, labelled: int) -> int:
+    if not labelled or period.until <= period.mature:
+        return 0
+    young = await read_realised(session, cohort, since=max(period.since, period.mature), until=period.until)
+    return young.labelled
 
 
 def _look(
@@ -139,8 +149,9 @@ def _look(
     baseline: Baseline | None,
     terms: PerformanceTerms,
 ) -> PerformanceSeen:
-    measured = measure(signature, compared, terms.false_alarms, design_effect=terms.design_effect or 1.0)
-    was = baseline.tell(signature, terms.false_alarms) if baseline else {}
+    alpha, effect = terms.false_alarms, terms.design_effect or 1.0
+    measured = measure(signature, compared, alpha, design_effect=effect)
+    was = baseline.tell(signature, alpha, design_effect=effect) if baseline else {}
     metric = terms.metric or spokesman(signature.task, was)
     judgement = judge_metric(metric, _judged(measured.metrics, compared, terms), was, terms.threshold)
     return PerformanceSeen(period, whole, compared, measured, was, judgement)
@@ -158,7 +169,7 @@ def _judged(metrics: Told, compared: Realised, terms: PerformanceTerms) -> Told:
 
 def spokesman(task: Task, was: Told) -> str | None:
     """The metric that speaks for a model, of those that its baseline really tells."""
-    return choose_metric(task, [name for name, told in was.items() if not isinstance(told, ValueError)])
+    return choose_metric(task, told_of(was))
 
 
 def keep_performance(

@@ -1,6 +1,6 @@
 """What realised performance means beside its baseline, and which metric speaks for a model. Pure."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
@@ -22,6 +22,8 @@ SPOKESMEN: Mapping[Task, tuple[str, ...]] = {
     Task.REGRESSION: ("mae", "rmse", "mse", "r2"),
 }
 """Which metric is judged: the first of these that the baseline has."""
+OF_ODDS = frozenset({"roc_auc", "log_loss"})
+"""They are told of probabilities alone."""
 LESS_IS_BETTER = frozenset({"mae", "mse", "rmse", "log_loss"})
 NAMES_ELSEWHERE = {
     "acc": "accuracy", "accuracy_score": "accuracy", "auc": "roc_auc", "roc_auc_score": "roc_auc", "logloss": "log_loss",
@@ -62,6 +64,20 @@ def choose_metric(task: Task, known: Collection[str]) -> str | None:
     return next((metric for metric in SPOKESMEN.get(task, ()) if metric in known), None)
 
 
+def metrics_of(task: Task, *, has_odds: bool) -> tuple[str, ...]:
+    """The metrics that can be judged of a model: some need probabilities.
+
+    >>> metrics_of(Task.CLASSIFICATION, has_odds=False)
+    ('accuracy', 'f1_macro', 'f1_weighted')
+    """
+    return tuple(metric for metric in SPOKESMEN.get(task, ()) if has_odds or metric not in OF_ODDS)
+
+
+def told_of(was: Told) -> list[str]:
+    """The metrics that a baseline really tells."""
+    return [name for name, told in was.items() if not isinstance(told, ValueError)]
+
+
 def judge_metric(metric: str | None, now: Told, was: Told, threshold: float) -> Judgement:
     """Whether a metric has fallen past the threshold beside its baseline.
 
@@ -98,13 +114,11 @@ def _fewest(lack: ValueError) -> int | None:
     return None if need is None else ceil(need - have)
 
 
-def advise_on(judgement: Judgement) -> list[str]:
-    """The judgement in sentences, for people."""
+def advise_on(judgement: Judgement, told: Sequence[str] = ()) -> list[str]:
+    """The judgement in sentences, for people; `told` are the metrics that the baseline tells."""
     metric, now, was, loss = judgement.metric, judgement.now, judgement.was, judgement.loss
     if judgement.finding == PerformanceFinding.NO_BASELINE:
-        return [
-            "There is no baseline to hold this against: register a version with `evaluation` rows or `metrics`."
-        ]
+        return [_say_what_is_missing(metric, was, told)]
     if now is None or was is None or loss is None:
         return [f"Too few labels to tell{_how_many(judgement.labels_needed)}."]
     sentence = f"{metric} is {now.value:.4g}, where the baseline has {was.value:.4g}"
@@ -115,6 +129,16 @@ def advise_on(judgement: Judgement) -> list[str]:
     if judgement.finding == PerformanceFinding.HOLDING:
         return [f"{sentence}: a loss of at most {loss.high:.1%}."]
     return [f"{sentence}; more than that can't be told yet{_how_many(judgement.labels_needed)}."]
+
+
+def _say_what_is_missing(metric: str | None, was: "Estimate | None", told: Sequence[str]) -> str:
+    if was is not None:
+        return f"The baseline's {metric} is {was.value:.4g}, and may be 0 or less: no loss is relative to that. Judge another `metric`."
+    if metric is not None and told:
+        return f"The baseline does not tell {metric}, but {', '.join(told)}: judge one of these as `metric`."
+    return (
+        "There is no baseline to hold this against: register a version with `evaluation` rows or `metrics`."
+    )
 
 
 def _how_many(needed: int | None) -> str:

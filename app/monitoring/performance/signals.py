@@ -70,7 +70,7 @@ def proven_drop(
     """The part of the drop that is proven, in a thread; None where there are too few labels."""
     from app.stats.intervals import difference, ratio  # noqa: PLC0415 - and SciPy with it
 
-    was = baseline.tell(signature, ALPHA)
+    was = baseline.tell(signature, ALPHA, design_effect=design_effect)
     metric = spokesman(signature.task, was) or ""
     measured = measure(signature, realised, ALPHA, design_effect=design_effect)
     told, known = measured.metrics.get(metric), was.get(metric)

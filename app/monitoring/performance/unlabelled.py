@@ -10,17 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
-from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
 from app.core.config import Settings
 from app.core.database import Database
 from app.core.facts import announce
-from app.core.jobs import WORKER, Claim, enqueue
+from app.core.jobs import WORKER, Claim
 from app.evidence.latest import Latest, read_latest
 from app.evidence.outcome_sums import FIVE_MINUTES, SETTLING, start_of
 from app.evidence.outcome_windows import (
@@ -42,6 +39,7 @@ from app.monitoring.performance.looking import recommend
 from app.monitoring.performance.rules import Judgement
 from app.monitoring.queries import Watching, watching_of
 from app.monitoring.tables import EstimateWatch, PerformanceVerdictRow
+from app.monitoring.watches import LATELY, cohort_of, have_watched, is_time, lock_watch
 from app.registry.queries import find_version_by_id
 from app.runtimes.schema import Signature, Task
 from app.stats.looks import Look, allowance
@@ -50,7 +48,6 @@ if TYPE_CHECKING:
     from app.registry.tables import Version
 
 WATCH_UNLABELLED = "watch_unlabelled"
-LATELY = timedelta(minutes=30)
 SHARE = 0.5
 """Of the budget of false alarms: what labels show has the other half."""
 ENOUGH_LABELS = 0.5
@@ -88,16 +85,12 @@ class _Window:
 
 async def ask_for_estimates(session: AsyncSession) -> None:
     """Have every version looked at that answered somebody lately."""
-    for version_id, environment in await list_answering(session, since=clock.now() - LATELY):
-        whose = {"version_id": str(version_id), "environment": environment}
-        key = f"{WATCH_UNLABELLED} {version_id} {environment}"
-        await enqueue(session, WATCH_UNLABELLED, whose, dedupe_key=key)
+    await have_watched(session, WATCH_UNLABELLED, await list_answering(session, since=clock.now() - LATELY))
 
 
 async def unlabelled_claimed(claim: Claim, settings: Settings) -> None:
     """Estimate how one version does."""
-    cohort = Cohort(UUID(claim.payload["version_id"]), claim.payload["environment"])
-    await watch_unlabelled(claim.database, cohort, settings)
+    await watch_unlabelled(claim.database, cohort_of(claim), settings)
 
 
 async def watch_unlabelled(database: Database, cohort: Cohort, settings: Settings) -> None:
@@ -128,8 +121,7 @@ async def _find_case(session: AsyncSession, cohort: Cohort, settings: Settings) 
 async def _find_window(session: AsyncSession, case: _Case) -> _Window | None:
     """The rows since the last look, or the last labels, as far back as windows reach; None if it isn't time, or there are few."""
     state = await session.get(EstimateWatch, (case.cohort.version_id, case.cohort.environment))
-    pause = timedelta(minutes=case.watching.interval_minutes)
-    if not case.watching.enabled or (state is not None and clock.now() - state.looked_at < pause):
+    if not is_time(case.watching, state):
         return None
     until = start_of(clock.now() - SETTLING, FIVE_MINUTES)
     reach = start_of(until - timedelta(hours=case.watching.window_hours), FIVE_MINUTES)
@@ -138,11 +130,13 @@ async def _find_window(session: AsyncSession, case: _Case) -> _Window | None:
     realised = await read_realised(session, case.cohort, since=labelled or since, until=until)
     if realised.rows < FEWEST_ROWS:
         return None
-    look = Look(state.looks if state else 0, 1)
-    # windows of one length only: what `allowance` keeps for longer ones is theirs as well
-    return _Window(
-        labelled or since, until, realised, 2 * allowance(look, SHARE * case.watching.false_alarms)
-    )
+    alpha = alpha_of(state.looks if state else 0, case.watching.false_alarms)
+    return _Window(labelled or since, until, realised, alpha)
+
+
+def alpha_of(looks: int, false_alarms: float) -> float:
+    """What a look may spend after so many; windows are of one length, so that what `allowance` keeps for longer ones is theirs as well."""
+    return 2 * allowance(Look(looks, 1), SHARE * false_alarms)
 
 
 async def _read_rows(session: AsyncSession, case: _Case, window: _Window) -> tuple[Latest, Latest]:
@@ -158,7 +152,7 @@ async def _read_rows(session: AsyncSession, case: _Case, window: _Window) -> tup
 
 
 def _estimate(case: _Case, before: Latest, rows: Latest, alpha: float) -> Estimated:
-    was = case.baseline.tell(case.signature, alpha)
+    was = case.baseline.tell(case.signature, alpha, design_effect=case.effect)
     return estimate(
         case.signature, before, rows, was,
         threshold=case.threshold, alpha=alpha, design_effect=case.effect,
@@ -167,7 +161,7 @@ def _estimate(case: _Case, before: Latest, rows: Latest, alpha: float) -> Estima
 
 async def _keep(session: AsyncSession, case: _Case, window: _Window, found: Estimated) -> None:
     """Keep what was found, unless somebody else has looked meanwhile."""
-    state = await _lock_watch(session, case.cohort)
+    state = await lock_watch(session, EstimateWatch, case.cohort)
     state.looked_at = clock.now()
     judgement = found.judgement
     if (state.until and state.until > window.since) or judgement is None or judgement.now is None:
@@ -178,14 +172,6 @@ async def _keep(session: AsyncSession, case: _Case, window: _Window, found: Esti
     await note_figures(session, case.version.id, case.cohort.environment, _figures(found))
     await session.flush()
     _tell(session, state, case, window, judgement, str(row.id))
-
-
-async def _lock_watch(session: AsyncSession, cohort: Cohort) -> EstimateWatch:
-    key = {"version_id": cohort.version_id, "environment": cohort.environment}
-    added = insert(EstimateWatch).values(**key, looked_at=clock.now())
-    await session.execute(added.on_conflict_do_nothing())
-    query = select(EstimateWatch).filter_by(**key).with_for_update()
-    return (await session.scalars(query)).one()
 
 
 def _as_row(case: _Case, window: _Window, judgement: Judgement) -> PerformanceVerdictRow:

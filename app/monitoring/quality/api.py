@@ -8,15 +8,13 @@ from fastapi import Request
 from pydantic import ConfigDict, Field
 
 from app.core.access import Role, allows
-from app.core.database import Reading
 from app.core.edge import Begin, Begins, Db, room
 from app.core.problems import problems
 from app.core.wire import Outgoing
-from app.evidence.planning import FIRST_ROWS
-from app.evidence.windows import Reference, find_reference, start_of_latest
+from app.evidence.windows import Reference, start_of_latest
 from app.monitoring import queries
 from app.monitoring.errors import NoReferenceYet
-from app.monitoring.incoming import TABLE_BODY, count_instances, count_table, table_in
+from app.monitoring.incoming import REFUSED_TABLES, TABLE_BODY, count_instances, count_table, open_reference
 from app.monitoring.parameters import REFUSED_REFERENCES, Environment, ModelId
 from app.monitoring.quality.looking import (
     Of,
@@ -28,7 +26,6 @@ from app.monitoring.quality.looking import (
     tell_reasons,
 )
 from app.monitoring.schemas import ReferenceOut, RowsOrder
-from app.registry import queries as registry
 from app.runtimes import errors as runtime_errors
 
 if TYPE_CHECKING:
@@ -131,7 +128,7 @@ async def check_quality(
 ) -> Any:
     """Missing, out of range, new, refused, repeated: how good the inputs of a window, or of rows that come along, are."""
     async with database.reads() as reading:
-        version, reference = await _open(reading, model_id, environment)
+        version, reference = await open_reference(reading, model_id, environment)
         watching = await queries.watching_of(reading, version.model_id, request.app.state.settings)
         since, until = order.ends(watching.window_hours)
         if order.window_rows is not None:
@@ -153,7 +150,7 @@ async def check_quality(
     response_model=QualityOut,
     openapi_extra=TABLE_BODY,
     dependencies=[allows(Role.OPERATOR)],
-    responses=problems(*REFUSED_REFERENCES, NoReferenceYet, runtime_errors.BadSample),
+    responses=problems(*REFUSED_TABLES),
 )
 async def check_quality_of_table(
     model_id: ModelId,
@@ -164,18 +161,9 @@ async def check_quality_of_table(
 ) -> Any:
     """The same for the rows of a CSV or Parquet file, whose columns are found by their names."""
     async with database.reads() as reading:
-        version, reference = await _open(reading, model_id, environment)
-    table, prober = await table_in(request), request.app.state.prober
-    sent = await count_table(reference, version.signature, table, prober)
+        version, reference = await open_reference(reading, model_id, environment)
+    sent = await count_table(request, reference, version.signature)
     return await _judge(begin, version, reference, environment, rows_of_caller(sent))
-
-
-async def _open(reading: Reading, model_id: str, environment: str) -> tuple["Version", Reference]:
-    version = await registry.get_version(reading, model_id, environment)
-    reference = await find_reference(reading, version.id)
-    if reference is None:
-        raise NoReferenceYet(version.model_reference, FIRST_ROWS)
-    return version, reference
 
 
 async def _judge(

@@ -9,7 +9,6 @@ from app.core.edge import Reads, Writes, room
 from app.core.errors import FieldProblem
 from app.core.paging import Page, Paged
 from app.core.problems import problems
-from app.evidence.planning import FIRST_ROWS
 from app.evidence.series import Series
 from app.monitoring.errors import (
     NoReferenceYet,
@@ -20,6 +19,7 @@ from app.monitoring.errors import (
 )
 from app.monitoring.kinds import SeriesKind, SeriesMetric
 from app.monitoring.parameters import ModelId
+from app.monitoring.queries import no_reference_yet
 from app.monitoring.regimes import following as regimes
 from app.monitoring.regimes.schemas import (
     MonitorName,
@@ -74,7 +74,7 @@ async def _require_numbers(session: Any, model_id: str, order: RegimeOrder) -> N
     version = await registry.get_version(session, model_id, order.environment)
     places = await Series().places(session, version.id)
     if not places:
-        raise NoReferenceYet(version.model_reference, FIRST_ROWS)
+        raise await no_reference_yet(session, version)
     if places.get(str(order.source)) is None:
         raise NoSuchSeries(order.source, [name for name, place in places.items() if place is not None])
 

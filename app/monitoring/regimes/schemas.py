@@ -133,11 +133,19 @@ class RegimeChangeOut(Outgoing):
         return say_change(self)
 
 
+def _has_a_square(value: float) -> float:
+    if abs(value) > MOST_VALUE:
+        raise ValueError(f"must lie between {-MOST_VALUE:g} and {MOST_VALUE:g}")
+    return value
+
+
 class ValueOrder(Incoming):
     """One value of a series."""
 
     at: Moment
-    value: float = Field(ge=-MOST_VALUE, le=MOST_VALUE)
+    value: Annotated[float, AfterValidator(_has_a_square)] = Field(
+        description=f"From {-MOST_VALUE:g} to {MOST_VALUE:g}."
+    )
 
     @model_validator(mode="after")
     def _has_been(self) -> Self:
