@@ -9,18 +9,11 @@ from fastapi import Path, Query, Request, Response, status
 
 from app.alerts import channels, errors, queries
 from app.alerts.addresses import Network
+from app.alerts.channel_schemas import ChannelOrder, ChannelOut, NewChannelOut, RotatedOut, RotationOrder
 from app.alerts.channels import FROM_ENVIRONMENT, Draft, shown_address
 from app.alerts.egress import NotDeliveredError, read_target
 from app.alerts.kinds import ChannelKind, DeliveryState
-from app.alerts.schemas import (
-    ChannelOrder,
-    ChannelOut,
-    DeliveryOut,
-    Name,
-    NewChannelOut,
-    RotatedOut,
-    RotationOrder,
-)
+from app.alerts.schemas import DeliveryOut, Name
 from app.alerts.senders import ask_apprise
 from app.alerts.signing import new_secret
 from app.core.access import Role, allows, caller_of

@@ -7,7 +7,11 @@ from app.core.errors import Conflict, Invalid, NotFound
 
 @dataclass(eq=False)
 class AlertRuleNotFound(NotFound):
-    """There is no such alert rule."""
+    """There is no such alert rule.
+
+    Rules are addressed by their names. No rule has this one: it was deleted, is spelt differently, or is about
+    models that the key does not see.
+    """
 
     rule: str
 
@@ -17,7 +21,11 @@ class AlertRuleNotFound(NotFound):
 
 @dataclass(eq=False)
 class AlertRuleExists(Conflict):
-    """An alert rule of this name exists."""
+    """An alert rule of this name exists.
+
+    A rule's name is its address and part of each incident's fingerprint, so two rules can't share one. The rule
+    that is there was not changed.
+    """
 
     rule: str
 
@@ -27,7 +35,11 @@ class AlertRuleExists(Conflict):
 
 @dataclass(eq=False)
 class NoDefaultRule(Conflict):
-    """The alert rule is not one of those that are there from the start."""
+    """The alert rule is not one of those that are there from the start.
+
+    Only the rules that are there from the start have first terms to go back to. This one was made by somebody, or
+    there is none of this name.
+    """
 
     rule: str
     defaults: list[str]
@@ -38,7 +50,11 @@ class NoDefaultRule(Conflict):
 
 @dataclass(eq=False)
 class IncidentNotFound(NotFound):
-    """There is no such incident."""
+    """There is no such incident.
+
+    No incident has this id, or it is of a model that the key does not see. Incidents are forgotten 400 days after
+    they were resolved.
+    """
 
     incident_id: str
 
@@ -48,7 +64,11 @@ class IncidentNotFound(NotFound):
 
 @dataclass(eq=False)
 class IncidentIsResolved(Conflict):
-    """The incident is resolved already."""
+    """The incident is resolved already.
+
+    An incident ends once: by itself when its signal is well again, or by somebody's hand. What is over can be
+    neither acknowledged nor resolved; when it is unwell again, another incident opens.
+    """
 
     incident_id: str
     resolved_by: str | None
@@ -60,7 +80,11 @@ class IncidentIsResolved(Conflict):
 
 @dataclass(eq=False)
 class AlreadyAcknowledged(Conflict):
-    """Somebody has acknowledged the incident already."""
+    """Somebody has acknowledged the incident already.
+
+    Acknowledging says who sees to an incident, so that two people don't. Somebody was first, and the incident
+    stays with that name.
+    """
 
     incident_id: str
     acknowledged_by: str
@@ -71,7 +95,11 @@ class AlreadyAcknowledged(Conflict):
 
 @dataclass(eq=False)
 class SilenceNotFound(NotFound):
-    """There is no such silence, or it is over."""
+    """There is no such silence, or it is over.
+
+    Silences end by themselves at their time, or when somebody ends them. This one is over already, was never
+    made, or is not for this key to end.
+    """
 
     silence_id: str
 
@@ -81,7 +109,11 @@ class SilenceNotFound(NotFound):
 
 @dataclass(eq=False)
 class ChannelNotFound(NotFound):
-    """There is no such channel."""
+    """There is no such channel.
+
+    Channels are addressed by their names. No channel has this one: it was deleted, or the environment that
+    brought it no longer does.
+    """
 
     channel: str
 
@@ -91,7 +123,11 @@ class ChannelNotFound(NotFound):
 
 @dataclass(eq=False)
 class ChannelExists(Conflict):
-    """A channel of this name exists."""
+    """A channel of this name exists.
+
+    Rules name channels, and messages that wait go to a name: a second channel of it would get what was meant for
+    the first. The channel that is there was not changed.
+    """
 
     channel: str
 
@@ -101,7 +137,11 @@ class ChannelExists(Conflict):
 
 @dataclass(eq=False)
 class ChannelConfigured(Conflict):
-    """The channel comes from the environment."""
+    """The channel comes from the environment.
+
+    This channel is made from a setting of the environment at every start, so it would come back if it were
+    deleted here.
+    """
 
     channel: str
     variable: str
@@ -112,7 +152,11 @@ class ChannelConfigured(Conflict):
 
 @dataclass(eq=False)
 class ChannelInUse(Conflict):
-    """Alert rules name the channel."""
+    """Alert rules name the channel.
+
+    Without the channel these rules would tell somewhere else than they say, or nowhere. So it stays as long as a
+    rule names it.
+    """
 
     channel: str
     rules: list[str]
@@ -123,7 +167,11 @@ class ChannelInUse(Conflict):
 
 @dataclass(eq=False)
 class SignsNothing(Conflict):
-    """Only webhooks have a secret that their messages are signed with."""
+    """Only webhooks have a secret that their messages are signed with.
+
+    Messages to a webhook carry a signature after Standard Webhooks, made with a secret of the channel. Slack,
+    PagerDuty, e-mail and apprise have their own ways, and no secret of ours that could be rotated.
+    """
 
     channel: str
     kind: str
@@ -134,7 +182,11 @@ class SignsNothing(Conflict):
 
 @dataclass(eq=False)
 class ChannelUnreadable(Conflict):
-    """What the channel knows was sealed under a key that this service does not have."""
+    """What the channel knows was sealed under a key that this service does not have.
+
+    Addresses and secrets of channels are encrypted with a key from a file beside the database. This channel was
+    sealed with another key than the service has: the file was replaced or lost, or this replica has its own.
+    """
 
     channel: str
 
@@ -147,7 +199,11 @@ class ChannelUnreadable(Conflict):
 
 @dataclass(eq=False)
 class TooManySecrets(Conflict):
-    """As many earlier secrets of the webhook sign beside its present one as may."""
+    """As many earlier secrets of the webhook sign beside its present one as may.
+
+    Each earlier secret that is still in its time of grace is one more signature in the header of every message.
+    There are as many as that header may carry.
+    """
 
     channel: str
     most: int
@@ -178,7 +234,11 @@ class TargetRefused(Invalid):
 
 @dataclass(eq=False)
 class DeliveryNotFound(NotFound):
-    """There is no such delivery."""
+    """There is no such delivery.
+
+    No delivery has this id, or it tells of an incident that the key does not see. Deliveries are forgotten 90
+    days after they arrived or were given up.
+    """
 
     delivery_id: str
 

@@ -32,7 +32,7 @@ from app.alerts.queries import (
     lock_rule,
     standings_of,
 )
-from app.alerts.rules import FAILURES, TOLD_BY_FACTS, Signal, Told, subject_of
+from app.alerts.rules import FAILURES, MEANINGS, TOLD_BY_FACTS, Signal, Told, subject_of
 from app.alerts.sealing import Vault, open_vault
 from app.alerts.senders import Letter, Post
 from app.alerts.signals import FROM_THE_LOG, Namer, Reader, named_as
@@ -121,7 +121,8 @@ async def _judge_values(
         matters = rule.terms.policy.is_breached_by(value) or (known and not is_idle(known.standing))
         if rule.terms.concerns(model) and matters:
             row = await lock_standing(session, rule.name, f"model:{model}")
-            evidence: dict[str, Any] = {"window_seconds": rule.window_seconds}
+            meaning = MEANINGS[Signal(rule.signal)]
+            evidence: dict[str, Any] = {"value_is": meaning, "window_seconds": rule.window_seconds}
             since = at - timedelta(seconds=rule.window_seconds)
             if namer is not None and (named := await namer(session, model, since, at)):
                 evidence[named_as(Signal(rule.signal))] = [*named]

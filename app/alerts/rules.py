@@ -55,6 +55,19 @@ HIGHEST: Mapping[Signal, float] = {
 """What a signal can't exceed; the others have no such limit, and none goes below 0."""
 
 
+MEANINGS: Mapping[Signal, str] = {
+    Signal.ACCURACY_DROP: "how far accuracy (of a regression: its error, as a share of the baseline's) is proven to be worse than the "
+    "baseline; what is measured is worse still",
+    Signal.ESTIMATED_LOSS: "how much worse, as a share of the baseline, the model is proven to be expected to do",
+    Signal.DRIFT: "what the drift score is proven to exceed, the lower end of its interval; the score itself is higher",
+    Signal.LATENCY_MS: "the milliseconds that one answer in twenty exceeds",
+    Signal.ERROR_RATE: "the share of rows that got no prediction",
+    Signal.QUALITY_SCORE: "the quality scores of the window's looks, weighted by their rows",
+    Signal.REGIME_CHANGES: "how many changes of regime were found",
+}
+"""What the value of a signal is that is read on the clock; of one that facts tell it is 1 for a failure, 0 for a success."""
+
+
 class Step(StrEnum):
     """What follows from one look at a signal."""
 

@@ -7,10 +7,10 @@ from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 
-from app.alerts.kinds import ChannelKind, DeliveryState, Event
+from app.alerts.kinds import DeliveryState, Event
 from app.alerts.rules import DAY, MINUTE, Comparison, RuleTerms, Severity, Signal
 from app.alerts.tables import AlertRule, Delivery, Incident, Silence
-from app.core.wire import Incoming, Line, Outgoing, Reason, storable
+from app.core.wire import Incoming, Outgoing, Reason, storable
 from app.evidence.schemas import Moment
 from app.registry.rules import parse_reference
 
@@ -249,66 +249,3 @@ class SilenceOut(Outgoing):
         """A silence's row as an answer."""
         same = {name: getattr(row, name) for name in cls.model_fields if name != "warnings"}
         return cls(**same, warnings=[*warnings])
-
-
-class ChannelOrder(Incoming):
-    """A way to tell of incidents."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {"name": "on-call", "kind": "webhook", "url": "https://hooks.example.org/alerts"}
-        }
-    )
-
-    name: Name
-    kind: ChannelKind
-    url: Line | None = Field(
-        None,
-        description="Where to: of a webhook, of Slack, of apprise (its own kind of address), of another PagerDuty.",
-    )
-    routing_key: Line | None = Field(None, description="The integration key of a PagerDuty service.")
-    to: list[Line] | None = Field(None, max_length=50, description="Addresses of e-mail.")
-
-
-class ChannelOut(Outgoing):
-    """A channel, without its address and secrets."""
-
-    name: str
-    kind: ChannelKind
-    shown: str = Field(description="As much of its address as is no secret.")
-    from_environment: bool
-    made_at: datetime
-    made_by: str
-
-
-class NewChannelOut(ChannelOut):
-    """A channel just made."""
-
-    secret: str | None = Field(
-        None,
-        description=(
-            "What a webhook's messages are signed with: shown once, so null when a repeated `Idempotency-Key` asks again, "
-            "and for other kinds."
-        ),
-    )
-
-
-class RotationOrder(Incoming):
-    """How long earlier secrets go on signing."""
-
-    model_config = ConfigDict(json_schema_extra={"example": {"grace_hours": 24}})
-
-    grace_hours: float = Field(
-        24,
-        ge=0,
-        le=24 * 30,
-        description="For how long messages are signed with the earlier secret as well; 0 ends it, and all before it, at once.",
-    )
-
-
-class RotatedOut(NewChannelOut):
-    """A webhook with another secret."""
-
-    earlier_until: datetime = Field(
-        description="Until when its messages are signed with the earlier one as well."
-    )

@@ -41,6 +41,8 @@ def _in_words(name: str, value: Any) -> str:
     """
     if name == "window_seconds":
         return f"in the last {timedelta(seconds=value)}"
+    if name == "value_is":
+        return f"the value is {value}"
     if name == "changes":
         return "\n".join(f"changed: {each}" for each in value)
     told = ", ".join(map(str, value)) if isinstance(value, list) else str(value)

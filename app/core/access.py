@@ -52,7 +52,11 @@ class Caller:
 
 @dataclass(eq=False)
 class RoleTooLow(Forbidden):
-    """The caller's role does not allow this."""
+    """The caller's role does not allow this.
+
+    Keys and tokens carry one of four roles: viewer, caller, operator, admin. The route needs a higher one than
+    the caller has.
+    """
 
     needed: str
     has: str
@@ -63,7 +67,10 @@ class RoleTooLow(Forbidden):
 
 @dataclass(eq=False)
 class NoCredentials(Unauthenticated):
-    """The request carries no key."""
+    """The request carries no key.
+
+    This service wants to know who calls, by an API key or a token; the request brought neither.
+    """
 
     def detail(self) -> str:
         return "Send an API key as `Authorization: Bearer <key>` (`switchyard keys create` makes one)."
@@ -71,7 +78,11 @@ class NoCredentials(Unauthenticated):
 
 @dataclass(eq=False)
 class ModelNotFound(NotFound):
-    """There is no such model."""
+    """There is no such model.
+
+    No model has this name, it was deleted, or the key is limited to other models: what a key may not see is not
+    there for it.
+    """
 
     model: str
 

@@ -12,7 +12,11 @@ from app.core.keys import EVERY_MODEL
 
 @dataclass(eq=False)
 class KeyTooNarrow(Forbidden):
-    """The key is limited to some models, and this concerns all of them."""
+    """The key is limited to some models, and this concerns all of them.
+
+    Rules, channels and settings concern every model. A key that is limited to some of them may neither see nor
+    change what is about all.
+    """
 
     models: list[str]
 

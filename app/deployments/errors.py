@@ -7,7 +7,10 @@ from app.core.errors import Conflict, NotFound
 
 @dataclass(eq=False)
 class DeploymentNotFound(NotFound):
-    """There is no such deployment."""
+    """There is no such deployment.
+
+    No deployment has this id, or it is of a model that the key does not see.
+    """
 
     deployment_id: str
 
@@ -17,7 +20,10 @@ class DeploymentNotFound(NotFound):
 
 @dataclass(eq=False)
 class DeploymentUnderway(Conflict):
-    """Another deployment of this model is under way."""
+    """Another deployment of this model is under way.
+
+    One deployment at a time changes what answers for a model in an environment. Another one has not ended yet.
+    """
 
     model: str
     environment: str
@@ -33,7 +39,10 @@ class DeploymentUnderway(Conflict):
 
 @dataclass(eq=False)
 class DeploymentSettled(Conflict):
-    """The deployment has ended."""
+    """The deployment has ended.
+
+    The deployment has ended, well or not, so there is nothing left of it to abort.
+    """
 
     deployment_id: str
     phase: str
@@ -44,7 +53,10 @@ class DeploymentSettled(Conflict):
 
 @dataclass(eq=False)
 class NothingToRollBackTo(Conflict):
-    """The model has no earlier production version."""
+    """The model has no earlier production version.
+
+    A rollback returns to the version that was in production before. This model has had no other one there.
+    """
 
     model: str
     environment: str
@@ -55,7 +67,10 @@ class NothingToRollBackTo(Conflict):
 
 @dataclass(eq=False)
 class AlreadyServing(Conflict):
-    """The version answers this traffic already."""
+    """The version answers this traffic already.
+
+    The version that was to be promoted is the one that answers now. Nothing was changed.
+    """
 
     model_reference: str
     environment: str
@@ -66,7 +81,11 @@ class AlreadyServing(Conflict):
 
 @dataclass(eq=False)
 class ChampionChanged(Conflict):
-    """Production changed while the version was at the gate."""
+    """Production changed while the version was at the gate.
+
+    A version is checked against the one that is in production. While the checks ran, another one was put there,
+    so their result says nothing about what answers now.
+    """
 
     model_reference: str
     environment: str
@@ -82,7 +101,10 @@ class ChampionChanged(Conflict):
 
 @dataclass(eq=False)
 class NotOfThisModel(Conflict):
-    """The rollback names a version of another model, or one that never was in production."""
+    """The rollback names a version of another model, or one that never was in production.
+
+    A rollback goes back to what has been in production for this model. The version that `to` names never was.
+    """
 
     model: str
     to: str

@@ -21,7 +21,11 @@ class SpoolFull(NoSpace):
 
 @dataclass(eq=False)
 class SpoolUnwritable(NoSpace):
-    """The spool of the prediction log can't be written."""
+    """The spool of the prediction log can't be written.
+
+    Every prediction is written to a local spool before it is answered, so that none is lost. The disk did not
+    take it, for the reason that `reason` tells, so nothing was answered.
+    """
 
     reason: str
 
@@ -44,7 +48,11 @@ class PredictionNotFound(NotFound):
 
 @dataclass(eq=False)
 class TooManyOutcomes(TooLarge):
-    """One call brings more outcomes than are taken at once."""
+    """One call brings more outcomes than are taken at once.
+
+    The number of items in a call has a limit, so that one caller can't hold up the database for all others.
+    Nothing of this call was kept.
+    """
 
     items: int
     limit: int
@@ -55,7 +63,11 @@ class TooManyOutcomes(TooLarge):
 
 @dataclass(eq=False)
 class FeedbackReaderLost(Unavailable):
-    """The process that was reading this feedback ended."""
+    """The process that was reading this feedback ended.
+
+    Large bodies are read in a process of their own, so that they delay nobody. That process ended, most likely
+    for want of memory; nothing of the call was kept.
+    """
 
     def detail(self) -> str:
         return "The process that was reading this feedback ended before it was done; send fewer items in one call."

@@ -7,7 +7,11 @@ from app.core.errors import Conflict, Invalid, NotFound
 
 @dataclass(eq=False)
 class RegimeMonitorNotFound(NotFound):
-    """The model has no regime monitor of this name."""
+    """The model has no regime monitor of this name.
+
+    A regime monitor follows one series of one model under a name that its maker chose. Under this name the model
+    has none: it was never made, it was removed, or it belongs to another model.
+    """
 
     model: str
     monitor: str
@@ -18,7 +22,11 @@ class RegimeMonitorNotFound(NotFound):
 
 @dataclass(eq=False)
 class RegimeMonitorExists(Conflict):
-    """The model has a regime monitor of this name already."""
+    """The model has a regime monitor of this name already.
+
+    A monitor's name is its address, and the values that it has taken are its memory. So a second one of the name
+    is not made over the first.
+    """
 
     model: str
     monitor: str
@@ -29,7 +37,11 @@ class RegimeMonitorExists(Conflict):
 
 @dataclass(eq=False)
 class SeriesNotPosted(Conflict):
-    """The monitor reads its series by itself."""
+    """The monitor reads its series by itself.
+
+    A monitor of the kind `column` or `metric` takes its values from the prediction log or from the looks of other
+    monitors. Values from outside would be counted among those, so they are not taken.
+    """
 
     monitor: str
     source: str
@@ -40,7 +52,12 @@ class SeriesNotPosted(Conflict):
 
 @dataclass(eq=False)
 class NoSuchSeries(Invalid):
-    """The model has no column or metric of numbers of this name."""
+    """The model has no column or metric of numbers of this name.
+
+    A monitor of a `column` follows numbers of the model's profiles (an input, `prediction`, `confidence`,
+    `latency_ms`), one of a `metric` what monitors find. The source that was named is neither, or it is a column
+    of text or categories, whose mean is nothing.
+    """
 
     source: str | None
     known: list[str]
@@ -54,7 +71,12 @@ class NoSuchSeries(Invalid):
 
 @dataclass(eq=False)
 class NoReferenceYet(Conflict):
-    """The version has nothing yet that a window could be held against."""
+    """The version has nothing yet that a window could be held against.
+
+    Drift, profiles and regimes of columns compare with a reference, along bins that are made from it. This
+    version was registered without a `reference` sample, and the log holds too few of its rows to make one from:
+    `rows_wanted` are needed.
+    """
 
     model_id: str
     rows_wanted: int
@@ -88,7 +110,11 @@ class NoReferenceYet(Conflict):
 
 @dataclass(eq=False)
 class NoGoodRow(Invalid):
-    """Not one of the rows fits the model."""
+    """Not one of the rows fits the model.
+
+    The rows that came along were read against the model's signature, and each of them lacks a column or has a
+    value of a wrong type. A check of no rows would say nothing, so there is none.
+    """
 
     rows: int
     first: str

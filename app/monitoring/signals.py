@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, case, func, select
@@ -56,7 +57,18 @@ async def changes_in_words(
     query = select(RegimeMonitor.name, RegimeChange).join(RegimeChange, _changed_lately(since, until))
     query = query.where(RegimeMonitor.model == model).order_by(RegimeChange.id.desc()).limit(MOST_TOLD)
     found = await session.execute(query)
-    return [f"{name} since {change.since:%Y-%m-%d %H:%M} UTC: {change.in_words}" for name, change in found]
+    return [f"{name} since {change.since:%Y-%m-%d %H:%M} UTC: {say_change(change)}" for name, change in found]
+
+
+def say_change(change: Any) -> str:
+    """What changed, of a row or what is shown of it: two regimes may be the same beside the long run, and yet not one."""
+    label = f"{change.level}, {change.volatility}"
+    before = f"{change.level_before}, {change.volatility_before}"
+    return (
+        f"mean from {change.mean_before:.4g} to {change.mean:.4g}, "
+        f"deviation from {change.deviation_before:.4g} to {change.deviation:.4g}; beside the long run "
+        + (f"still {label}" if label == before else f"{before} before, {label} now")
+    )
 
 
 def _changed_lately(since: datetime, until: datetime) -> ColumnElement[bool]:

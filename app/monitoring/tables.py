@@ -178,17 +178,6 @@ class RegimeChange(Base):
     deviation_before: Mapped[float]
     told_at: Mapped[datetime]
 
-    @property
-    def in_words(self) -> str:
-        """What changed: two regimes may be the same beside the long run, and yet not one."""
-        label = f"{self.level}, {self.volatility}"
-        before = f"{self.level_before}, {self.volatility_before}"
-        return (
-            f"mean from {self.mean_before:.4g} to {self.mean:.4g}, "
-            f"deviation from {self.deviation_before:.4g} to {self.deviation:.4g}; beside the long run "
-            + (f"still {label}" if label == before else f"{before} before, {label} now")
-        )
-
 
 class DriftVerdictRow(LookMixin, Base):
     """One look at a window: what was found, and the profile that it was found in, so that it can be found again.

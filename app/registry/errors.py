@@ -9,7 +9,11 @@ from app.registry.rules import nearest_name
 
 @dataclass(eq=False)
 class BadReference(Malformed):
-    """This is no model reference."""
+    """This is no model reference.
+
+    Models and versions are named in one way everywhere: `churn`, `churn:3`, `churn:2.1.0` or `churn@champion`.
+    The text is none of these.
+    """
 
     reference: str
     problem: str
@@ -20,7 +24,11 @@ class BadReference(Malformed):
 
 @dataclass(eq=False)
 class BadModelName(Invalid):
-    """This can't be a model's name."""
+    """This can't be a model's name.
+
+    Names stand in addresses, files and metrics, so they are short and plain: letters, digits, `.`, `_`, `-` and
+    spaces within.
+    """
 
     name: str
 
@@ -36,7 +44,11 @@ class BadModelName(Invalid):
 
 @dataclass(eq=False)
 class NameTooClose(Conflict):
-    """A model with nearly the same name exists."""
+    """A model with nearly the same name exists.
+
+    Two models whose names differ only in case or spelling would be taken for each other, by people and by some
+    file systems. So the second is refused when it is to be made.
+    """
 
     name: str
     existing: str
@@ -47,7 +59,11 @@ class NameTooClose(Conflict):
 
 @dataclass(eq=False)
 class BadAlias(Invalid):
-    """This can't be an alias."""
+    """This can't be an alias.
+
+    An alias follows the model's name after an `@`. It has letters, digits, `_` and `-` only, and is neither
+    `latest` nor like `v3`, which would be mistaken for versions.
+    """
 
     alias: str
     problem: str
@@ -58,7 +74,11 @@ class BadAlias(Invalid):
 
 @dataclass(eq=False)
 class VersionNotFound(NotFound):
-    """There is no such version."""
+    """There is no such version.
+
+    The model is known, and none of its versions has this number, semantic version or alias. It was never
+    registered, or it was deleted.
+    """
 
     model_reference: str
     existing: list[str]
@@ -74,7 +94,11 @@ class VersionNotFound(NotFound):
 
 @dataclass(eq=False)
 class NoProductionVersion(NotFound):
-    """The model has no version in production."""
+    """The model has no version in production.
+
+    A model's name alone means the version that is in production. None is: none was promoted yet, the last one was
+    withdrawn, or it is in another environment.
+    """
 
     model: str
     environment: str
@@ -87,7 +111,10 @@ class NoProductionVersion(NotFound):
 
 @dataclass(eq=False)
 class VersionNeeded(Malformed):
-    """This needs a version, not only a model's name."""
+    """This needs a version, not only a model's name.
+
+    What was asked concerns one version, and a bare name could mean any of them.
+    """
 
     model: str
     candidates: list[str]
@@ -98,7 +125,11 @@ class VersionNeeded(Malformed):
 
 @dataclass(eq=False)
 class SemanticVersionTaken(Conflict):
-    """The semantic version was used before."""
+    """The semantic version was used before.
+
+    A semantic version means the same bytes for ever, in logs and reports as well. So it is never given again, not
+    even when its version was deleted.
+    """
 
     model: str
     semantic_version: str
@@ -112,7 +143,12 @@ class SemanticVersionTaken(Conflict):
 
 @dataclass(eq=False)
 class IllegalMove(Conflict):
-    """A version can't go from its stage to that one."""
+    """A version can't go from its stage to that one.
+
+    Versions go through stages in an order: `training`, `validation`, `staging`, `production`, `deprecated`; an
+    archived one comes back to `validation`. The stage that was asked for does not follow the one that the version
+    is in.
+    """
 
     model_reference: str
     stage: str
@@ -125,7 +161,11 @@ class IllegalMove(Conflict):
 
 @dataclass(eq=False)
 class GateClosed(Conflict):
-    """The version did not pass the gate."""
+    """The version did not pass the gate.
+
+    Before a version goes on, checks are run against the model's gates and against the version in production. At
+    least one of them found the version wanting; nothing was changed.
+    """
 
     model_reference: str
     goal: str
@@ -139,7 +179,11 @@ class GateClosed(Conflict):
 
 @dataclass(eq=False)
 class ForceNeedsAdmin(Forbidden):
-    """Only an administrator may force a gate, and only with a reason."""
+    """Only an administrator may force a gate, and only with a reason.
+
+    Forcing overrides the checks that keep a bad version from production, so it takes the role `admin` and leaves
+    its reason in the audit trail.
+    """
 
     has: str
 
@@ -149,7 +193,11 @@ class ForceNeedsAdmin(Forbidden):
 
 @dataclass(eq=False)
 class StillNeeded(Conflict):
-    """The version is in use."""
+    """The version is in use.
+
+    Requests are answered, or will be, by this version: it is in production, on a route, under an alias, or held.
+    Without it they would fail.
+    """
 
     model_reference: str
     needed_by: list[str]
@@ -160,7 +208,10 @@ class StillNeeded(Conflict):
 
 @dataclass(eq=False)
 class ModelUnknownColumn(Invalid):
-    """A setting names a column that the model does not have."""
+    """A setting names a column that the model does not have.
+
+    Settings such as sensitive columns are held against the model's signature. The signature has no such column.
+    """
 
     field: str
     columns: list[str]
@@ -171,7 +222,10 @@ class ModelUnknownColumn(Invalid):
 
 @dataclass(eq=False)
 class AliasNotFound(NotFound):
-    """There is no such alias."""
+    """There is no such alias.
+
+    The model is known, and none of its versions has this alias. It was never set, or was removed.
+    """
 
     model: str
     alias: str
@@ -182,7 +236,11 @@ class AliasNotFound(NotFound):
 
 @dataclass(eq=False)
 class NotOfAVersion(Invalid):
-    """These settings belong to the model, not to one version of it."""
+    """These settings belong to the model, not to one version of it.
+
+    Some settings, such as the gates, the sensitive columns and the log mode, are the model's own, so that its
+    next version has them too. A version has a description and tags of its own.
+    """
 
     fields: list[str]
     model: str
@@ -193,7 +251,11 @@ class NotOfAVersion(Invalid):
 
 @dataclass(eq=False)
 class NoSuchFile(NotFound):
-    """The artifact has no such file."""
+    """The artifact has no such file.
+
+    An artifact is the files that were registered, each under its path. None has this path, or there are several
+    and none was named.
+    """
 
     model_reference: str
     path: str | None
@@ -207,7 +269,11 @@ class NoSuchFile(NotFound):
 
 
 class FilesCleanedAway(Unavailable):
-    """Clean-up took these very files while they were being registered."""
+    """Clean-up took these very files while they were being registered.
+
+    Files that belong to no version are let go after a day. These had lain that long, and clean-up came between
+    the upload and the registration.
+    """
 
     def detail(self) -> str:
         return "They had been in the store for a day without a version, and were let go just now; send the registration again."

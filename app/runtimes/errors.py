@@ -12,7 +12,11 @@ skops.io.dump(model, "model.skops")"""
 
 @dataclass(eq=False)
 class UnknownPayload(Malformed):
-    """The body does not hold rows in one known form."""
+    """The body does not hold rows in one known form.
+
+    Rows come under one of the names that the members of the body can have, so that no row is read in two ways.
+    This body has none of them, or more than one.
+    """
 
     found: list[str]
 
@@ -34,7 +38,10 @@ class MisshapenPayload(Malformed):
 
 @dataclass(eq=False)
 class EmptyBatch(Invalid):
-    """There is no row to score."""
+    """There is no row to score.
+
+    A prediction of no rows has no answer, and is most likely a mistake of whoever made the request.
+    """
 
     field: str
 
@@ -44,7 +51,10 @@ class EmptyBatch(Invalid):
 
 @dataclass(eq=False)
 class TooManyRows(TooLarge):
-    """The batch has more rows than one call may carry."""
+    """The batch has more rows than one call may carry.
+
+    One very large call would hold up all others, so the rows of a call have a limit. None of them was scored.
+    """
 
     rows: int
     limit: int
@@ -96,7 +106,11 @@ class UnsafeArtifact(Invalid):
 
 @dataclass(eq=False)
 class BrokenArtifact(Invalid):
-    """The model file can't be loaded or does not predict."""
+    """The model file can't be loaded or does not predict.
+
+    A model file is loaded and asked for one prediction before it is registered. One of the two failed; `problem`
+    has the words of the library.
+    """
 
     problem: str
 
@@ -106,7 +120,11 @@ class BrokenArtifact(Invalid):
 
 @dataclass(eq=False)
 class ProbeTimedOut(Invalid):
-    """Loading the model file took too long."""
+    """Loading the model file took too long.
+
+    A model file is loaded once in a process of its own, and asked for one prediction, before it is registered.
+    That was not done within the limit, so the file was not taken.
+    """
 
     limit_seconds: float
 
@@ -116,7 +134,11 @@ class ProbeTimedOut(Invalid):
 
 @dataclass(eq=False)
 class ProbeOutOfMemory(Invalid):
-    """Loading the model file took too much memory."""
+    """Loading the model file took too much memory.
+
+    A model file is loaded once in a process of its own with limited memory, before it is registered. It needed
+    more, so it was not taken.
+    """
 
     limit_bytes: int
 
@@ -148,7 +170,11 @@ class NotConvertible(Invalid):
 
 @dataclass(eq=False)
 class QueueFull(TooMany):
-    """Too many rows are waiting for this model."""
+    """Too many rows are waiting for this model.
+
+    Calls wait in memory for their turn at the model, and as many rows wait already as may. Refusing at once is
+    better than an answer that comes too late; nothing of this call was scored.
+    """
 
     waiting_rows: int
     limit: int
@@ -159,7 +185,11 @@ class QueueFull(TooMany):
 
 @dataclass(eq=False)
 class DeadlinePassed(TimedOut):
-    """The deadline came before the answer."""
+    """The deadline came before the answer.
+
+    The rows waited for the model, or were being scored, when the time for an answer was over. The model is busy,
+    or slow for so many rows.
+    """
 
     def detail(self) -> str:
         return "the model did not answer in time; send fewer rows, or ask again when it is less busy"
@@ -179,7 +209,11 @@ class ModelNotReady(Unavailable):
 
 @dataclass(eq=False)
 class OutOfModelMemory(Unavailable):
-    """The loaded models leave no room for this one."""
+    """The loaded models leave no room for this one.
+
+    Models are held in memory within a budget. Those that serve can't be let go, and beside them this one does not
+    fit.
+    """
 
     version: str
     needed_bytes: int

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.core.errors import Refusal, kinds_of_refusal
 from app.core.problems import known_problems, slug
+from app.system.ways_out import OWN_WAYS_OUT
 
 WAYS_OUT: Mapping[int, str] = {
     400: "Correct the request as `detail` says, and send it again.",
@@ -28,27 +29,6 @@ WAYS_OUT: Mapping[int, str] = {
     504: "Send the request again, with fewer rows if it had many.",
     507: "The operator makes room, then the request can be sent again; nothing was kept of it.",
 }
-OWN_WAYS_OUT: Mapping[str, str] = {
-    "already-serving": "Nothing is to be done: the version that was asked for answers already.",
-    "corrupt-artifact": "Register the version again from its source, and find out what changed the stored bytes.",
-    "deployment-underway": "Wait until the deployment that `deployment_id` names has ended, or abort it.",
-    "first-still-running": "Wait a moment and send the same request with the same key: it gets the first one's answer.",
-    "gate-closed": "`failed` says which checks and why. Improve the version, change the model's gates, or, as an "
-    "administrator and with a reason, pass `force`.",
-    "illegal-move": "`allowed` names the stages to which the version can go from where it is.",
-    "key-used-differently": "Use a new idempotency key for a new request.",
-    "model-not-ready": "Wait as long as `Retry-After` says; if it stays like this, `reason` and `/readyz` say why.",
-    "name-too-close": "Use the name of the existing model, or one that differs in more than case and spelling.",
-    "no-production-version": "Promote one of the `candidates`, or name a version in the request.",
-    "nothing-to-roll-back-to": "Promote another version instead; this model has no earlier one to return to.",
-    "route-moved": "Read the route again: its `ETag` is the revision to send as `If-Match`.",
-    "semantic-version-taken": "Leave `semantic_version` out to have the next one chosen, or choose an unused one.",
-    "still-needed": "`needed_by` says who needs the version: move the alias, end the experiment, or promote another.",
-    "unknown-format": "Save the model as skops, ONNX, or in the native format of XGBoost or LightGBM.",
-    "unsafe-artifact": "`remedy` shows how to save the model in a format that can't run code.",
-    "version-needed": "Name one of the `candidates` instead of the model alone.",
-}
-"""For problems whose way out is more than their status tells."""
 FROM_THE_FRAMEWORK = (
     ("bad-request", 400, "Bad Request", "The body is not what its content type says."),
     ("method-not-allowed", 405, "Method Not Allowed", "There is something at this address, but not for this method."),

@@ -7,7 +7,11 @@ from app.core.errors import Conflict, Invalid, NotFound, Stale, Unavailable
 
 @dataclass(eq=False)
 class RouteMoved(Stale):
-    """The route was changed since the caller looked."""
+    """The route was changed since the caller looked.
+
+    The route was read at one revision, and somebody has appended another since. A change that was meant for the
+    first may be wrong on the second, so it was not made.
+    """
 
     expected: int
     current: int
@@ -18,7 +22,10 @@ class RouteMoved(Stale):
 
 @dataclass(eq=False)
 class RouteRaced(Conflict):
-    """Somebody else changed the route at the same moment."""
+    """Somebody else changed the route at the same moment.
+
+    Two changes of the same route came at once, and one of them was first. This one was not made.
+    """
 
     model: str
     environment: str
@@ -29,7 +36,11 @@ class RouteRaced(Conflict):
 
 @dataclass(eq=False)
 class NoRoute(NotFound):
-    """Nothing answers for this model there."""
+    """Nothing answers for this model there.
+
+    A route says which versions answer for a model in an environment. This model has none there, because nothing
+    was promoted to it.
+    """
 
     model: str
     environment: str
@@ -51,7 +62,11 @@ class BadRoute(Invalid):
 
 @dataclass(eq=False)
 class NotPrepared(Unavailable):
-    """Not every replica holds the versions ready."""
+    """Not every replica holds the versions ready.
+
+    A change of traffic is made once every replica has the new versions in memory, so that no request waits for a
+    load. Some replicas were not ready in time; nothing was changed.
+    """
 
     replicas: list[str]
 

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from app.alerts.rules import (
     DEFAULTS,
     LONGEST_PAUSE_SECONDS,
+    MEANINGS,
     TOLD_BY_FACTS,
     Comparison,
     Policy,
@@ -24,6 +25,7 @@ from app.alerts.rules import (
     look_seconds,
     pause_seconds,
     subject_of,
+    why_never,
 )
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -178,3 +180,12 @@ def test_no_fact_is_both_a_failure_and_a_success():
     for told in TOLD_BY_FACTS.values():
         assert not told.failures & told.successes
         assert told.kinds == sorted(told.kinds)
+
+
+def test_every_signal_that_is_read_on_the_clock_says_what_its_value_is():
+    assert MEANINGS.keys() | TOLD_BY_FACTS.keys() == set(Signal)
+    assert not MEANINGS.keys() & TOLD_BY_FACTS.keys()
+
+
+def test_the_rules_from_the_start_can_open_and_resolve_incidents():
+    assert {name: why_never(terms) for name, terms in DEFAULTS.items()} == dict.fromkeys(DEFAULTS)

@@ -24,7 +24,7 @@ from app.evidence.series import Series
 from app.monitoring.kinds import SeriesKind
 from app.monitoring.regimes.following import Terms, get_monitor, make_monitor, take_values
 from app.monitoring.regimes.jobs import watch_regime
-from app.monitoring.signals import changes_in_words, regime_changes
+from app.monitoring.signals import changes_in_words, regime_changes, say_change
 from app.runtimes.profiles import Answered
 from tests import make
 from tests.conftest import TESTER
@@ -79,6 +79,7 @@ async def test_a_posted_series_is_followed_and_its_change_dated_and_told(shared_
         datetime.fromisoformat(change["since"]) - datetime.fromisoformat(items[300]["at"])
     ) <= timedelta(minutes=15)
     assert change["mean_before"] == pytest.approx(0.0, abs=0.2)
+    assert change["in_words"].endswith("beside the long run usual, usual before, high, usual now")
     seen = (await shared_client.get(posted)).json()
     assert (seen["regime"]["level"], seen["regime"]["since"]) == ("high", change["since"])
     assert (await shared_client.get(f"{posted}/changes")).json()["items"] == [change]
@@ -385,7 +386,7 @@ async def followed(database):
             taken = await take_values(
                 session, held, [(start + i * step, float(v)) for i, v in enumerate(values)]
             )
-        return [change.in_words for change in taken.changes]
+        return [say_change(change) for change in taken.changes]
 
     return take
 
@@ -409,7 +410,9 @@ async def test_a_change_of_daily_values_opens_an_incident_that_says_what_changed
     await look(database)
     assert await incidents(database) == [("regime-change", "model:m", False)]
     async with database.reads() as session:
-        [change] = await session.scalar(text("SELECT evidence->'changes' FROM incident"))
+        evidence = await session.scalar(text("SELECT evidence FROM incident"))
+    [change] = evidence["changes"]
+    assert evidence["value_is"] == "how many changes of regime were found"
     assert change.startswith("returns since 20")
     assert change.endswith(f" UTC: {told[0]}")
     assert "mean from " in change

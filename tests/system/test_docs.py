@@ -5,11 +5,13 @@ import re
 import pytest
 
 from app.core.errors import kinds_of_refusal
-from app.core.problems import known_problems
+from app.core.problems import known_problems, slug
 from app.system.docs import HERE
-from app.system.problem_pages import OWN_WAYS_OUT, WAYS_OUT, list_problems
+from app.system.problem_pages import WAYS_OUT, list_problems
+from app.system.ways_out import OWN_WAYS_OUT
 
 PAGES = ["/docs", "/redoc"]
+FIELD_BY_FIELD = {"bad-route"}  # whatever is wrong with a route, its detail alone can say
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -68,6 +70,14 @@ def test_every_problem_has_a_way_out():
     assert {kind.status for kind in kinds_of_refusal()} <= WAYS_OUT.keys()
     assert {slug for slug, *_ in known_problems()} <= list_problems().keys()
     assert OWN_WAYS_OUT.keys() <= list_problems().keys()
+
+
+@pytest.mark.parametrize("room", ["alerts", "deployments", "evidence", "monitoring", "registry", "traffic"])
+def test_the_problems_of_a_room_say_what_happened_why_and_what_to_do(room):
+    named = {slug(kind) for kind in kinds_of_refusal() if kind.__module__ == f"app.{room}.errors"}
+    pages = [page for page in list_problems().values() if page.slug in named - FIELD_BY_FIELD]
+    assert pages
+    assert [page.slug for page in pages if len(page.meaning) < 40 or page.slug not in OWN_WAYS_OUT] == []
 
 
 async def test_every_problem_is_listed_once(client):

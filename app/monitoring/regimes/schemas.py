@@ -3,12 +3,13 @@
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, computed_field, model_validator
 
 from app.core import clock
 from app.core.wire import Incoming, Line, Outgoing, storable
 from app.evidence.schemas import Moment
 from app.monitoring.kinds import SeriesKind
+from app.monitoring.signals import say_change
 
 MOST_VALUES = 5000
 MOST_VALUE = 1e100  # of greater ones the squares are no numbers any more
@@ -122,9 +123,14 @@ class RegimeChangeOut(Outgoing):
     volatility_before: str
     mean_before: float = Field(description="Of the values before `since`; so is `deviation_before`.")
     deviation_before: float
-    in_words: str = Field(
+
+    @computed_field(  # type: ignore[prop-decorator] # so pydantic says
         description="What changed. The labels compare with the long run, so a change may leave them the same."
     )
+    @property
+    def in_words(self) -> str:
+        """The numbers before and after, and the labels."""
+        return say_change(self)
 
 
 def _has_a_square(value: float) -> float:
