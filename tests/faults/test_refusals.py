@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from sqlalchemy import text
 
 from app.core.database import Database
 from app.core.embedded import find_running_url
@@ -29,6 +30,7 @@ FORM_HEAD = (
     PART % (b"metadata", b"") + b'{"name": "large"}\r\n' + PART % (b"artifact", b'; filename="model.bin"')
 )
 FORM_TAIL = b"\r\n--b--\r\n"
+IDLE = "SELECT NOT EXISTS (SELECT FROM job WHERE state IN ('queued', 'running') AND due_at <= now())"
 WITHOUT_REASON = {b"", b"\xef\xbb\xbf{}"}
 """Bodies that a change takes, since its reason may be left out."""
 
@@ -171,6 +173,11 @@ class Running(House):
     def __init__(self, running, base_path, database):
         super().__init__(None, database)
         self.running, self.base_path = running, base_path
+
+    async def reacted(self):
+        """Whether all that follows has followed, conversions and the first upkeep too: they leave files."""
+        async with self.database.reads() as session:
+            return await session.scalar(text(IDLE)) and await super().reacted()
 
     def files(self):
         """Everything on disk but what the database, the spool and the log keep for themselves."""
