@@ -125,6 +125,15 @@ async def test_labels_that_prove_that_all_is_well_overrule_an_estimate(stream):
     assert await stream.rows("SELECT fallen_since FROM estimate_watch") == [(None,)]
 
 
+async def test_labels_from_before_a_fall_say_nothing_against_it(stream):
+    """The longer windows of the monitor of what came true hold labels from before, and prove that all was well then."""
+    await stream.live(8, 0.5, 1, labelled=True)
+    await stream.live(10, 0.5, 0.52)
+    [(fallen,)] = await stream.rows("SELECT fallen_since FROM estimate_watch")
+    assert fallen is not None
+    assert await stream.facts() == [("EstimatedPerformanceDropped", True)]
+
+
 async def test_nothing_is_estimated_where_most_labels_are_there_or_none_ever_were(stream):
     await stream.live(3, 0.5, 1)
     await stream.live(3, 0.5, 1, labelled=True)

@@ -160,6 +160,8 @@ async def _look_after(
         kept = (seen, terms)
         if seen.judgement.finding == PerformanceFinding.FALLEN:
             break
+        if seen.judgement.finding == PerformanceFinding.HOLDING:
+            await overrule_estimate(session, watched.cohort, since)
     if kept is not None:
         await _tell(session, state, watched, *kept, number=number)
     return looks
@@ -184,8 +186,6 @@ async def _tell(
     told = (version.model_name, version.number, watched.cohort.environment, str(row.id))
     if has_fallen:
         state.origin = number + 1
-    if judgement.finding == PerformanceFinding.HOLDING:
-        await overrule_estimate(session, version.id, watched.cohort.environment)
     if judgement.metric is None or judgement.now is None or judgement.was is None:
         return
     what = (judgement.metric, judgement.now.value, judgement.was.value)

@@ -220,7 +220,8 @@ async def fallen_since(session: AsyncSession, version_id: "UUID", environment: s
     return Fallen(estimates.fallen_since, is_estimated=True)
 
 
-async def overrule_estimate(session: AsyncSession, version_id: "UUID", environment: str) -> None:
-    """Forget a fall that was estimated: labels prove that all is well."""
-    key = {"version_id": version_id, "environment": environment}
-    await session.execute(update(EstimateWatch).filter_by(**key).values(fallen_since=None))
+async def overrule_estimate(session: AsyncSession, cohort: Cohort, since: datetime) -> None:
+    """Forget a fall that was estimated: labels prove that all has been well since; what was before says nothing of it."""
+    key = {"version_id": cohort.version_id, "environment": cohort.environment}
+    fallen = update(EstimateWatch).filter_by(**key).where(EstimateWatch.fallen_since <= since)
+    await session.execute(fallen.values(fallen_since=None))
