@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select
@@ -216,12 +216,23 @@ async def find_last_labelled(
     return None if last is None else last + BUCKET
 
 
-async def list_told(session: AsyncSession, *, since: datetime) -> Sequence[tuple[UUID, str]]:
-    """The versions, with their environments, whose labels changed since a moment; shadows are left out."""
-    query = select(LiveOutcome.version_id, LiveOutcome.environment).where(
-        LiveOutcome.minutes == DAY,
-        LiveOutcome.made_at >= since,
-        LiveOutcome.labelled > 0,
-        LiveOutcome.shadow.is_(False),
+class Told(NamedTuple):
+    """A version of which something came true: the end of the last day of predictions with labels, and when these changed."""
+
+    version_id: UUID
+    environment: str
+    until: datetime
+    changed_at: datetime
+
+
+async def list_told(session: AsyncSession, *, since: datetime) -> Sequence[Told]:
+    """The versions, by their environments, whose labels changed since a moment; shadows are left out."""
+    whose = (LiveOutcome.version_id, LiveOutcome.environment)
+    query = (
+        select(*whose, func.max(LiveOutcome.bucket), func.max(LiveOutcome.made_at))
+        .where(LiveOutcome.minutes == DAY, LiveOutcome.made_at >= since)
+        .where(LiveOutcome.labelled > 0, LiveOutcome.shadow.is_(False))
+        .group_by(*whose)
     )
-    return [(row.version_id, row.environment) for row in await session.execute(query.distinct())]
+    days = (await session.execute(query)).all()
+    return [Told(version, where, day + timedelta(days=1), at) for version, where, day, at in days]

@@ -221,6 +221,26 @@ async def test_versions_whose_labels_came_lately_are_watched(stream):
     assert job.payload == {"version_id": str(stream.version.id), "environment": "production"}
 
 
+async def test_labels_that_came_all_at_once_are_looked_at_when_they_count_as_complete(stream):
+    """Labels of a day come after it, and nobody sends any more: what they tell is mature a day later."""
+
+    async def asked(later):
+        stream.monkeypatch.setattr(clock, "now", lambda: datetime.now(UTC) + later)
+        async with stream.database.writes(TESTER) as session:
+            await session.execute(text("DELETE FROM job"))
+            await ask_for_watches(session)
+        return [job.kind for job in await stream.rows("SELECT kind FROM job")]
+
+    await stream.live(*[0.9] * 3)
+    assert await asked(timedelta()) == ["watch_performance"]
+    async with stream.database.writes(TESTER) as session:
+        await session.execute(text("UPDATE live_outcome SET made_at = now()"))
+    assert await asked(timedelta(hours=20)) == ["watch_performance"]
+    stream.monkeypatch.setattr(clock, "now", lambda: datetime.now(UTC) + timedelta(hours=20))
+    await watch_performance(stream.database, stream.version.id, "production", Settings())
+    assert await asked(timedelta(hours=20)) == []
+
+
 async def test_the_signal_is_the_part_of_a_drop_that_is_proven(stream):
     async def signal():
         now = clock.now()

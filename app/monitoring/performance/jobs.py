@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
@@ -19,7 +20,7 @@ from app.core.database import Database
 from app.core.facts import announce
 from app.core.jobs import WORKER, Claim
 from app.evidence.outcome_sums import FIVE_MINUTES, SETTLING, start_of
-from app.evidence.outcome_windows import Cohort, list_labelled, list_told, usual_delay
+from app.evidence.outcome_windows import RECENTLY, Cohort, list_labelled, list_told, usual_delay
 from app.evidence.profiles import BUCKET
 from app.monitoring.facts import PerformanceDropped, PerformanceRecovered
 from app.monitoring.figures import note_figures
@@ -68,8 +69,23 @@ class _Watched:
 
 
 async def ask_for_watches(session: AsyncSession) -> None:
-    """Have every version looked at whose labels changed lately."""
-    await have_watched(session, WATCH_PERFORMANCE, await list_told(session, since=clock.now() - LATELY))
+    """Have every version looked at whose labels changed lately, or of which not all days with labels were looked at.
+
+    Labels that come at once may have come long before the next ones usually would.
+    """
+    now = clock.now()
+    told = await list_told(session, since=now - RECENTLY)
+    query = select(PerformanceWatch).where(
+        PerformanceWatch.version_id.in_({each.version_id for each in told})
+    )
+    seen = {
+        (watch.version_id, watch.environment): watch.began_at + watch.looked * BUCKET
+        for watch in await session.scalars(query)
+    }
+    due = [
+        each[:2] for each in told if each.changed_at > now - LATELY or seen.get(each[:2], now) < each.until
+    ]
+    await have_watched(session, WATCH_PERFORMANCE, due)
 
 
 async def watch_claimed(claim: Claim, settings: Settings) -> None:

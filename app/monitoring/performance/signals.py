@@ -38,10 +38,11 @@ async def accuracy_drops(session: AsyncSession, since: datetime, until: datetime
     is proven to have grown, relative to its baseline. Who has too few labels to tell is left out.
     """
     drops: dict[str, float] = {}
-    for version_id, environment in await list_told(session, since=until - RECENTLY):
-        version = await find_version_by_id(session, version_id)
+    for told in await list_told(session, since=until - RECENTLY):
+        version = await find_version_by_id(session, told.version_id)
         if version is not None:
-            drop = await _drop_of(session, version, Cohort(version_id, environment), until - since, until)
+            cohort = Cohort(told.version_id, told.environment)
+            drop = await _drop_of(session, version, cohort, until - since, until)
             if drop is not None:
                 drops[version.model_name] = max(drop, drops.get(version.model_name, 0.0))
     return drops
