@@ -80,6 +80,11 @@ class _CautiousFile(io.FileIO):
             raise BrokenArchiveError("its table of contents is too large")
         return super().read(size)
 
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        if whence == io.SEEK_SET and offset < 0:
+            raise BrokenArchiveError("its table of contents leads out of it")
+        return super().seek(offset, whence)
+
 
 def is_archive(name: str) -> bool:
     """Whether a file's name says that it is an archive of a directory."""

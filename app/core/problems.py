@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
 
-from app.core.errors import MalformedJson, Refusal, Unavailable, kinds_of_refusal
+from app.core.errors import Conflict, MalformedJson, Refusal, Unavailable, kinds_of_refusal
 from app.core.wire import said_of
 
 log = structlog.get_logger()
@@ -28,6 +28,9 @@ _BROKEN_CONNECTION = (
 )  # SQLSTATE classes: connection, operator intervention, too many connections, stopped in a transaction
 
 
+_COLLISIONS = ("40001", "40P01")  # SQLSTATE: not serialisable, deadlock
+
+
 class DatabaseAway(Unavailable):
     """The database can't be reached."""
 
@@ -35,6 +38,13 @@ class DatabaseAway(Unavailable):
         return (
             "The database can't be reached now; predictions go on, changes have to wait. Nothing was changed."
         )
+
+
+class ChangesCollided(Conflict):
+    """Another change of the same things was under way, and each waited for the other."""
+
+    def detail(self) -> str:
+        return "Another change of the same things was under way, and each waited for the other. Nothing was changed; send it again."
 
 
 def slug(kind: type[Refusal]) -> str:
@@ -77,6 +87,9 @@ def answer_error(error: Exception, scope: Scope) -> Response:
     """Whatever went wrong with a request as a whole HTTP answer; what nobody foresaw is logged, and not told."""
     if isinstance(error, Refusal):
         return answer_refusal(error)
+    if isinstance(error, DBAPIError) and _state_of(error) in _COLLISIONS:
+        log.warning("changes_collided", error=str(error.orig))
+        return answer_refusal(ChangesCollided())
     if is_connection_trouble(error):
         log.warning("database_away", error=type(error).__name__)
         return answer_refusal(DatabaseAway())
@@ -113,13 +126,18 @@ async def _on_http(_request: Request, error: Exception) -> Response:
     return answer
 
 
+def _state_of(error: DBAPIError) -> str:
+    """The SQLSTATE; empty where there is none."""
+    return str(getattr(error.orig, "sqlstate", "") or "")
+
+
 def is_connection_trouble(error: Exception) -> bool:
     """Whether an error says that the database is away, rather than that a statement was wrong."""
     if isinstance(error, InterfaceError | PoolTimeout | OSError):
         return True
     if not isinstance(error, DBAPIError):
         return False
-    state = str(getattr(error.orig, "sqlstate", "") or "")
+    state = _state_of(error)
     return (
         error.connection_invalidated
         or state.startswith(_BROKEN_CONNECTION)

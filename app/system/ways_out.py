@@ -17,6 +17,7 @@ OWN_WAYS_OUT: Mapping[str, str] = {
     "broken-artifact": "Load the file in a fresh process with the versions of the libraries that the service has, save it again with "
     "those, and send it.",
     "champion-changed": "Promote again: the checks are then run against `champion`, what is in production now.",
+    "changes-collided": "Send the same request again, with the same idempotency key if it has one: nothing was changed.",
     "channel-configured": "Take the setting that `variable` names out of the environment, and restart the service.",
     "channel-exists": "Choose another name, or delete the channel that is there first: its address can't be changed.",
     "channel-in-use": "Take the channel out of the rules that `rules` names (`PATCH /api/system/alert-rules/{rule}` with other "

@@ -304,3 +304,12 @@ async def test_a_damaged_archive_is_refused_or_read_but_never_breaks_the_reader(
     with suppress(Invalid):
         await unpack(tmp_path, name, body)
     assert list((tmp_path / "staging").iterdir()) == []
+
+
+async def test_a_table_of_contents_that_leads_out_of_the_archive_is_refused(tmp_path):
+    """Its offset says that it begins later than it does, so that the files would begin before the archive."""
+    body = bytearray(zip_of(MODEL))
+    offset = slice(len(body) - 6, len(body) - 2)
+    body[offset] = (int.from_bytes(body[offset], "little") + 100).to_bytes(4, "little")
+    with pytest.raises(UnsafeArchive):
+        await unpack(tmp_path, "m.zip", bytes(body))

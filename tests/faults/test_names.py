@@ -110,7 +110,7 @@ async def test_a_cursor_that_the_list_did_not_hand_out_is_refused(shared_client,
         "'; DROP TABLE model; --",
         "\u00e9",
         handed_out[:-2],
-        f"A{handed_out[1:]}",
+        f"{'B' if handed_out[0] == 'A' else 'A'}{handed_out[1:]}",
         "=" * 40,
     ]
     foreign = [] if path == "/api/models" else [handed_out]

@@ -180,8 +180,8 @@ class Running(House):
             return await session.scalar(text(IDLE)) and await super().reacted()
 
     def files(self):
-        """Everything on disk but what the database, the spool and the log keep for themselves."""
-        own = {"postgres", "spool"}
+        """Everything on disk but what the database, the spool, the counters and the log keep for themselves."""
+        own = {"postgres", "spool", "metrics"}
         found = (path.relative_to(self.base_path) for path in self.base_path.rglob("*"))
         return {path for path in found if path.parts[0] not in own and not path.name.startswith("log-")}
 
