@@ -3,9 +3,12 @@
 import stat
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
+from app.core.errors import Refusal
 from app.runtimes.errors import BrokenArtifact, UnsafeArtifact
 
 MAX_ENTRIES = 50_000  # a forest of 10,000 trees stores four arrays for each
@@ -16,6 +19,23 @@ _ENCRYPTED = 0x1  # general purpose bit 0 (APPNOTE.TXT 4.4.4)
 _ARCHIVES = (".zip", ".npz", ".tar", ".gz", ".bz2", ".xz", ".7z", ".jar")
 
 
+@contextmanager
+def open_archive(path: Path) -> Iterator[ZipFile]:
+    """An archive to read from; its entries must have passed `entries_of` before.
+
+    Raises:
+        BrokenArtifact: it is no zip archive, or what was read of it is damaged.
+    """
+    try:
+        with ZipFile(path) as archive:
+            yield archive
+    except (Refusal, MemoryError):
+        raise
+    except Exception as error:  # zipfile and the decompressors raise whatever damaged bytes lead to
+        reason = f": {error}"[:200] if isinstance(error, BadZipFile) else ""
+        raise BrokenArtifact(f"{path.name} is a damaged zip archive{reason}") from error
+
+
 def entries_of(path: Path) -> list[ZipInfo]:
     """The entries of an archive that is fit to be read.
 
@@ -23,11 +43,8 @@ def entries_of(path: Path) -> list[ZipInfo]:
         BrokenArtifact: it is no zip archive, or a damaged one.
         UnsafeArtifact: it is a bomb, or holds links, archives, or names that lead elsewhere or twice to one place.
     """
-    try:
-        with ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (BadZipFile, NotImplementedError, ValueError) as error:
-        raise BrokenArtifact(f"{path.name} is a damaged zip archive") from error
+    with open_archive(path) as archive:
+        entries = archive.infolist()
     _check_amount(entries, path.stat().st_size)
     _check_names(entries)
     for entry in entries:

@@ -6,8 +6,8 @@ import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import ZipFile
 
+from app.runtimes.archives import open_archive
 from app.runtimes.asking import usable_cells
 from app.runtimes.errors import BadSample, BrokenArtifact, OutputsChanged
 from app.runtimes.formats import Format, ModelFile, detect_format
@@ -230,7 +230,7 @@ def versions_in(file: ModelFile) -> dict[str, str]:
     """The libraries that the file says it was made with."""
     if file.format != Format.SKOPS:
         return {}
-    with ZipFile(file.path) as archive:
+    with open_archive(file.path) as archive:
         schema = archive.read("schema.json")
     pattern = rb'"_(sklearn|skops)_version":\s*(?:"([^"]{1,40})"|\{[^{}]*"content":\s*"\\"([^"\\]{1,40})\\"")'
     return {

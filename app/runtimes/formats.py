@@ -10,9 +10,8 @@ import stat
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from zipfile import ZipFile
 
-from app.runtimes.archives import entries_of
+from app.runtimes.archives import entries_of, open_archive
 from app.runtimes.errors import CONVERT_TO_SKOPS, BrokenArtifact, UnknownFormat, UnsafeArtifact
 from app.runtimes.onnx_file import NotOnnxError, read_onnx
 
@@ -153,7 +152,7 @@ def _zip_format(path: Path) -> Format:
         )
     if "schema.json" not in names:
         raise UnknownFormat(f"{path.name} is a zip archive, but not one that skops wrote")
-    with ZipFile(path) as archive:
+    with open_archive(path) as archive:
         for name in names - {"schema.json"}:
             _check_array(name, archive.open(name).read(6))
     return Format.SKOPS

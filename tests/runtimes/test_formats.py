@@ -11,10 +11,14 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.runtimes import archives
 from app.runtimes.errors import BrokenArtifact, UnknownFormat, UnsafeArtifact
@@ -218,6 +222,40 @@ def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(BrokenArtifact, match="damaged"):
         detect_format(tmp_path)
+
+
+@pytest.mark.parametrize("shift", [100, 1, -1, -100, 100_000])
+def test_an_archive_whose_directory_is_elsewhere_than_it_says_is_refused(shift: int, tmp_path: Path) -> None:
+    path = fitted("ridge").write(tmp_path)
+    content = bytearray(path.read_bytes())
+    end = content.rindex(b"PK\5\6") + 16  # where the end of the directory says that it begins
+    (begin,) = struct.unpack_from("<I", content, end)
+    struct.pack_into("<I", content, end, begin + shift)
+    path.write_bytes(content)
+    with pytest.raises(BrokenArtifact, match="is a damaged zip archive"):
+        detect_format(tmp_path)
+
+
+def test_the_damaged_entry_of_an_archive_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "model.skops"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("schema.json", "{}")
+        archive.writestr("1.npy", b"\x93NUMPY0000")
+    path.write_bytes(path.read_bytes().replace(b"NUMPY0000", b"NUMPY0001"))
+    with pytest.raises(BrokenArtifact, match=r"damaged zip archive: Bad CRC-32 for file '1\.npy'"):
+        detect_format(tmp_path)
+
+
+@given(changes=st.dictionaries(st.integers(0, 10_000), st.integers(0, 255), min_size=1, max_size=5))
+def test_an_archive_with_changed_bytes_is_refused_as_itself_or_harmless(changes: dict[int, int]) -> None:
+    with TemporaryDirectory() as folder:
+        path = fitted("ridge").write(Path(folder))
+        content = bytearray(path.read_bytes())
+        for at, value in changes.items():
+            content[at % len(content)] = value
+        path.write_bytes(content)
+        with suppress(UnknownFormat, BrokenArtifact, UnsafeArtifact):
+            detect_format(Path(folder))
 
 
 def test_onnx_with_its_weights_elsewhere_is_refused(tmp_path: Path) -> None:
