@@ -13,6 +13,8 @@ from app.stats.paired import PairedLoss, compare_errors, compare_losses
 MIB = 1024 * 1024
 LOST_BELOW = 0.05
 FEWEST_ROWS = 30
+MOST_STRANGE = 0.5  # of held-out labels; of more, the coding is wrong rather than the model
+SHOWN_CLASSES = 10
 SCORES = ("accuracy", "balanced_accuracy", "roc_auc", "auc", "f1", "r2", "precision", "recall")
 """Metrics of which a value next to 1 is more often a leak than a success."""
 
@@ -107,6 +109,26 @@ def check_too_good(metrics: Mapping[str, float], threshold: float) -> Check:
     return Check("leakage: too good", passed=True, finding="no score is suspiciously high")
 
 
+def check_labels(truth: Sequence[Any], classes: Sequence[Any] | None) -> list[Check]:
+    """Which held-out labels the model never answers; nothing where it answers all of them, or has no classes."""
+    known = set(map(_class_of, classes or ()))
+    strange = [label for label in truth if _class_of(label) not in known]
+    if not classes or not strange:
+        return []
+    share = len(strange) / len(truth)
+    named = ", ".join(map(repr, classes[:SHOWN_CLASSES])) + (", …" if len(classes) > SHOWN_CLASSES else "")
+    return [
+        Check(
+            "held-out labels",
+            False if share > MOST_STRANGE else None,
+            f"{len(strange):,} of {len(truth):,} rows hold a label such as {strange[0]!r}, which is none of the model's "
+            f"classes ({named}): they count as wrong answers here, and are left out of the baseline of its performance; "
+            "write the labels as the model answers them",
+            {"rows": len(strange), "share": share},
+        )
+    ]
+
+
 def check_copied_target(columns: Mapping[str, Sequence[Any]], truth: Sequence[Any]) -> Check:
     """Whether some feature of the held-out rows is the answer itself, under another name."""
     copies = [
@@ -179,7 +201,7 @@ def check_fairness(
 ) -> Check:
     """Whether favourable answers are given about as often in every group large enough to tell."""
     label = f"fairness {column}"
-    rates = _selection_rates(groups, [_is_same(favourable, answer) for answer in prediction])
+    rates = _selection_rates(groups, [_class_of(favourable) == _class_of(answer) for answer in prediction])
     if len(rates) < 2:
         return Check(label, passed=None, finding=f"fewer than two groups of {FEWEST_ROWS} held-out rows")
     low, high = min(rates, key=lambda group: rates[group]), max(rates, key=lambda group: rates[group])
@@ -220,15 +242,18 @@ def _compare(candidate: Evaluation, champion: Evaluation) -> PairedLoss:
 
 
 def _wrong(evaluation: Evaluation) -> list[bool]:
-    return [not _is_same(a, b) for a, b in zip(evaluation.truth, evaluation.prediction, strict=True)]
+    return [
+        _class_of(a) != _class_of(b) for a, b in zip(evaluation.truth, evaluation.prediction, strict=True)
+    ]
 
 
-def _is_same(label: Any, answer: Any) -> bool:
-    """Whether two labels mean the same class: a file may hold 1.0 or "1" where the model answers 1."""
+def _class_of(label: Any) -> float | str:
+    """What a label means: a file may hold 1.0 or "1" where the model answers 1."""
     try:
-        return float(label) == float(answer)
-    except (TypeError, ValueError):
-        return str(label) == str(answer)
+        number = float(label)
+    except (TypeError, ValueError, OverflowError):
+        return str(label)
+    return str(label) if math.isnan(number) else number
 
 
 def _squared_errors(evaluation: Evaluation) -> list[float]:

@@ -172,6 +172,7 @@ class Gatekeeper:
             answers = await self._answer(version, candidate.files, rows, target)
             return [
                 *(Check("held-out rows", None, left_out) for left_out in answers.left_out),
+                *checks.check_labels(answers.truth, version.signature.get("classes")),
                 *await self._judge_leaks(version, answers),
                 *_judge_fairness(candidate.model, answers),
                 *await self._judge_rival(candidate, rows, answers),

@@ -258,6 +258,20 @@ async def test_the_truth_may_be_written_as_true_and_false(shared_client, table, 
     assert baseline["metrics"]["accuracy"]["value"] > 0.9
 
 
+@pytest.mark.parametrize(("every", "passed"), [(10, None), (1, False)])
+async def test_held_out_labels_that_are_no_class_are_told_and_leave_the_baseline(
+    shared_client, table, held_out, every, passed
+):
+    rows = held_out.assign(ill=held_out["ill"].where(np.arange(ROWS) % every > 0, 2))
+    answer = await register(shared_client, model_of(table), csv(table.drop(columns="ill")), csv(rows))
+    reference = answer.json()["model_id"]
+    told = (await gate_of(shared_client, reference))["held-out labels"]
+    assert (told["passed"], told["figures"]["rows"]) == (passed, ROWS // every)
+    assert "a label such as 2, which is none of the model's classes (0, 1)" in told["finding"]
+    if passed is None:
+        assert (await baseline_of(shared_client, reference))["labelled"] == ROWS - ROWS // every
+
+
 async def test_a_truth_most_of_which_is_odd_fails_the_gate_by_name(shared_client, table, held_out):
     rows = held_out.assign(ill=held_out["ill"].map({0: "well", 1: "ill"}))
     model = model_of(table, LinearRegression)

@@ -98,6 +98,29 @@ def test_labels_that_differ_only_in_type_are_the_same_class():
     assert check.figures["candidate"] == 0
 
 
+@pytest.mark.parametrize(
+    ("truth", "passed", "rows"),
+    [([0, 1, 2, 1], None, 1), (["no", "yes"], False, 2), ([2, 1], None, 1), ([2, 1, "x"], False, 2)],
+)
+def test_held_out_labels_that_the_model_never_answers_are_told(truth, passed, rows):
+    (check,) = checks.check_labels(truth, [0, 1])
+    assert (check.passed, check.figures["rows"]) == (passed, rows)
+    assert f"{rows} of {len(truth)} rows hold a label such as" in check.finding
+    assert "none of the model's classes (0, 1)" in check.finding
+
+
+@pytest.mark.parametrize(
+    ("truth", "classes"),
+    [
+        ([0, 1.0, "1", True], [0, 1]),
+        (["nan", "a"], ["a", "nan"]),
+        (["ill", "well"], ["well", "ill"]),
+    ],
+)
+def test_held_out_labels_in_another_type_are_known(truth, classes):
+    assert checks.check_labels(truth, classes) == []
+
+
 def test_regressions_are_compared_by_squared_error():
     noise = np.random.default_rng(3).normal(size=300)
     good, bad = Evaluation(noise * 0, noise * 0.1, False), Evaluation(noise * 0, noise, False)
