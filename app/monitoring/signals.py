@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, case, func, select
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.core.jobs import WORKER
-from app.monitoring.kinds import Finding
+from app.monitoring.kinds import Finding, PerformanceFinding
 from app.monitoring.tables import (
     DriftVerdictRow,
     EstimateWatch,
@@ -18,6 +19,7 @@ from app.monitoring.tables import (
     QualityVerdictRow,
     RegimeChange,
     RegimeMonitor,
+    Watch,
 )
 from app.registry.queries import references_of
 
@@ -85,55 +87,51 @@ def _changed_lately(since: datetime, until: datetime) -> ColumnElement[bool]:
 
 
 async def estimated_losses(session: AsyncSession, since: datetime, until: datetime) -> Mapping[str, float]:
-    """For each model whose labels are missing by how much it is expected to do worse, 0 where no fall is proven, or one is over.
+    """For each model whose labels are missing by how much it is expected to do worse, as far as was proven last; else 0.
 
     Where several environments or versions of a model were looked at, the worst of them speaks.
     """
-    fallen = case((EstimateWatch.fallen_since.is_not(None), PerformanceVerdictRow.loss_low), else_=0.0)
-    query = (
-        select(PerformanceVerdictRow.version_id, fallen.label("loss"))
-        .join(
-            EstimateWatch,
-            and_(
-                *(getattr(EstimateWatch, name) == getattr(PerformanceVerdictRow, name) for name in _OF_WATCH)
-            ),
-        )
-        .ext(distinct_on(PerformanceVerdictRow.version_id, PerformanceVerdictRow.environment))
-        .where(PerformanceVerdictRow.at.between(since, until), PerformanceVerdictRow.estimated)
-        .where(PerformanceVerdictRow.asked_by == WORKER.name)
-        .order_by(
-            PerformanceVerdictRow.version_id,
-            PerformanceVerdictRow.environment,
-            PerformanceVerdictRow.at.desc(),
-        )
-    )
-    found = (await session.execute(query)).all()
-    return await _worst_of_models(session, [(row.version_id, max(0.0, row.loss or 0.0)) for row in found])
-
-
-_OF_WATCH = ("version_id", "environment")
+    row, watch = PerformanceVerdictRow, EstimateWatch
+    proven = _proven_last(row, watch, watch.fallen_since, row.loss_low, PerformanceFinding.FALLEN)
+    return await _worst_of_models(session, proven.where(row.at.between(since, until), row.estimated))
 
 
 async def drift_scores(session: AsyncSession, since: datetime, until: datetime) -> Mapping[str, float]:
-    """For each model what the latest look of its monitor proved: at least this score of drift, or none.
+    """For each model at least which score of drift its monitor proved last; 0 where there is none, or it is over.
 
-    A look at no rows shows nothing, and a check that somebody asked for may be of any rows: neither begins an incident, or
-    ends one. Where several environments or versions of a model were looked at, the worst of them speaks.
+    A look at no rows shows nothing. Where several environments or versions of a model were looked at, the worst of
+    them speaks.
     """
     row = DriftVerdictRow
-    proven = case((row.finding == Finding.DRIFT, row.low), else_=0.0)
-    query = (
-        select(row.version_id, proven.label("score"))
-        .ext(distinct_on(row.version_id, row.environment))
-        .where(row.at.between(since, until), row.since.is_not(None), row.rows > 0)
-        .where(row.asked_by == WORKER.name)
-        .order_by(row.version_id, row.environment, row.at.desc())
+    proven = _proven_last(row, Watch, Watch.drifted_since, row.low, Finding.DRIFT)
+    is_of_log = and_(row.since.is_not(None), row.rows > 0)
+    return await _worst_of_models(session, proven.where(row.at.between(since, until), is_of_log))
+
+
+def _proven_last(
+    look: type[DriftVerdictRow | PerformanceVerdictRow],
+    watch: type[Watch | EstimateWatch],
+    unwell_since: InstrumentedAttribute[datetime | None],
+    value: InstrumentedAttribute[Any],
+    proof: Finding | PerformanceFinding,
+) -> Select[tuple[UUID, float]]:
+    """Of each version, as long as its monitor holds it for unwell, the value of the latest look that proved it; else 0.
+
+    Looks at too few rows to tell take nothing back, however many follow. What somebody asked for may be of any rows,
+    and so neither begins an incident nor ends one.
+    """
+    is_well = unwell_since.is_(None)
+    return (
+        select(look.version_id, case((is_well, 0.0), else_=func.greatest(value, 0.0)).label("value"))
+        .join(watch, and_(watch.version_id == look.version_id, watch.environment == look.environment))
+        .ext(distinct_on(look.version_id, look.environment))
+        .where(look.asked_by == WORKER.name, or_(is_well, look.finding == proof))
+        .order_by(look.version_id, look.environment, look.at.desc())
     )
-    found = (await session.execute(query)).all()
-    return await _worst_of_models(session, [(row.version_id, row.score) for row in found])
 
 
-async def _worst_of_models(session: AsyncSession, found: Sequence[tuple[UUID, float]]) -> Mapping[str, float]:
-    references = await references_of(session, {version_id for version_id, _ in found})
-    by_size = sorted(found, key=lambda each: each[1])
-    return {references[version_id].partition(":")[0]: value for version_id, value in by_size}
+async def _worst_of_models(session: AsyncSession, proven: Select[tuple[UUID, float]]) -> Mapping[str, float]:
+    found = (await session.execute(proven)).all()
+    references = await references_of(session, {row.version_id for row in found})
+    by_size = sorted(found, key=lambda row: row.value)
+    return {references[row.version_id].partition(":")[0]: row.value for row in by_size}

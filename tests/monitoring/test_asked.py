@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+from sqlalchemy import text
+
 from app.core import clock
 from app.core.config import Settings
 from app.evidence.windows import read_window
@@ -61,3 +63,17 @@ async def test_a_monitors_look_at_one_version_does_not_end_the_drift_of_another(
     plan = await plan_of(database, calm)
     await watch_days(database, monkeypatch, Settings(), calm, plan, [0.0] * 4)
     assert (await scores(database, NOON + 5 * FIVE))["m"] > 0.1
+
+
+async def test_looks_at_too_few_rows_to_tell_take_nothing_back(database, monkeypatch):
+    """M3, M12: a drift that took many rows to be proven is not over because five minutes more can't prove it again."""
+    async with database.writes(TESTER) as session:
+        version = await make.version(session)
+    plan = await plan_of(database, version)
+    means = [0.0] * 4 + [0.9] * 4
+    await watch_days(database, monkeypatch, Settings(), version, plan, means, rows=40)
+    async with database.reads() as session:
+        looks = (await session.execute(text("SELECT finding, low FROM drift_verdict ORDER BY at"))).all()
+    assert [look.finding for look in looks[-2:]] == ["drift", "too_little_data"]
+    assert await scores(database, NOON + (len(means) + 1) * FIVE) == {"m": looks[-2].low}
+    assert looks[-2].low > 0.1

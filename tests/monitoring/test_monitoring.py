@@ -205,16 +205,16 @@ async def test_what_was_never_said_of_a_monitor_stays_at_the_settings(house):
     assert (await client.put(address, json={"interval_minutes": 3})).status_code == 422
 
 
-async def watch_days(database, monkeypatch, settings, version, plan, days):
+async def watch_days(database, monkeypatch, settings, version, plan, days, *, rows=500):
     """Let a monitor look at buckets of rows; `days` gives the mean of each bucket's first column."""
     generator = np.random.default_rng(5)
     found = []
     for number, mean in enumerate(days):
         start = NOON + number * timedelta(minutes=5)
-        rows = generator.normal(size=(2, 500)) + np.array([[mean], [0.0]])
+        values = generator.normal(size=(2, rows)) + np.array([[mean], [0.0]])
         place = Place(version.id, start, "production", "champion", shadow=False)
         async with database.writes(TESTER) as session:
-            await add_to_profile(session, place, "spool", Counted(500, plan.profile(Answered(list(rows)))))
+            await add_to_profile(session, place, "spool", Counted(rows, plan.profile(Answered(list(values)))))
         monkeypatch.setattr(clock, "now", lambda at=start: at + timedelta(minutes=6))
         await watch_version(database, version.id, "production", settings)
         async with database.reads() as session:
@@ -234,8 +234,6 @@ async def test_a_monitor_tells_once_when_drift_begins_and_once_when_it_has_ended
     assert found[-1] == ["DriftDetected", "DriftEnded"]
     async with database.reads() as session:
         assert await drift_scores(session, NOON, NOON + timedelta(hours=3)) == {"m": 0.0}
-        (at_worst,) = (await drift_scores(session, NOON, NOON + timedelta(minutes=50))).values()
-        assert at_worst > 0.1
         rows = (await session.execute(text("SELECT * FROM drift_verdict ORDER BY at"))).all()
         assert len(rows) == len(means)
         kept = next(row for row in rows if row.finding == "drift")

@@ -116,6 +116,18 @@ async def test_a_fall_without_labels_is_estimated_announced_and_heeded_until_lab
         assert await estimated_losses(session, *hour) == {"m": 0.0}
 
 
+async def test_an_estimate_that_can_not_tell_takes_no_fall_back(stream):
+    await stream.live(8, 0.5, 1, labelled=True)
+    await stream.live(3, 0.5, 0.52)
+    async with stream.database.reads() as session:
+        proven = await estimated_losses(session, stream.start, clock.now())
+    await stream.live(1, 0.55, 0.65)
+    looks = await stream.rows("SELECT finding, loss_low FROM performance_verdict WHERE estimated ORDER BY at")
+    assert (looks[-1].finding, looks[-1].loss_low < proven["m"]) == ("undecided", True)
+    async with stream.database.reads() as session:
+        assert await estimated_losses(session, stream.start, clock.now()) == proven
+
+
 async def test_labels_that_prove_that_all_is_well_overrule_an_estimate(stream):
     await stream.live(8, 0.5, 1, labelled=True)
     await stream.live(3, 0.5, 0.52)
