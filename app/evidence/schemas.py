@@ -1,6 +1,6 @@
 """The evidence on the wire."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,18 +11,18 @@ from app.core.wire import Incoming, Outgoing
 MAX_ITEMS = 100_000
 
 
-def _within_reach(moment: datetime) -> datetime:
-    """A time that can be moved to UTC, wherever it was told.
+def _in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC, as every answer tells it.
 
     Raises:
         ValueError: it lies at the ends of the calendar.
     """
     if not 2 <= moment.year <= 9998:
         raise ValueError("must lie between the years 2 and 9998")
-    return moment
+    return moment.astimezone(UTC)
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class FeedbackItem(Incoming):

@@ -23,11 +23,28 @@ from app.stats.profile import Profile
 if TYPE_CHECKING:
     from app.registry.tables import Version
 
+_MEASURES = (
+    "radius", "texture", "perimeter", "area", "smoothness", "compactness", "concavity", "concave points", "symmetry",
+    "fractal dimension",
+)  # fmt: skip
+_TUMOUR = (
+    13.54, 14.36, 87.46, 566.3, 0.0978, 0.0813, 0.0666, 0.0478, 0.1885, 0.0577,
+    0.2699, 0.7886, 2.058, 23.56, 0.0085, 0.0146, 0.0239, 0.0132, 0.0198, 0.0023,
+    15.11, 19.26, 99.7, 711.2, 0.144, 0.1773, 0.239, 0.1288, 0.2977, 0.0726,
+)  # fmt: skip
+_COLUMNS = [
+    *(f"mean {name}" for name in _MEASURES),
+    *(f"{name} error" for name in _MEASURES),
+    *(f"worst {name}" for name in _MEASURES),
+]
 TABLE_BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "text/csv": {"schema": {"type": "string"}, "example": "mean radius,mean texture\n14.1,19.3\n"},
+            "text/csv": {
+                "schema": {"type": "string"},
+                "example": f"{','.join(_COLUMNS)}\n{','.join(map(str, _TUMOUR))}\n",
+            },
             "application/vnd.apache.parquet": {
                 "schema": {"type": "string", "format": "binary"},
                 "example": "PAR1…",

@@ -275,3 +275,15 @@ async def test_a_reference_of_the_largest_numbers_is_one_like_any_other(shared_c
     body = {"instances": json.loads(rows(4, ROWS, 1e308).to_json(orient="records"))}
     quality = await shared_client.post(f"/api/models/{reference}/quality-check", json=body)
     assert (quality.status_code, quality.json()["window"]["rows"]) == (200, ROWS)
+
+
+@pytest.mark.parametrize(
+    "since", ["2026-03-01T05:30:00+05:30", "2026-02-28T19:00:00-05:00", "2026-03-01T00:00:00Z"]
+)
+@pytest.mark.parametrize("kind", ["drift", "quality"])
+async def test_a_window_is_told_in_utc_wherever_it_was_asked_for(shared_client, since, kind):
+    reference = await register(shared_client)
+    ends = {"since": since, "until": "2026-03-01T02:00:00+01:00"}
+    answer = await shared_client.post(f"/api/models/{reference}/{kind}-check", json=ends)
+    window = answer.json()["window"]
+    assert (window["since"], window["until"]) == ("2026-03-01T00:00:00Z", "2026-03-01T01:00:00Z")

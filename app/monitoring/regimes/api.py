@@ -35,6 +35,7 @@ from app.registry import queries as registry
 router = room("/models", "monitoring")
 NO_MODEL = (registry_errors.BadReference, registry_errors.ModelNotFound)
 Name = Annotated[MonitorName, Path(examples=["latency"])]
+PostedName = Annotated[MonitorName, Path(description="A series of kind `posted`.", examples=["orders"])]
 
 
 async def _model(session: Any, model_id: str) -> Any:
@@ -126,7 +127,7 @@ async def list_regime_changes(model_id: ModelId, name: Name, session: Reads, pag
     dependencies=[allows(Role.CALLER)],
     responses=problems(*NO_MODEL, RegimeMonitorNotFound, SeriesNotPosted),
 )
-async def post_values(model_id: ModelId, name: Name, order: ValuesOrder, session: Writes) -> Any:
+async def post_values(model_id: ModelId, name: PostedName, order: ValuesOrder, session: Writes) -> Any:
     """Follow a posted series on. Each time counts once: what was sent before is `repeated`, what comes too late `late`."""
     model = await _model(session, model_id)
     monitor = await regimes.get_monitor(session, model.id, model.name, name, locked=True)
