@@ -103,6 +103,10 @@ async def test_the_members_of_a_problem_that_is_no_refusal_are_told_too(client, 
     assert "and no others" not in page
 
 
+def test_an_id_among_the_members_is_told_as_the_text_that_it_is():
+    assert list_problems()["key-not-found"].members == (("key_id", "string"),)
+
+
 async def test_every_problem_is_listed_once(client):
     slugs = [slug for slug, *_ in known_problems()]
     assert len(slugs) == len(set(slugs))
