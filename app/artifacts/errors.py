@@ -7,7 +7,12 @@ from app.core.errors import Conflict, Invalid, NoSpace, NotFound, TooLarge, Unav
 
 @dataclass(eq=False)
 class UnsafeFileName(Invalid):
-    """A file of the upload has a name that can't be kept."""
+    """A file of the upload has a name that can't be kept.
+
+    Files are kept under the names that they came with, so a name has to be a plain relative path on every
+    system: without `..`, colons, backslashes, invisible characters and reserved device names, 1,024 bytes and
+    16 levels at most. `problem` says which rule `name` breaks.
+    """
 
     name: str
     problem: str
@@ -18,7 +23,11 @@ class UnsafeFileName(Invalid):
 
 @dataclass(eq=False)
 class FileNameTaken(Invalid):
-    """Two files of the upload would be one on some file systems."""
+    """Two files of the upload would be one on some file systems.
+
+    `name` and `other` are the same, or differ by case or Unicode form alone, or one is a file where the other
+    is a directory. On some disks one of them would replace the other, so nothing was kept.
+    """
 
     name: str
     other: str
@@ -29,7 +38,11 @@ class FileNameTaken(Invalid):
 
 @dataclass(eq=False)
 class UploadTooLarge(TooLarge):
-    """A file of the upload is larger than the limit."""
+    """A file of the upload is larger than the limit.
+
+    The parts of one form count together, a file that is imported by its address counts alone; `name` is where
+    the limit of `SWITCHYARD_MAX_UPLOAD_BYTES` was passed. Nothing was kept.
+    """
 
     name: str
     limit_bytes: int
@@ -40,7 +53,11 @@ class UploadTooLarge(TooLarge):
 
 @dataclass(eq=False)
 class UploadLengthMismatch(Invalid):
-    """A file of the upload is shorter or longer than was declared."""
+    """A file of the upload is shorter or longer than was declared.
+
+    When the import began, the store told another size of the file than it then gave: the file was being
+    written, or reading it broke off. Nothing was kept.
+    """
 
     name: str
     declared_bytes: int
@@ -55,7 +72,11 @@ class UploadLengthMismatch(Invalid):
 
 @dataclass(eq=False)
 class UploadDigestMismatch(Invalid):
-    """A file of the upload does not have the SHA-256 that was declared."""
+    """A file of the upload does not have the SHA-256 that was declared.
+
+    The `sha256` of the metadata declares a digest for the file `name`, and what arrived has another: it was
+    changed or cut off on its way, or the digest is that of another file. Nothing was kept.
+    """
 
     name: str
     expected_sha256: str
@@ -67,7 +88,12 @@ class UploadDigestMismatch(Invalid):
 
 @dataclass(eq=False)
 class UnsafeArchive(Invalid):
-    """The archive holds what is not unpacked here, or is broken."""
+    """The archive holds what is not unpacked here, or is broken.
+
+    Archives (`.tar`, `.tar.gz`, `.tgz`, `.zip`) are unpacked within limits: plain files and directories
+    alone, 10,000 entries, `SWITCHYARD_MAX_UPLOAD_BYTES`, and from 16 MiB on 200 times their size; no links,
+    no encryption, no archive inside. `problem` says what broke them; nothing was kept.
+    """
 
     archive: str
     problem: str
@@ -78,7 +104,12 @@ class UnsafeArchive(Invalid):
 
 @dataclass(eq=False)
 class BlobNotFound(NotFound):
-    """The artifact store has no such blob."""
+    """The artifact store has no such blob.
+
+    Files are stored by their SHA-256, and under this one the store has nothing, although a version needs it.
+    The service itself deletes only what no version has: the file was deleted by other hands, or this is
+    another store than the one it was written to.
+    """
 
     sha256: str
 
@@ -88,7 +119,11 @@ class BlobNotFound(NotFound):
 
 @dataclass(eq=False)
 class CorruptArtifact(Conflict):
-    """A stored artifact is not what was registered, so it is not loaded."""
+    """A stored artifact is not what was registered, so it is not loaded.
+
+    Files are hashed at every load and held against what was registered. `file` is missing, was changed or
+    damaged, or was added, and a model of such files could answer anything.
+    """
 
     file: str
     expected_sha256: str | None
@@ -102,7 +137,12 @@ class CorruptArtifact(Conflict):
 
 @dataclass(eq=False)
 class SignatureMismatch(Conflict):
-    """The signature is not one of these files by this service's key, so they are not loaded."""
+    """The signature is not one of these files by this service's key, so they are not loaded.
+
+    The files are those that were registered, but the signature over them was made with another key than the
+    one that this service has now, or for other files. It is told as the reason why a version is not ready, or
+    in the report of a gate.
+    """
 
     problem: str
 
@@ -112,7 +152,11 @@ class SignatureMismatch(Conflict):
 
 @dataclass(eq=False)
 class ArtifactKeyMissing(Unavailable):
-    """The artifact is encrypted under a key that this service does not have."""
+    """The artifact is encrypted under a key that this service does not have.
+
+    Artifacts are encrypted where they are stored, and each names the key that it needs. The key file has none
+    with the id `key_id`, or no key file is set; to ask again changes nothing until it is.
+    """
 
     key_id: str
 
@@ -123,14 +167,22 @@ class ArtifactKeyMissing(Unavailable):
 
 
 class StorageFull(NoSpace):
-    """The disk for artifacts is full."""
+    """The disk for artifacts is full.
+
+    The disk had no room, or a quota did not allow more: that of the store, or that of the base path, where
+    uploads are received and artifacts are fetched to. Nothing of the file was kept.
+    """
 
     def detail(self) -> str:
         return "there is no room left for this artifact; nothing of it was kept. Free some space and send it again"
 
 
 class StorageUnavailable(Unavailable):
-    """The artifact store can't be reached."""
+    """The artifact store can't be reached.
+
+    The store, a directory or a bucket, did not answer, answered with an error, or refused what this service
+    may do there. Nothing was changed.
+    """
 
     def detail(self) -> str:
         return "the artifact store did not answer, or refused its credentials; nothing was changed"

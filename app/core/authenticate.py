@@ -20,7 +20,12 @@ _BEARER = b"Bearer "
 
 
 class BadCredentials(Unauthenticated):
-    """The credentials are not valid, or no longer."""
+    """The credentials are not valid, or no longer.
+
+    What came as `Authorization` or `X-API-Key` is no key of this service that still holds (whole, not revoked, not
+    expired), and no token that the identity provider signed for this service and that still holds. Without
+    `SWITCHYARD_OIDC_ISSUER` no token counts.
+    """
 
     headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer error="invalid_token"'}  # RFC 6750, 3.1
 

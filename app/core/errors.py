@@ -62,7 +62,11 @@ class Forbidden(Refusal):
 
 
 class NotFound(Refusal):
-    """There is no such thing."""
+    """There is no such thing.
+
+    Nothing of this service lies at this address: some part of it is misspelt, missing or too much. Where a
+    model, a version or another thing is what is not there, the answer says so by a `type` of its own.
+    """
 
     status = 404
 
@@ -105,7 +109,11 @@ class TooMany(Refusal):
 
 
 class Unavailable(Refusal):
-    """Something that this request needs is not there now."""
+    """Something that this request needs is not there now.
+
+    Model files and tables are read in a process apart, which can be lost without harm. It ended before it had
+    answered, was started anew, and ended again; nothing of the request was kept.
+    """
 
     status = 503
     headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
@@ -128,7 +136,9 @@ class NoSpace(Refusal):
 class MalformedJson(Malformed):
     """The body is not JSON.
 
-    The detail says at which line and column reading stopped.
+    `problem` says what the reader met where JSON wants something else, and in bodies of rows the line and the
+    column too; `place` is `body`, or `metadata` in the form of a registration. `NaN` and `Infinity` are no
+    JSON.
     """
 
     problem: str
@@ -140,7 +150,12 @@ class MalformedJson(Malformed):
 
 @dataclass(eq=False)
 class FieldProblem(Invalid):
-    """A field of the request is wrong."""
+    """A field of the request is wrong.
+
+    A value is well-formed, and yet can't be used: something else in the request, or the state of things here,
+    contradicts it. `field` names the member, the parameter or the header, and `problem` says what is wrong
+    with it.
+    """
 
     field: str
     problem: str

@@ -33,7 +33,12 @@ _LOOPBACK_NAMES = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
 
 @dataclass(eq=False)
 class ForeignHost(Malformed):
-    """The request names a host that this service does not serve."""
+    """The request names a host that this service does not serve.
+
+    Only requests to the names in `SWITCHYARD_ALLOWED_HOSTS` are answered, on loopback also those to
+    `localhost`, `127.0.0.1` and `[::1]`: otherwise any page could point a name of its own at this service,
+    and read here with its visitor's browser. `host` is what the request named.
+    """
 
     host: str
 
@@ -42,7 +47,12 @@ class ForeignHost(Malformed):
 
 
 class CrossSite(Forbidden):
-    """Another site's page asked for this change."""
+    """Another site's page asked for this change.
+
+    By `Origin` or `Sec-Fetch-Site` a browser says whose page wants a change. This page is of another site
+    than the `Host` of the request, and could be using its visitor's rights without being asked; nothing was
+    changed.
+    """
 
     def detail(self) -> str:
         return "A browser sent this on behalf of another site's page; changes are taken from this service's own pages and from programs."

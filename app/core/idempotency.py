@@ -40,7 +40,12 @@ class ReceiptRow(Base):
 
 @dataclass(eq=False)
 class KeyUsedDifferently(Invalid):
-    """The idempotency key was used for another request."""
+    """The idempotency key was used for another request.
+
+    An idempotency key stands for one request of its caller, by method, address and body, for 48 hours. It
+    came again with a request that differs in one of these, and which of the two is meant can't be told;
+    nothing was changed.
+    """
 
     key: str
 
@@ -50,7 +55,11 @@ class KeyUsedDifferently(Invalid):
 
 @dataclass(eq=False)
 class FirstStillRunning(Conflict):
-    """The first request with this idempotency key is still under way."""
+    """The first request with this idempotency key is still under way.
+
+    Two requests came with the same key, and the first of them is not answered yet. To do its work twice is
+    what the key is there to prevent, so this one changed nothing.
+    """
 
     key: str
 
@@ -59,7 +68,11 @@ class FirstStillRunning(Conflict):
 
 
 class UnusableKey(Malformed):
-    """The idempotency key can't be used."""
+    """The idempotency key can't be used.
+
+    The header `Idempotency-Key` is there, but it is empty, has more than 255 characters, or has some that are
+    not printable ASCII. Nothing was changed.
+    """
 
     def detail(self) -> str:
         return f"Idempotency-Key: 1 to {LONGEST_KEY} printable ASCII characters, a UUID for example"

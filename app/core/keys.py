@@ -107,14 +107,22 @@ class KeyRevoked(KeyFact):
 
 @dataclass(eq=False)
 class KeyNotFound(NotFound):
-    """There is no such API key, or it is revoked already."""
+    """There is no such API key, or it is revoked already.
+
+    Keys are addressed by their id, neither by name nor by prefix. None has the id `key_id`, or it was revoked
+    before: by itself, or because it was rotated.
+    """
 
     key_id: UUID
 
 
 @dataclass(eq=False)
 class KeyNameTaken(Conflict):
-    """An API key of this name is in use."""
+    """An API key of this name is in use.
+
+    The audit trail says by name who did what, so no two keys that are not revoked share one. A key that has
+    expired keeps its name until it is revoked.
+    """
 
     name: str
 

@@ -32,8 +32,8 @@ _Headers = dict[bytes, bytes]
 class BodyTooLarge(TooLarge):
     """The body is larger than this service reads.
 
-    Large tables go in several calls, artifacts by multipart upload. The operator's limit is
-    `SWITCHYARD_MAX_JSON_BYTES`.
+    All bodies but the forms of registrations are held in memory whole before they are read, so they have a
+    limit of `limit_bytes`. The operator sets it with `SWITCHYARD_MAX_JSON_BYTES`.
     """
 
     limit_bytes: int
@@ -46,7 +46,8 @@ class BodyTooLarge(TooLarge):
 class BodyTooDeep(TooLarge):
     """The JSON is nested more deeply than this service reads.
 
-    The operator's limit is `SWITCHYARD_MAX_JSON_DEPTH`.
+    Nesting costs a parser more than its bytes tell, so it is measured before anything is parsed. The operator
+    sets the limit with `SWITCHYARD_MAX_JSON_DEPTH`.
     """
 
     limit_depth: int
@@ -57,7 +58,11 @@ class BodyTooDeep(TooLarge):
 
 @dataclass(eq=False)
 class HeadersTooLarge(TooLarge):
-    """The headers are larger than this service reads."""
+    """The headers are larger than this service reads.
+
+    They are held in memory until they end, so they have a limit: `limit_bytes`, which no setting changes. The
+    connection was closed.
+    """
 
     status = 431
     limit_bytes: int
@@ -65,7 +70,12 @@ class HeadersTooLarge(TooLarge):
 
 @dataclass(eq=False)
 class RequestTooSlow(Refusal):
-    """The request did not arrive in time."""
+    """The request did not arrive in time.
+
+    Whoever sends slowly holds a connection, so headers have 10 seconds, each further kilobyte of a body as
+    many (2 while the process stops), and a whole body has `SWITCHYARD_REQUEST_SECONDS`. `limit_seconds` is
+    the one of them that passed; the connection was closed, and nothing was done.
+    """
 
     status = 408
     limit_seconds: float
@@ -75,14 +85,19 @@ class RequestTooSlow(Refusal):
 
 
 class NotHttp(Malformed):
-    """The request is not HTTP as RFC 9112 defines it."""
+    """The request is not HTTP as RFC 9112 defines it.
+
+    What came breaks the rules by which one request is told from the next, or asks for another protocol than
+    HTTP, which is not spoken here. The connection was closed, and nothing was done.
+    """
 
 
 @dataclass(eq=False)
 class TextUnstorable(Malformed):
     """A text holds a character that can't be stored.
 
-    Postgres stores neither U+0000 nor half of a surrogate pair.
+    Postgres stores neither U+0000 nor half of a surrogate pair, so an address that holds one leads nowhere.
+    `path` says where it stood: in the `path` of the address, or in its `query`.
     """
 
     path: str

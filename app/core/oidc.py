@@ -42,7 +42,12 @@ _ROLES = {role.label: role for role in Role}
 
 @dataclass(eq=False)
 class NoRoleInToken(Forbidden):
-    """The token gives no role here."""
+    """The token gives no role here.
+
+    A token's role stands in one of its claims, the one that `SWITCHYARD_OIDC_ROLE_CLAIM` names (`roles` where
+    nothing is set). The token is valid, but has no such claim, or none of viewer, caller, operator and admin
+    in it.
+    """
 
     claim: str
 
@@ -55,14 +60,23 @@ class NoRoleInToken(Forbidden):
 
 @dataclass(eq=False)
 class BadModelsInToken(Forbidden):
-    """The token's limit to some models can't be read."""
+    """The token's limit to some models can't be read.
+
+    The claim `models` limits a token to some models by patterns of their names. In this token it is something
+    else than a text or a list of texts, and to guess what was meant could open too much.
+    """
 
     def detail(self) -> str:
         return "The token is valid, but its claim 'models' is neither a name pattern nor a list of them."
 
 
 class IdentityProviderAway(Unavailable):
-    """The identity provider's keys are not known yet."""
+    """The identity provider's keys are not known yet.
+
+    Tokens are checked by the public keys of the identity provider, and since this process began none could be
+    fetched, or none is for RS256 or ES256. Every token that comes has them asked for anew, after a failure at
+    most once in 5 seconds; API keys don't need them.
+    """
 
     def detail(self) -> str:
         return "The identity provider's keys could not be fetched yet, so no token can be checked; API keys work."

@@ -24,7 +24,11 @@ _ABOUT_THE_PAGE = frozenset({"cursor", "limit"})
 
 
 class ForeignCursor(Malformed):
-    """The cursor was not made by this service for this list."""
+    """The cursor was not made by this service for this list.
+
+    A cursor is signed, and counts for one list with one set of filters alone. This one was cut or changed on
+    its way, or was handed out for another list, for other filters, or over another database.
+    """
 
     def detail(self) -> str:
         return "cursor: not one that this list handed out; leave it out to start at the first page"

@@ -32,7 +32,11 @@ _COLLISIONS = ("40001", "40P01")  # SQLSTATE: not serialisable, deadlock
 
 
 class DatabaseAway(Unavailable):
-    """The database can't be reached."""
+    """The database can't be reached.
+
+    Postgres can't be connected to, has no connection free, or broke one off. Predictions are answered from
+    memory and logged to the spool meanwhile; everything else needs the database.
+    """
 
     def detail(self) -> str:
         return (
@@ -41,7 +45,11 @@ class DatabaseAway(Unavailable):
 
 
 class ChangesCollided(Conflict):
-    """Another change of the same things was under way, and each waited for the other."""
+    """Another change of the same things was under way, and each waited for the other.
+
+    Of changes that wait for each other the database ends one, so that the rest go on: this one. Nothing is
+    wrong with it, and nothing of it was kept.
+    """
 
     def detail(self) -> str:
         return "Another change of the same things was under way, and each waited for the other. Nothing was changed; send it again."
@@ -192,11 +200,14 @@ def known_problems() -> Iterator[tuple[str, int, str, str]]:
         "invalid-request",
         422,
         "The request can be read but is wrong",
-        "`errors` names each field and its problem.",
+        (
+            "Fields are missing, not known here, or wrong. `errors` tells of each: the `field`, its `problem`, and by `in` "
+            "where it stands (`path`, `query`, `header`, `body`, or `metadata` in the form of a registration)."
+        ),
     )
     yield (
         "internal-error",
         500,
         "Something went wrong here",
-        "A defect: the service's log has it under the request id.",
+        "A defect of this service, or something that nobody foresaw. What it was is told in the log alone.",
     )

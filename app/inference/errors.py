@@ -31,7 +31,11 @@ def name_some(names: Sequence[str]) -> str:
 
 @dataclass(eq=False)
 class BadTensor(Invalid):
-    """An input tensor is wrong."""
+    """An input tensor is wrong.
+
+    The message names an input and what is wrong with it: it is missing, twice there, none of the model's, or
+    its shape, datatype or data doesn't fit. No row was scored.
+    """
 
     input: str
     problem: str
@@ -42,7 +46,11 @@ class BadTensor(Invalid):
 
 @dataclass(eq=False)
 class BadElement(Invalid):
-    """An element of an input tensor is wrong."""
+    """An element of an input tensor is wrong.
+
+    The message tells where in which tensor the element stands, what is expected there, and what was found.
+    Tensors are answered whole or not at all, so no row was scored.
+    """
 
     input: str
     index: list[int]
@@ -56,7 +64,11 @@ class BadElement(Invalid):
 
 @dataclass(eq=False)
 class UnknownOutput(Invalid):
-    """The model gives no such output."""
+    """The model gives no such output.
+
+    Every model gives `predict`, and classifiers that know probabilities give `predict_proba` too. The request
+    asks for something else by its `outputs`; the message names what there is.
+    """
 
     output: str
     outputs: list[str]
@@ -67,7 +79,11 @@ class UnknownOutput(Invalid):
 
 @dataclass(eq=False)
 class BadRow(Invalid):
-    """A row does not fit the model's signature, and so no row of the request was scored."""
+    """A row does not fit the model's signature, and so no row of the request was scored.
+
+    `/invocations` has no place for a row without an answer. The message tells of the first bad row, counted
+    from 0: the column, what is wrong, and what the signature wants there.
+    """
 
     row: int
     column: str | None
@@ -83,7 +99,11 @@ class BadRow(Invalid):
 
 @dataclass(eq=False)
 class RowsNotScored(Invalid):
-    """The model could not score some of the rows, and this protocol has no answer for a part of them."""
+    """The model could not score some of the rows, and this protocol has no answer for a part of them.
+
+    The rows fit the signature, but the model failed on those that the message names, counted from 0. What it
+    said of them is not told by this door, for it may repeat the data.
+    """
 
     rows: list[int]
 
@@ -93,20 +113,32 @@ class RowsNotScored(Invalid):
 
 
 class BinaryTensors(Refusal):
-    """Tensors travel as JSON here: the binary data extension is not supported."""
+    """Tensors travel as JSON here: the binary data extension is not supported.
+
+    The request has the header `Inference-Header-Content-Length`, by which a client says that raw bytes of
+    tensors follow its JSON. Nothing was read of it.
+    """
 
     status: ClassVar[int] = 501
 
 
 class RepositoryControl(Refusal):
-    """Models are not loaded and unloaded one by one: a promotion loads them, and a rollback or a replacement lets them go."""
+    """Models are not loaded and unloaded one by one: a promotion loads them, and a rollback or a replacement lets them go.
+
+    To load or unload a model by hand would go past the gate to production, so `/v2/repository/models/…/load`
+    and `…/unload` are there only to say so. Nothing was changed.
+    """
 
     status: ClassVar[int] = 501
 
 
 @dataclass(eq=False)
 class NoModelServes(NotFound):
-    """No model is in production."""
+    """No model is in production.
+
+    `/invocations` without `?model=` means the one model in production. There is none that the key sees and
+    whose route is open.
+    """
 
     def detail(self) -> str:
         return "no model is in production; promote one, or name a version as ?model=name:3"
@@ -114,7 +146,11 @@ class NoModelServes(NotFound):
 
 @dataclass(eq=False)
 class ModelNotNamed(Malformed):
-    """Several models are in production, and the request names none."""
+    """Several models are in production, and the request names none.
+
+    `/invocations` without `?model=` means the one model in production. The key sees several, and none is
+    preferred.
+    """
 
     models: list[str]
 
@@ -124,7 +160,11 @@ class ModelNotNamed(Malformed):
 
 @dataclass(eq=False)
 class UnreadableCsv(Malformed):
-    """The body can't be read as CSV."""
+    """The body can't be read as CSV.
+
+    CSV is read as UTF-8 with commas, by RFC 4180: a line of different column names first, then rows of as
+    many cells. The message says what broke that, and where.
+    """
 
     problem: str
 
@@ -134,7 +174,10 @@ class UnreadableCsv(Malformed):
 
 @dataclass(eq=False)
 class UnknownMediaType(Refusal):
-    """The body is of a kind that is not read here."""
+    """The body is of a kind that is not read here.
+
+    `/invocations` reads JSON and CSV, told apart by `Content-Type`; the request names something else.
+    """
 
     status: ClassVar[int] = 415
     known: list[str]

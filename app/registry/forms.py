@@ -23,7 +23,12 @@ _FEW_FILES, _KEPT_OF_FEW, _KEPT_OF_MANY = 16, 1024 * 1024, 16 * 1024
 
 @dataclass(eq=False)
 class BadForm(Malformed):
-    """The registration can't be read."""
+    """The registration can't be read.
+
+    A registration comes as a form with one `metadata`, one or more files as `artifact`, and perhaps a file as
+    `reference` and one as `evaluation`; or as JSON with `artifact_uri`. `problem` says in what this one
+    differs.
+    """
 
     problem: str
 

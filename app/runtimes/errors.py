@@ -27,7 +27,12 @@ class UnknownPayload(Malformed):
 
 @dataclass(eq=False)
 class MisshapenPayload(Malformed):
-    """The rows can't be read as a table."""
+    """The rows can't be read as a table.
+
+    A member of the body is there, but what it holds has the wrong shape: it is no list or no object, columns
+    differ in length, or a name comes twice. `field` says where, `problem` what is wanted there; no row was
+    scored.
+    """
 
     field: str
     problem: str
@@ -65,7 +70,11 @@ class TooManyRows(TooLarge):
 
 @dataclass(eq=False)
 class BadSignature(Invalid):
-    """The signature is wrong."""
+    """The signature is wrong.
+
+    A signature names a model's columns in their order, and what it answers. Something in this one can't be
+    kept, or contradicts what the model file tells; `problems` has a sentence for each wrong field.
+    """
 
     problems: dict[str, str]
 
@@ -75,7 +84,11 @@ class BadSignature(Invalid):
 
 @dataclass(eq=False)
 class BadSample(Invalid):
-    """The rows of the file can't be used."""
+    """The rows of the file can't be used.
+
+    Rows came as a file (`reference`, `evaluation`, or a table to look at) that can't be read, lacks columns,
+    or has too few rows that the model takes. `problem` says which, and where.
+    """
 
     problem: str
 
@@ -85,7 +98,11 @@ class BadSample(Invalid):
 
 @dataclass(eq=False)
 class UnknownFormat(Invalid):
-    """The model file is of no known format."""
+    """The model file is of no known format.
+
+    A format is told by a file's content, whatever its name. Exactly one of the files has to be a model in a
+    format that is served; none is, or several are.
+    """
 
     problem: str
 
@@ -95,7 +112,12 @@ class UnknownFormat(Invalid):
 
 @dataclass(eq=False)
 class UnsafeArtifact(Invalid):
-    """The model file could run code or reach outside itself."""
+    """The model file could run code or reach outside itself.
+
+    Files are looked at before they are loaded. Pickles (joblib, PyTorch), Keras and HDF5 files can run any
+    code, and links, crafted archives or external data can reach elsewhere; `problem` says what was found in
+    which file.
+    """
 
     problem: str
     remedy: str = ""
@@ -148,7 +170,12 @@ class ProbeOutOfMemory(Invalid):
 
 @dataclass(eq=False)
 class OutputsChanged(Invalid):
-    """The model no longer gives the answers that were stored with it."""
+    """The model no longer gives the answers that were stored with it.
+
+    At every load a model answers its stored sample again, and has to answer as it did at registration, to one
+    part in a million. The files are the same, so it is what runs them that changed: a library or the machine.
+    It is told as the reason why a version is not ready, or in the report of a gate.
+    """
 
     rows: list[int]
     largest_difference: float | None
@@ -160,7 +187,11 @@ class OutputsChanged(Invalid):
 
 @dataclass(eq=False)
 class NotConvertible(Invalid):
-    """This model is not served through ONNX."""
+    """This model is not served through ONNX.
+
+    A model is served through ONNX only where the converted one is proved to answer its stored sample alike.
+    `problem` says why this one can't be converted, or where the answers differ; nothing was registered.
+    """
 
     problem: str
 
@@ -197,7 +228,12 @@ class DeadlinePassed(TimedOut):
 
 @dataclass(eq=False)
 class ModelNotReady(Unavailable):
-    """This version can't answer yet."""
+    """This version can't answer yet.
+
+    A version answers once its files are fetched, verified, loaded and tried. One of these failed, or there was
+    no room in memory, as `reason` says; 30 seconds later it is tried again, by the service itself where a
+    route names the version, else by the next request.
+    """
 
     version: str
     state: str

@@ -8,7 +8,11 @@ from app.core.errors import Conflict, Invalid, NotFound, Unavailable
 
 @dataclass(eq=False)
 class UnknownArm(NotFound):
-    """The route has no such arm."""
+    """The route has no such arm.
+
+    `arm` picks an arm of the route by its name. The route in this environment has only those in `arms`, and
+    they change with every deployment; a version that is named itself has none.
+    """
 
     arm: str
     arms: list[str]
@@ -21,7 +25,8 @@ class UnknownArm(NotFound):
 class NothingScored(Invalid):
     """Not one of the rows could be scored.
 
-    `rows` is how many there were; `errors` tells of the first of them, each with its position and what is wrong.
+    Rows fail one by one, and of these `rows` none is left: they don't fit the signature, or the model failed
+    on them. `errors` tells of the first 20, each with its position from 0 and what is wrong.
     """
 
     rows: int
@@ -33,11 +38,20 @@ class NothingScored(Invalid):
 
 @dataclass(eq=False)
 class ReaderLost(Unavailable):
-    """The process that was reading this body ended."""
+    """The process that was reading this body ended.
+
+    A large body is read in a process apart, so that it holds up nobody else. That process ended in the
+    middle; nothing of the request was answered or recorded.
+    """
 
     def detail(self) -> str:
         return "the process that was reading this body ended before it was done; send fewer rows in one call"
 
 
 class ColumnsDiffer(Conflict):
-    """A shadow takes other columns than the version that answered, and a body of this size is not kept for it."""
+    """A shadow takes other columns than the version that answered, and a body of this size is not kept for it.
+
+    No caller gets this: it ends the shadow's part alone, after the caller had an answer, and is counted in
+    `shadow_requests_dropped_total`. Bodies that a process apart has read are not read a second time for other
+    columns.
+    """

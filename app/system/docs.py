@@ -22,7 +22,11 @@ POLICY = {"Content-Security-Policy": docs_policy()}
 
 @dataclass(eq=False)
 class ProblemUnknown(NotFound):
-    """No problem has this name."""
+    """No problem has this name.
+
+    Pages under `/problems` are named as the `type` of an answer of this service ends. No kind of problem has
+    the name `slug`; it may be one of another version of the service.
+    """
 
     slug: str
 

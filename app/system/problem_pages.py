@@ -30,10 +30,22 @@ WAYS_OUT: Mapping[int, str] = {
     507: "The operator makes room, then the request can be sent again; nothing was kept of it.",
 }
 FROM_THE_FRAMEWORK = (
-    ("bad-request", 400, "Bad Request", "The body is not what its content type says."),
-    ("method-not-allowed", 405, "Method Not Allowed", "There is something at this address, but not for this method."),
-)  # fmt: skip
+    (
+        "bad-request",
+        400,
+        "Bad Request",
+        "The body is announced as JSON and can't be decoded: it is not UTF-8, or has a number of too many digits.",
+    ),
+    (
+        "method-not-allowed",
+        405,
+        "Method Not Allowed",
+        "There is something at this address, but not for this method. Nothing was done.",
+    ),
+)
 """What is answered before any room is asked, and so is nobody's error."""
+OF_NO_KIND = {"invalid-request": (("errors", "array"),), "internal-error": (("request_id", "string"),)}
+"""The members of problems that are no `Refusal` and so have no fields."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ class Problem:
 
 def list_problems() -> dict[str, Problem]:
     """Every kind of problem that this service can answer, by its slug."""
-    members = {slug(kind): _members_of(kind) for kind in kinds_of_refusal()}
+    members = OF_NO_KIND | {slug(kind): _members_of(kind) for kind in kinds_of_refusal()}
     found = [
         Problem(name, status, title, meaning, OWN_WAYS_OUT.get(name, WAYS_OUT[status]), members.get(name, ()))
         for name, status, title, meaning in [*known_problems(), *FROM_THE_FRAMEWORK]
@@ -73,6 +85,7 @@ def _in_json(annotation: object) -> str:
 
 _JSON_TYPES = {
     "str": "string",
+    "uuid": "string",
     "int": "integer",
     "float": "number",
     "bool": "boolean",

@@ -51,7 +51,12 @@ class NoRoute(NotFound):
 
 @dataclass(eq=False)
 class BadRoute(Invalid):
-    """The route can't share callers out."""
+    """The route can't share callers out.
+
+    Arms answer for the model by their weights, shadows see a share of its requests. These break a rule by which
+    each caller gets one certain arm, or name a version that may not answer; `problem` says which, and the route was
+    not changed.
+    """
 
     field: str
     problem: str

@@ -1,9 +1,12 @@
 """Pages for people (S5): they need nothing from elsewhere, run no inline code, and explain every problem."""
 
+import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 
+import app
 from app.core.errors import kinds_of_refusal
 from app.core.problems import known_problems, slug
 from app.system.docs import HERE
@@ -11,7 +14,12 @@ from app.system.problem_pages import WAYS_OUT, list_problems
 from app.system.ways_out import OWN_WAYS_OUT
 
 PAGES = ["/docs", "/redoc"]
-FIELD_BY_FIELD = {"bad-route"}  # whatever is wrong with a route, its detail alone can say
+APP = Path(app.__file__).parent
+NEVER_ANSWERED = {
+    "malformed", "unauthenticated", "forbidden", "conflict", "stale", "too-large", "invalid",
+    "precondition-required", "too-many", "timed-out", "no-space",
+}  # fmt: skip
+"""A status each, for rooms to derive from: nothing raises them by themselves, so no caller is led to their pages."""
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -72,12 +80,31 @@ def test_every_problem_has_a_way_out():
     assert OWN_WAYS_OUT.keys() <= list_problems().keys()
 
 
-@pytest.mark.parametrize("room", ["alerts", "deployments", "evidence", "monitoring", "registry", "traffic"])
-def test_the_problems_of_a_room_say_what_happened_why_and_what_to_do(room):
-    named = {slug(kind) for kind in kinds_of_refusal() if kind.__module__ == f"app.{room}.errors"}
-    pages = [page for page in list_problems().values() if page.slug in named - FIELD_BY_FIELD]
-    assert pages
+def test_every_page_says_what_happened_why_and_what_to_do():
+    pages = [page for page in list_problems().values() if page.slug not in NEVER_ANSWERED]
     assert [page.slug for page in pages if len(page.meaning) < 40 or page.slug not in OWN_WAYS_OUT] == []
+
+
+def test_a_kind_that_has_no_page_of_its_own_is_only_there_to_be_derived_from():
+    bare = {kind for kind in kinds_of_refusal() if slug(kind) in NEVER_ANSWERED}
+    assert {slug(kind) for kind in bare} == NEVER_ANSWERED
+    assert {kind.__module__ for kind in bare} == {"app.core.errors"}
+    assert [kind for kind in bare if dataclasses.is_dataclass(kind)] == []
+    raised = re.compile(rf"\b(?:raise|answer_refusal\() ?(?:{'|'.join(kind.__name__ for kind in bare)})\b")
+    assert [path for path in APP.rglob("*.py") if raised.search(path.read_text())] == []
+
+
+@pytest.mark.parametrize(
+    ("slug", "member"), [("invalid-request", "errors"), ("internal-error", "request_id")]
+)
+async def test_the_members_of_a_problem_that_is_no_refusal_are_told_too(client, slug, member):
+    page = (await client.get(f"/problems/{slug}")).text
+    assert f"<td><code>{member}</code></td>" in page
+    assert "and no others" not in page
+
+
+def test_an_id_among_the_members_is_told_as_the_text_that_it_is():
+    assert list_problems()["key-not-found"].members == (("key_id", "string"),)
 
 
 async def test_every_problem_is_listed_once(client):
