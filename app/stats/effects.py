@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ Floats = NDArray[np.float64]
 DECILES = 10
 COARSE = 16  # groups of labels: the fifteen most frequent and the rest
 LEAST_SHARE = 1e-4  # of an empty group, for the population stability index, whose logarithm it would blow up
+LEAST_EXPECTED = 0.25  # rows in a group, for it to be told from others by a lower end
 _PER_ROW = 8 * np.log(2)
 
 
@@ -114,26 +116,69 @@ def _psi(p: Floats, q: Floats) -> Floats:
 
 
 def _distances(was: Floats, now: Floats, design_effects: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """The distance, the ends of its interval, and the lower ends for all columns together."""
-    p, q = _shares(was), _shares(now)
-    middle, both = (p + q) / 2, _shares(was + now)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        unit = design_effects * (1 / was.sum(axis=1) + 1 / now.sum(axis=1)) / _PER_ROW
-        divergence = (special.rel_entr(p, middle) + special.rel_entr(q, middle)).sum(axis=1) / (2 * np.log(2))
-        freedom = (both > 0).sum(axis=1) - 1.0
-        unit *= (_per_group(both / (unit * _PER_ROW)[:, np.newaxis]) * (1 - both)).sum(axis=1) / freedom
-        statistic = divergence / unit
+    """The distance, the ends of its interval, and the lower ends for all columns together.
 
-    def as_distance(excess: Floats) -> Floats:
+    One row in a group that hardly any are expected in is no proof of anything, though the law of many rows takes it for one:
+    the lower ends are those of fewer groups, which the distance of all of them can't be below.
+    """
+    whole, sure = (
+        _Chance.of(*counts, design_effects) for counts in ((was, now), _pooled(was, now, design_effects))
+    )
+    distance = whole.distance(whole.statistic - whole.freedom)
+    low = sure.distance(sure.excess(0.975))
+    low_of_all = sure.distance(sure.excess(1 - 0.025 / max(1, len(was))))
+    return (
+        distance, np.minimum(low, distance), whole.distance(whole.excess(0.025)), np.minimum(low_of_all, distance),
+    )  # fmt: skip
+
+
+def _pooled(was: Floats, now: Floats, design_effects: Floats) -> tuple[Floats, Floats]:
+    """The counts with groups in which fewer than `LEAST_EXPECTED` rows are expected put into the largest."""
+    columns, both = np.arange(len(was)), was + now
+    with np.errstate(divide="ignore", invalid="ignore"):
+        worth = 1 / (design_effects * (1 / was.sum(axis=1) + 1 / now.sum(axis=1)))
+        is_rare = _shares(both) * worth[:, np.newaxis] < LEAST_EXPECTED
+    largest = both.argmax(axis=1)
+    is_rare[columns, largest] = False
+
+    def pool(counts: Floats) -> Floats:
+        pooled = np.where(is_rare, 0.0, counts)
+        pooled[columns, largest] += np.where(is_rare, counts, 0.0).sum(axis=1)
+        return pooled
+
+    return pool(was), pool(now)
+
+
+@dataclass(frozen=True, eq=False)
+class _Chance:
+    """Of each column how far two samples are apart, in units of what sampling does, which follows a chi-squared law."""
+
+    statistic: Floats
+    freedom: Floats
+    unit: Floats
+
+    @classmethod
+    def of(cls, was: Floats, now: Floats, design_effects: Floats) -> Self:
+        p, q = _shares(was), _shares(now)
+        middle, both = (p + q) / 2, _shares(was + now)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            unit = design_effects * (1 / was.sum(axis=1) + 1 / now.sum(axis=1)) / _PER_ROW
+            divergence = (special.rel_entr(p, middle) + special.rel_entr(q, middle)).sum(axis=1) / (
+                2 * np.log(2)
+            )
+            freedom = (both > 0).sum(axis=1) - 1.0
+            unit *= (_per_group(both / (unit * _PER_ROW)[:, np.newaxis]) * (1 - both)).sum(axis=1) / freedom
+            return cls(divergence / unit, freedom, unit)
+
+    def distance(self, excess: Floats) -> Floats:
+        """A noncentrality as a distance."""
         with np.errstate(invalid="ignore"):
-            distance: Floats = np.sqrt(np.clip(np.nan_to_num(excess * unit), 0.0, 1.0))
+            distance: Floats = np.sqrt(np.clip(np.nan_to_num(excess * self.unit), 0.0, 1.0))
         return distance
 
-    levels = (0.975, 0.025, 1 - 0.025 / max(1, len(p)))
-    low, high, low_of_all = (
-        as_distance(_noncentrality(statistic, freedom.clip(1), level)) for level in levels
-    )
-    return as_distance(statistic - freedom), low, high, low_of_all
+    def excess(self, level: float) -> Floats:
+        """The noncentrality with which the statistic lies at this level."""
+        return _noncentrality(self.statistic, self.freedom.clip(1), level)
 
 
 @cache

@@ -165,6 +165,31 @@ def test_the_largest_distance_of_many_columns_is_proven_only_as_such(count):
     assert np.mean(lows) <= 0.025 + 3 * np.sqrt(0.025 / 200)
 
 
+@pytest.mark.parametrize("count", [50, 200, 400, 1000])
+@pytest.mark.parametrize("most", [1000, 100_000])
+def test_a_rare_label_that_happens_to_be_there_is_no_proof(count, most):
+    """Of so many equally frequent labels hardly a row is expected in any group."""
+    generator, lows = np.random.default_rng(11), []
+    for _ in range(10):
+        was = generator.integers(0, most, 20_000).astype(str).tolist()
+        layout = Layout((category_axis(was),))
+        reference = Reference(observe(layout, [was]))
+        for _ in range(30):
+            now = generator.choice(was, count).tolist()
+            lows.append(measure(reference, observe(layout, [now])).low_of_all[0] > 0)
+    assert np.mean(lows) <= 0.025 + 3 * np.sqrt(0.025 / 300)
+
+
+def test_the_lower_end_of_a_distance_still_tells_a_label_that_takes_over():
+    generator = np.random.default_rng(12)
+    was = generator.integers(0, 100_000, 20_000).astype(str).tolist()
+    axis = category_axis(was)
+    now = [*generator.choice(was, 100).tolist(), *[axis.top[3]] * 100]
+    layout = Layout((axis,))
+    told = measure(Reference(observe(layout, [was])), observe(layout, [now]))
+    assert 0.4 < told.low_of_all[0] <= told.distance_low[0] < told.distance[0] < told.distance_high[0]
+
+
 def test_a_window_without_rows_says_nothing(reference):
     comparison = compare(reference, Profile.empty(reference.layout))
     assert (comparison.p == 1.0).all()
