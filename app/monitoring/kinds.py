@@ -46,6 +46,13 @@ class Season(StrEnum):
     TOO_MANY_COLUMNS = "too_many_columns"
 
 
+class HeldAgainst(StrEnum):
+    """Which rows of a reference sample groups of a window are held against."""
+
+    SAME_HOURS = "same_hours"  # those of the hours of the week that the window's rows are of
+    ALL_HOURS = "all_hours"  # all: they have no times
+
+
 class Figure(StrEnum):
     """A number that the latest look at a version gave; the metric `model_<figure>` has it."""
 

@@ -72,6 +72,23 @@ class Groups:
         return [np.flatnonzero(codes == code) for code in range(self.size)]
 
 
+@dataclass(frozen=True)
+class Slicing:
+    """How a sample is sliced.
+
+    Attributes:
+        place: of the column by which, among the inputs.
+        most: into so many groups.
+        times: the column that holds the times of its rows.
+        hours: of the week; rows of others are left out. None for all.
+    """
+
+    place: int
+    most: int
+    times: str | None = None
+    hours: list[int] | None = None
+
+
 def as_name(cell: Any) -> str:
     """A value as the name of its group.
 

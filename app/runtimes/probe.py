@@ -8,13 +8,14 @@ import socket
 import sys
 from base64 import b64decode
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Self
 
 from app.core.errors import Refusal, Unavailable
 from app.runtimes import errors
 from app.runtimes.errors import BadSample, BrokenArtifact, ProbeOutOfMemory, ProbeTimedOut
+from app.runtimes.groups import Slicing
 from app.runtimes.onnx import Conversion
 from app.runtimes.reports import Answers, ProbeReport, ReferenceProfile, SliceProfiles, TableProfile
 from app.stats.profile import Sections
@@ -187,15 +188,15 @@ class Prober:
         return TableProfile(result["rows"], result["refused"], result["repeated"], reasons, sections)
 
     async def profile_slices(
-        self, *, signature: dict[str, Any], plan: list[dict[str, Any]], sample: bytes, place: int, most: int
+        self, *, signature: dict[str, Any], plan: list[dict[str, Any]], sample: bytes, by: Slicing
     ) -> SliceProfiles:
-        """A reference sample, counted along a plan apart by groups of one column, at most so many; no model is loaded.
+        """A reference sample, counted along a plan apart by groups of one column; no model is loaded.
 
         Raises:
             BadSample: no row of it fits the model.
             Refusal: reading it took too long or too much memory, as in `probe`.
         """
-        options = {"signature": signature, "plan": plan, "place": place, "most": most}
+        options = {"signature": signature, "plan": plan, "by": asdict(by)}
         result = await self._ask("profile slices", Path(), options, sample)
         return SliceProfiles(result["groups"], [(rows, _decoded(part)) for rows, part in result["slices"]])
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from app.runtimes.errors import BadSample
 from app.runtimes.formats import detect_format
-from app.runtimes.groups import column_of, group_column
+from app.runtimes.groups import Slicing, column_of, group_column
 from app.runtimes.loading import load_model
 from app.runtimes.profiles import Answered, Plan, columns_of, make_plan
 from app.runtimes.row_order import in_order_of, row_order, weekly
@@ -28,6 +28,7 @@ from app.runtimes.scores import Model
 from app.runtimes.sifting import MOST_ROWS, LeftOut, cells_apart, sift
 from app.runtimes.tally import PART_ROWS, Tally
 from app.stats.profile import Profile
+from app.stats.seasons import hours_of_week
 
 SCORING_SECONDS = 5.0
 """How long rows are scored for the profile of answers; a slow model has a smaller reference for them."""
@@ -115,13 +116,18 @@ def profile_slices(_directory: Path, sample: bytes, options: dict[str, Any]) -> 
         BadSample: it holds no row that the model takes.
     """
     signature, plan = Signature.from_json(options["signature"]), Plan.from_json(options["plan"])
-    place, most = options["place"], options["most"]
-    frame = spread_rows(signed_columns(_open(sample, signature), signature), MOST_ROWS)
-    rows, _, _ = _read(cells_apart(frame, signature, is_csv=is_csv(sample)), signature)
-    cells = column_of(rows.values, place)
-    groups = group_column(signature.inputs[place], cells, most)
+    by = Slicing(**options["by"])
+    ordered, times = in_order_of(_open(sample, signature), by.times)
+    frame = spread_rows(signed_columns(ordered, signature), MOST_ROWS)
+    rows, _, kept = _read(cells_apart(frame, signature, is_csv=is_csv(sample)), signature)
+    cells = column_of(rows.values, by.place)
+    groups = group_column(signature.inputs[by.place], cells, by.most)
     asked = Answered(columns_of(rows.matrix, rows.values, signature.types))
-    slices = [(len(places), _encoded(plan.reference(asked.at(places)))) for places in groups.places(cells)]
+    is_wanted = np.ones(len(kept), np.bool_)
+    if times is not None and by.hours is not None:
+        is_wanted = np.isin(hours_of_week(times.loc[frame.index[kept]]), by.hours)
+    parts = [places[is_wanted[places]] for places in groups.places(cells)]
+    slices = [(len(places), _encoded(plan.reference(asked.at(places)))) for places in parts]
     return {"groups": groups.to_json(), "slices": slices}
 
 

@@ -9,8 +9,10 @@ import pytest
 import skops.io
 from sklearn.linear_model import LogisticRegression
 
+from app.core import clock
 from app.core.ids import new_id
 from tests.monitoring.making import profiled
+from tests.monitoring.test_drift_slices import ask
 
 NAMES = ["x0", "x1"]
 
@@ -82,6 +84,32 @@ async def test_a_column_without_times_is_refused_by_name(shared_client, column, 
     answer = await register(shared_client, model, few, reference_time=column)
     assert answer.status_code == 422, answer.text
     assert problem in answer.text
+
+
+@pytest.mark.parametrize("has_times", [True, False])
+async def test_groups_are_held_against_the_same_hours_where_these_are_known(shared_client, has_times):
+    """M9, M11: what goes with the hour is no drift of a group either."""
+    generator = np.random.default_rng(8)
+    times = pd.date_range("2026-01-05", periods=4 * 168 * 12, freq="5min", tz="UTC")
+    frame = pd.DataFrame(generator.normal(size=(len(times), 2)).round(4), columns=NAMES)
+    now = [(clock.now().hour + more) % 24 for more in (-1, 0, 1)]  # it may turn meanwhile
+    frame["x0"] += np.where(times.hour.isin(now), 3.0, -1.0)
+    model = LogisticRegression().fit(frame, (frame.sum(axis=1) > 0).astype(int))
+    told = {"reference_time": "when"} if has_times else {}
+    sample = frame.assign(when=times.strftime("%Y-%m-%dT%H:%M:%SZ")) if has_times else frame
+    reference = (await register(shared_client, model, sample, **told)).json()["model_id"]
+    await profiled(shared_client, reference)
+    for verb in ("validate", "promote"):
+        answer = await shared_client.post(f"/api/models/{reference}/{verb}", json={"reason": "test"})
+        assert answer.status_code == 200, answer.text
+    rows = generator.normal(size=(300, 2)) + [3.0, 0.0]
+    await ask(shared_client, reference, pd.DataFrame(rows, columns=NAMES))
+    found = (await checked(shared_client, reference, window_hours=1, slice_by="x1"))["slices"]
+    assert found["held_against"] == ("same_hours" if has_times else "all_hours")
+    drifted = [group["group"] for group in found["groups"] if group["finding"] == "drift"]
+    assert bool(drifted) is not has_times
+    held = sum(group["reference_rows"] for group in found["groups"])
+    assert held in ((4 * 12, 2 * 4 * 12) if has_times else (len(frame),))
 
 
 async def test_times_of_a_reference_that_was_not_sent_are_refused(shared_client):

@@ -124,8 +124,9 @@ async def _look_at_slices(
         latest = await read_latest(
             reading, version.model_name, cohort, since=since, until=until, with_features=True
         )
+        hours = await slices.find_hours(reading, case, since=since, until=until, arm=order.arm)
     sample = state.store.open_stream(slices.sample_digest(case))
-    was = await slices.slice_reference(case, order.slice_by, place, sample, state.prober)
+    was = await slices.slice_reference(case, order.slice_by, place, sample, state.prober, hours=hours)
     return await slices.judge_slices(case, was, latest, _terms(order, case))
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, model_validator
 
 from app.core.wire import Line, Outgoing
-from app.monitoring.kinds import Finding, Recommendation, Season
+from app.monitoring.kinds import Finding, HeldAgainst, Recommendation, Season
 from app.monitoring.schemas import ReferenceOut, RowsOrder
 
 OF_FALSE_ALARMS = "Of this check, over all columns together."
@@ -155,6 +155,10 @@ class DriftSlices(Outgoing):
 
     column: str
     rows: int = Field(description="The latest rows of the window that were looked at.")
+    held_against: HeldAgainst = Field(
+        description="`same_hours`: the reference's rows of the hours of the week that these rows are of. `all_hours`: all of them, "
+        "because their times are not known; what goes with the hour shows as drift then."
+    )
     groups: list[DriftSlice]
 
 

@@ -3,18 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import FieldProblem
-from app.evidence.latest import Latest
+from app.evidence.latest import MOST_ROWS, Latest
+from app.evidence.windows import read_window, start_of_latest
 from app.monitoring.drift.actions import Terms, judge_profile
 from app.monitoring.drift.cases import Case
 from app.monitoring.drift.rules import MOST_NAMED, DriftVerdict
-from app.monitoring.kinds import Finding
+from app.monitoring.kinds import Finding, HeldAgainst, Season
 from app.monitoring.parameters import place_of
-from app.runtimes.groups import Groups, column_of, most_slices
+from app.runtimes.groups import Groups, Slicing, column_of, most_slices
 from app.runtimes.probe import Prober
 from app.runtimes.profiles import Answered, Plan, columns_of
 from app.runtimes.schema import Signature
@@ -31,13 +34,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Slices:
-    """What is looked at: of the plan the inputs, and the groups of the reference sample by one of them."""
+    """What is looked at: of the plan the inputs, and the groups of the reference sample by one of them.
+
+    Attributes:
+        hours: of the week, to which the sample's rows belong; None for all.
+    """
 
     column: str
     place: int
     plan: Plan
     groups: Groups
     was: list[Part]
+    hours: list[int] | None
 
 
 def place_in(case: Case, column: str) -> int:
@@ -60,10 +68,31 @@ def sample_digest(case: Case) -> str | None:
     return digest
 
 
+async def find_hours(
+    session: AsyncSession, case: Case, *, since: datetime, until: datetime, arm: str | None
+) -> list[int] | None:
+    """The hours of the week of a window's latest rows, where the sample's rows have times; else None."""
+    if case.known.season != Season.OF_REFERENCE:
+        return None
+    first = await start_of_latest(
+        session, case.version_id, case.environment, rows=MOST_ROWS, until=until, arm=arm
+    )
+    window = await read_window(
+        session, case.reference, environment=case.environment, since=max(since, first), until=until, arm=arm
+    )
+    return None if window.hours is None else np.flatnonzero(window.hours).tolist()
+
+
 async def slice_reference(
-    case: Case, column: str, place: int, sample: AsyncIterable[bytes], prober: Prober
+    case: Case,
+    column: str,
+    place: int,
+    sample: AsyncIterable[bytes],
+    prober: Prober,
+    *,
+    hours: list[int] | None,
 ) -> Slices:
-    """The groups of a reference sample, read by a child process.
+    """The groups of a reference sample, or of its rows of some hours of the week, read by a child process.
 
     Raises:
         Refusal: it can't be read any more.
@@ -74,11 +103,12 @@ async def slice_reference(
         signature=case.version.signature,
         plan=plan.to_json(),
         sample=b"".join([block async for block in sample]),
-        place=place,
-        most=most_slices(signature.inputs[place]),
+        by=Slicing(
+            place, most_slices(signature.inputs[place]), case.version.probe.get("reference_time"), hours
+        ),
     )
     parts = [Part(rows, Profile.from_bytes(plan.layout, *sections)) for rows, sections in told.slices]
-    return Slices(column, place, plan, Groups.from_json(told.groups), parts)
+    return Slices(column, place, plan, Groups.from_json(told.groups), parts, hours)
 
 
 async def judge_slices(case: Case, slices: Slices, latest: Latest, terms: Terms) -> dict[str, Any]:
@@ -92,7 +122,10 @@ def _judge_slices(case: Case, slices: Slices, latest: Latest, terms: Terms) -> d
     used = [i for i, part in enumerate(now) if part.rows]
     shared = Terms(terms.threshold, terms.false_alarms / max(1, len(used)))
     told = [_judge(case, slices, names[i], slices.was[i], now[i], shared) for i in used]
-    return {"column": slices.column, "rows": sum(part.rows for part in now), "groups": told}
+    return {
+        "column": slices.column, "rows": sum(part.rows for part in now),
+        "held_against": HeldAgainst.ALL_HOURS if slices.hours is None else HeldAgainst.SAME_HOURS, "groups": told,
+    }  # fmt: skip
 
 
 def _parts_of(case: Case, slices: Slices, latest: Latest) -> list[Part]:
