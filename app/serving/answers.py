@@ -128,11 +128,6 @@ class PredictAnswer:
         """Whether no row has an answer."""
         return not any(part.scored.count for part in self.parts)
 
-    @property
-    def reached_the_model(self) -> bool:
-        """Whether some row fits the signature: what none does was no more than a body that can't be read."""
-        return any(part.rows.good for part in self.parts)
-
     def finish(self, parts: list[Part], warnings: Sequence[str] = ()) -> None:
         """Take the scored rows; the clock stops."""
         self.parts, self.warnings = parts, warnings

@@ -104,8 +104,6 @@ class Journal:
 
 
 def _is_kept(answer: PredictAnswer) -> bool:
-    if not answer.reached_the_model:
-        return False
     probability = answer.log_probability
     return probability == 1.0 or random.random() < probability  # noqa: S311 - a sample, not a secret
 

@@ -26,6 +26,7 @@ from app.monitoring.signals import quality_scores
 from app.runtimes.profiles import Answered
 from tests import make
 from tests.conftest import TESTER
+from tests.faults.harness import eventually
 from tests.monitoring.making import plan_of, register
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -75,6 +76,30 @@ async def test_refused_repeated_and_outlying_rows_are_told_apart(shared_client, 
     assert (worst["feature"], worst["shares"]["above_range"]) == ("x2", pytest.approx(200 / 900, abs=0.01))
     expected = 0.9 * (1 - 99 / 900) * (1 - worst["flawed"])
     assert told["quality_score"] == pytest.approx(expected)
+
+
+async def test_rows_that_come_one_by_one_and_are_refused_are_seen(shared_client):
+    """M4: a producer that turned a number into text is most often one that asks row by row."""
+    reference, table = await register(shared_client)
+    name = reference.partition(":")[0]
+    for verb in ("validate", "promote"):
+        done = await shared_client.post(f"/api/models/{reference}/{verb}", json={"reason": "test"})
+        assert done.status_code == 200, done.text
+    for row in table[:8].tolist():
+        answer = await shared_client.post(f"/api/models/{name}/predict", json={"instances": [row]})
+        assert answer.status_code == 200
+        bad = {"instances": [[*row[:3], str(row[3])]]}
+        assert (await shared_client.post(f"/api/models/{name}/predict", json=bad)).status_code == 422
+    told = {}
+
+    async def is_shipped():
+        told.update(await check(shared_client, reference, window_hours=1))
+        return told["window"]["looked_through"] == 16
+
+    await eventually(is_shipped, within=60)
+    assert told["window"]["refused"] == 0.5
+    assert told["refusals"] == [{"column": "x3", "problem": "has the wrong type", "rows": 8}]
+    assert told["quality_score"] <= 0.5
 
 
 @pytest.mark.parametrize("kind", ["text/csv", "application/vnd.apache.parquet"])

@@ -102,7 +102,7 @@ async def test_groups_are_held_against_the_same_hours_where_these_are_known(shar
     for verb in ("validate", "promote"):
         answer = await shared_client.post(f"/api/models/{reference}/{verb}", json={"reason": "test"})
         assert answer.status_code == 200, answer.text
-    rows = generator.normal(size=(300, 2)) + [3.0, 0.0]
+    rows = generator.normal([3.0, 0.0], size=(300, 2))
     await ask(shared_client, reference, pd.DataFrame(rows, columns=NAMES))
     found = (await checked(shared_client, reference, window_hours=1, slice_by="x1"))["slices"]
     assert found["held_against"] == ("same_hours" if has_times else "all_hours")
