@@ -25,6 +25,7 @@ from app.alerts.judging import (
 )
 from app.alerts.queries import (
     find_open_incident,
+    find_standing,
     get_channel,
     list_due_rules,
     list_open_incidents,
@@ -32,7 +33,7 @@ from app.alerts.queries import (
     lock_rule,
     standings_of,
 )
-from app.alerts.rules import FAILURES, MEANINGS, TOLD_BY_FACTS, Signal, Told, subject_of
+from app.alerts.rules import JUDGED, MEANINGS, TOLD_BY_FACTS, Signal, Told, subject_of
 from app.alerts.sealing import Vault, open_vault
 from app.alerts.senders import Letter, Post
 from app.alerts.signals import FROM_THE_LOG, Namer, Reader, named_as
@@ -47,7 +48,7 @@ from app.core.jobs import WORKER, Claim, Handler, TryAgain, enqueue
 log = structlog.get_logger()
 LOOK, JUDGE = "look at signal", "judge fact"
 TICK_SECONDS = 15
-REACTIONS: Mapping[str, tuple[str, ...]] = dict.fromkeys(sorted(FAILURES), (JUDGE,))
+REACTIONS: Mapping[str, tuple[str, ...]] = dict.fromkeys(sorted(JUDGED), (JUDGE,))
 """What follows from facts in this room."""
 
 __all__ = ["QUEUE", "REACTIONS", "TICK_SECONDS", "job_handlers", "queue_looks"]
@@ -149,25 +150,39 @@ async def _tell_what_was_silenced(session: AsyncSession, rule: AlertRule) -> Non
 
 
 async def _judge_fact(claim: Claim) -> None:
-    """Judge a fact of failure under every rule that it concerns, each in a transaction of its own."""
+    """Judge a fact under every rule that it concerns, each in a transaction of its own."""
     async with claim.database.reads() as reading:
         fact = await get_fact(reading, UUID(claim.payload["fact_id"]))
         subject, model = subject_of(fact.subject, fact.body)
-        signals = [signal for signal, told in TOLD_BY_FACTS.items() if fact.kind in told.failures]
+        signals = [signal for signal, told in TOLD_BY_FACTS.items() if fact.kind in told.kinds]
         rules = await list_rules_over(reading, signals)
     assert fact.sequence is not None, "reactions follow sealed facts"
     for rule in rules:
         if rule.terms.concerns(model):
             told = TOLD_BY_FACTS[Signal(rule.signal)]
-            await _judge_under(claim.database, rule.name, subject, told, fact.sequence)
+            judge_it = _judge_failure if fact.kind in told.failures else _judge_success
+            await judge_it(claim.database, rule.name, subject, told, fact.sequence)
 
 
-async def _judge_under(database: Database, name: str, subject: str, told: Told, sequence: int) -> None:
+async def _judge_failure(database: Database, name: str, subject: str, told: Told, sequence: int) -> None:
+    """Judge a failure, and what is known to have followed: the jobs of facts don't keep to their order."""
     with suppress(AlertRuleNotFound):  # then there is nothing to judge it by
         async with database.writes(WORKER) as session:
             rule = await lock_rule(session, name, shared=True)
             row = await lock_standing(session, name, subject, judged=sequence - 1)
-            await catch_up_with_facts(session, rule, row, told, sequence)
+            upto, _ = await read_head(session)
+            await catch_up_with_facts(session, rule, row, told, upto)
+
+
+async def _judge_success(database: Database, name: str, subject: str, told: Told, sequence: int) -> None:
+    """Judge a success of a subject that is unwell; of those that always were well, nothing is kept."""
+    with suppress(AlertRuleNotFound):
+        async with database.writes(WORKER) as session:
+            rule = await lock_rule(session, name)  # alone: one who judges a failure now may make it unwell
+            known = await find_standing(session, name, subject)
+            if known is not None and not is_idle(known.standing):
+                row = await lock_standing(session, name, subject)
+                await catch_up_with_facts(session, rule, row, told, sequence)
 
 
 async def _deliver(post: Post, vault: Vault, claim: Claim) -> None:

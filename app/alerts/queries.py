@@ -86,6 +86,11 @@ async def standings_of(session: AsyncSession, rule: str) -> dict[str, StandingRo
     return {row.subject: row for row in rows}
 
 
+async def find_standing(session: AsyncSession, rule: str, subject: str) -> StandingRow | None:
+    """How a subject stands under a rule; None when it never was unwell."""
+    return await session.get(StandingRow, (rule, subject))
+
+
 async def get_incident(session: AsyncSession, incident_id: UUID, caller: Caller) -> Incident:
     """The incident with this id, if the caller may see what it is about.
 

@@ -185,11 +185,40 @@ async def test_a_failed_deployment_opens_an_incident_and_the_next_that_succeeds_
     assert (incident["rule"], incident["subject"]) == ("deployment-failure", "model:m")
     assert incident["evidence"]["problem"] == "out of memory"
     await happen(worker, promoted("other"))
-    await worker.look()
+    await worker.work_off()
     assert (await incidents(worker))[0]["resolved_at"] is None
     await happen(worker, promoted())
-    await worker.look()
+    await worker.work_off()  # without a look
     assert (await incidents(worker))[0]["resolved_at"]
+    assert [row["subject"] for row in await worker.rows("SELECT subject FROM alert_standing")] == ["model:m"]
+
+
+async def test_a_success_that_is_judged_before_the_failure_that_it_followed_resolves_it_all_the_same(worker):
+    await happen(worker, failed(), promoted())
+    due = "UPDATE job SET due_at = due_at - interval '1 minute' FROM fact WHERE fact.id::text = payload->>'fact_id' "
+    await worker.execute(due + "AND fact.kind = 'VersionPromoted'")
+    await worker.work_off()
+    [incident] = await incidents(worker)
+    assert incident["resolved_at"]
+
+
+async def test_a_success_waits_for_a_failure_that_is_being_judged(worker, database):
+    from app.alerts.judging import catch_up_with_facts, lock_standing
+    from app.alerts.rules import TOLD_BY_FACTS
+
+    await happen(worker, failed())
+    await worker.execute("DELETE FROM job")  # it is done here, by hand, and slowly
+    async with database.writes(TESTER) as session:
+        rule = await lock_rule(session, "deployment-failure", shared=True)
+        row = await lock_standing(session, rule.name, "model:m")
+        await catch_up_with_facts(session, rule, row, TOLD_BY_FACTS[rule.signal], 1)
+        await happen(worker, promoted())
+        working = asyncio.create_task(worker.work_off())
+        while not await worker.rows("SELECT 1 FROM pg_locks WHERE NOT granted"):
+            assert not working.done()
+    await working
+    [incident] = await incidents(worker)
+    assert incident["resolved_at"]
 
 
 async def test_a_fact_is_judged_once_however_often_its_job_runs(worker):
