@@ -7,11 +7,14 @@ is idempotent. Facts that nothing follows from are not listed.
 from collections.abc import Mapping
 
 from app.alerts import jobs as alerts
+from app.deployments.facts import VersionWithdrawn
 from app.evidence.jobs import PLAN_REGISTERED
 from app.monitoring.performance.baselines import BASELINE_REGISTERED
-from app.registry.facts import VersionRegistered
+from app.registry.facts import VersionDeleted, VersionRegistered
 
 REACTIONS: Mapping[str, tuple[str, ...]] = {
     VersionRegistered.__name__: (PLAN_REGISTERED, BASELINE_REGISTERED),
+    VersionWithdrawn.__name__: (alerts.LEFT,),
+    VersionDeleted.__name__: (alerts.LEFT,),
     **alerts.REACTIONS,
 }

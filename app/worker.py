@@ -32,6 +32,7 @@ from app.core.processes import calm_collector, stand_back
 from app.core.replicas import forget_dead_replicas
 from app.core.telemetry import configure_logging
 from app.deployments import jobs as deployments
+from app.deployments.queries import models_underway
 from app.evidence import jobs as evidence
 from app.evidence.jobs import KEEP_LOG_DAYS, ROLL_UP, SUM_OUTCOMES
 from app.evidence.planning import PlanMaking
@@ -141,7 +142,9 @@ async def open_handlers(settings: Settings) -> AsyncIterator[Mapping[str, Handle
             **regime_handlers(),
             **retention_handlers(settings),
             KEEP_INCIDENTS: keep_incidents,
-            **alerts.job_handlers(settings, {**FROM_THE_LOG, **FROM_MONITORS}, NAMED_BY_MONITORS),
+            **alerts.job_handlers(
+                settings, {**FROM_THE_LOG, **FROM_MONITORS}, NAMED_BY_MONITORS, underway=models_underway
+            ),
         }
 
 

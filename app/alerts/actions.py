@@ -23,9 +23,8 @@ from app.alerts.facts import (
     SilenceEnded,
     SilenceMade,
 )
-from app.alerts.judging import close_standing, end_incident
+from app.alerts.judging import close_standing, end_if_open, end_incident
 from app.alerts.queries import (
-    find_open_incident,
     get_incident,
     get_rule,
     get_silence,
@@ -129,11 +128,7 @@ async def _require_channels(session: AsyncSession, terms: RuleTerms) -> None:
 
 async def _end_incidents(session: AsyncSession, rule: AlertRule, note: str) -> None:
     for found in await list_open_incidents(session, rule.name):
-        await close_standing(session, found)
-        incident = await find_open_incident(session, found.fingerprint)
-        if incident is not None:
-            by = _actor_of(session).name
-            await end_incident(session, incident, rule, at=clock.now(), by=by, note=note)
+        await end_if_open(session, found, rule, by=_actor_of(session).name, note=note)
 
 
 def _columns_of(terms: RuleTerms) -> dict[str, Any]:

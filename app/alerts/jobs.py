@@ -1,11 +1,8 @@
 """The durable work of alerts: looks at signals, facts to be judged, messages to be sent."""
 
-import math
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -16,13 +13,9 @@ from app.alerts.actions import note_look
 from app.alerts.deliveries import DELIVER, QUEUE, Failure, begin_attempt, settle_attempt, tell_opening
 from app.alerts.egress import NotDeliveredError
 from app.alerts.errors import AlertRuleNotFound, ChannelNotFound
-from app.alerts.judging import (
-    Observation,
-    catch_up_with_facts,
-    is_idle,
-    lock_standing,
-    take_observation,
-)
+from app.alerts.judging import catch_up_with_facts, is_idle, lock_standing
+from app.alerts.leaving import Underway, end_what_left, none_underway
+from app.alerts.looks import catch_up_unwell, judge_values, read_values
 from app.alerts.queries import (
     find_open_incident,
     find_standing,
@@ -30,34 +23,35 @@ from app.alerts.queries import (
     list_due_rules,
     list_open_incidents,
     list_rules_over,
+    list_rules_unwell_about,
     lock_rule,
-    standings_of,
 )
-from app.alerts.rules import JUDGED, MEANINGS, TOLD_BY_FACTS, Signal, Told, subject_of
+from app.alerts.rules import JUDGED, TOLD_BY_FACTS, Signal, Told, subject_of
 from app.alerts.sealing import Vault, open_vault
 from app.alerts.senders import Letter, Post
-from app.alerts.signals import FROM_THE_LOG, Namer, Reader, named_as
+from app.alerts.signals import FROM_THE_LOG, Namer, Reader
 from app.alerts.tables import AlertRule, Delivery
 from app.artifacts.encryption import TamperedError, UnknownKeyError
 from app.core import clock
 from app.core.config import Settings
-from app.core.database import Database, Reading
+from app.core.database import Database
 from app.core.facts import get_fact, read_head
 from app.core.jobs import WORKER, Claim, Handler, TryAgain, enqueue
 
 log = structlog.get_logger()
-LOOK, JUDGE = "look at signal", "judge fact"
+LOOK, JUDGE, LEFT = "look at signal", "judge fact", "end what left production"
 TICK_SECONDS = 15
 REACTIONS: Mapping[str, tuple[str, ...]] = dict.fromkeys(sorted(JUDGED), (JUDGE,))
 """What follows from facts in this room."""
 
-__all__ = ["QUEUE", "REACTIONS", "TICK_SECONDS", "job_handlers", "queue_looks"]
+__all__ = ["LEFT", "QUEUE", "REACTIONS", "TICK_SECONDS", "job_handlers", "queue_looks"]
 
 
 def job_handlers(
     settings: Settings,
     readers: Mapping[Signal, Reader] = FROM_THE_LOG,
     namers: Mapping[Signal, Namer] | None = None,
+    underway: Underway = none_underway,
 ) -> Mapping[str, Handler]:
     """The kinds of job that this room does.
 
@@ -65,11 +59,13 @@ def job_handlers(
         settings: whom to tell, and how.
         readers: those of every signal that is read on the clock.
         namers: those of signals whose causes somebody knows.
+        underway: tells of which models a version is on its way to production.
     """
     post, vault = Post.configured(settings), open_vault(settings)
     return {
-        LOOK: partial(_look, readers, namers or {}),
+        LOOK: partial(_look, readers, namers or {}, underway),
         JUDGE: _judge_fact,
+        LEFT: partial(_end_what_left, underway),
         DELIVER: partial(_deliver, post, vault),
     }
 
@@ -81,65 +77,24 @@ async def queue_looks(database: Database) -> None:
             await enqueue(session, LOOK, {"rule": rule.name}, dedupe_key=f"{LOOK}:{rule.name}", queue=QUEUE)
 
 
-async def _look(readers: Mapping[Signal, Reader], namers: Mapping[Signal, Namer], claim: Claim) -> None:
+async def _look(
+    readers: Mapping[Signal, Reader], namers: Mapping[Signal, Namer], underway: Underway, claim: Claim
+) -> None:
     """Look at a rule's signal over its window, and judge what was seen of each subject."""
     name, until = claim.payload["rule"], clock.now()
     async with claim.database.reads() as reading:
         due = {rule.name: rule for rule in await list_due_rules(reading)}
         if name not in due:
             return  # somebody looked, disabled or deleted it meanwhile
-        seen = await _read(reading, readers, due[name], until)
+        seen = await read_values(reading, readers, due[name], until)
     with suppress(AlertRuleNotFound):
         async with claim.database.writes(WORKER) as session:
-            rule = await lock_rule(session, name, shared=True)
-            await _judge_values(session, rule, seen, until, namers.get(Signal(rule.signal)))
-            await _read_on(session, rule)
+            rule = await lock_rule(session, name)
+            await judge_values(session, rule, seen, until, namers.get(Signal(rule.signal)))
+            await catch_up_unwell(session, rule)
+            await end_what_left(session, rule, underway)
             await _tell_what_was_silenced(session, rule)
             await note_look(session, name)
-
-
-async def _read(
-    reading: Reading, readers: Mapping[Signal, Reader], rule: AlertRule, until: datetime
-) -> Mapping[str, float]:
-    """The values of a rule's signal by model; none of a signal that facts tell, or that nobody reads yet.
-
-    What is no finite number is no evidence: it is left out, and the other models are judged all the same.
-    """
-    reader = readers.get(Signal(rule.signal))
-    if reader is None:
-        return {}
-    values = await reader(reading, until - timedelta(seconds=rule.window_seconds), until)
-    return {model: value for model, value in values.items() if math.isfinite(value)}
-
-
-async def _judge_values(
-    session: AsyncSession, rule: AlertRule, seen: Mapping[str, float], at: datetime, namer: Namer | None
-) -> None:
-    """Judge each model's value; those that are well and always were cost nothing."""
-    standings = await standings_of(session, rule.name)
-    for model, value in sorted(seen.items()):
-        known = standings.get(f"model:{model}")
-        matters = rule.terms.policy.is_breached_by(value) or (known and not is_idle(known.standing))
-        if rule.terms.concerns(model) and matters:
-            row = await lock_standing(session, rule.name, f"model:{model}")
-            meaning = MEANINGS[Signal(rule.signal)]
-            evidence: dict[str, Any] = {"value_is": meaning, "window_seconds": rule.window_seconds}
-            since = at - timedelta(seconds=rule.window_seconds)
-            if namer is not None and (named := await namer(session, model, since, at)):
-                evidence[named_as(Signal(rule.signal))] = [*named]
-            await take_observation(session, rule, row, Observation(row.subject, model, value, at, evidence))
-
-
-async def _read_on(session: AsyncSession, rule: AlertRule) -> None:
-    """Judge the facts since the last, of subjects that are unwell: that is how they are seen to be well again."""
-    told = TOLD_BY_FACTS.get(Signal(rule.signal))
-    if told is None:
-        return
-    upto, _ = await read_head(session)
-    for subject, known in sorted((await standings_of(session, rule.name)).items()):
-        if not is_idle(known.standing):
-            row = await lock_standing(session, rule.name, subject)
-            await catch_up_with_facts(session, rule, row, told, upto)
 
 
 async def _tell_what_was_silenced(session: AsyncSession, rule: AlertRule) -> None:
@@ -147,6 +102,17 @@ async def _tell_what_was_silenced(session: AsyncSession, rule: AlertRule) -> Non
         incident = None if found.told_at else await find_open_incident(session, found.fingerprint)
         if incident is not None:
             await tell_opening(session, incident, rule)
+
+
+async def _end_what_left(underway: Underway, claim: Claim) -> None:
+    """Resolve the incidents of a model of which a fact tells that it may have left production."""
+    async with claim.database.reads() as reading:
+        fact = await get_fact(reading, UUID(claim.payload["fact_id"]))
+        names = await list_rules_unwell_about(reading, fact.body["model"])
+    for name in names:
+        with suppress(AlertRuleNotFound):  # which ended them
+            async with claim.database.writes(WORKER) as session:
+                await end_what_left(session, await lock_rule(session, name, shared=True), underway)
 
 
 async def _judge_fact(claim: Claim) -> None:

@@ -119,6 +119,12 @@ async def list_open_incidents(session: AsyncSession, rule: str) -> Sequence[Inci
     return (await session.scalars(query.order_by(Incident.id))).all()
 
 
+async def list_rules_unwell_about(session: AsyncSession, model: str) -> Sequence[str]:
+    """The rules under which an incident of a model is open."""
+    query = select(Incident.rule).where(Incident.model == model, Incident.resolved_at.is_(None))
+    return (await session.scalars(query.distinct().order_by(Incident.rule))).all()
+
+
 def select_incidents(
     caller: Caller,
     *,
