@@ -9,6 +9,7 @@ from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.alerts.deliveries import QUEUE, TELL
 from app.alerts.errors import (
     AlertRuleExists,
     AlreadyAcknowledged,
@@ -39,6 +40,7 @@ from app.core.access import Caller
 from app.core.database import Actor
 from app.core.errors import FieldProblem
 from app.core.facts import announce
+from app.core.jobs import enqueue
 
 
 async def make_rule(session: AsyncSession, name: str, terms: RuleTerms) -> AlertRule:
@@ -217,13 +219,14 @@ async def make_silence(
 
 
 async def end_silence(session: AsyncSession, silence_id: UUID, caller: Caller) -> None:
-    """Tell again what a silence held back.
+    """Have what a silence held back be told now.
 
     Raises:
         SilenceNotFound: there is none that holds, or none that this caller may end.
     """
     silence = await get_silence(session, silence_id, caller)
     silence.until = clock.now()
+    await enqueue(session, TELL, {}, queue=QUEUE)
     announce(session, SilenceEnded(*_told_of(silence)))
 
 

@@ -7,10 +7,9 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.alerts.actions import note_look
-from app.alerts.deliveries import DELIVER, QUEUE, Failure, begin_attempt, settle_attempt, tell_opening
+from app.alerts.deliveries import DELIVER, QUEUE, TELL, Failure, begin_attempt, settle_attempt, tell_opening
 from app.alerts.egress import NotDeliveredError
 from app.alerts.errors import AlertRuleNotFound, ChannelNotFound
 from app.alerts.judging import catch_up_with_facts, is_idle, lock_standing
@@ -21,7 +20,7 @@ from app.alerts.queries import (
     find_standing,
     get_channel,
     list_due_rules,
-    list_open_incidents,
+    list_held_back,
     list_rules_over,
     list_rules_unwell_about,
     lock_rule,
@@ -30,7 +29,7 @@ from app.alerts.rules import JUDGED, TOLD_BY_FACTS, Signal, Told, subject_of
 from app.alerts.sealing import Vault, open_vault
 from app.alerts.senders import Letter, Post
 from app.alerts.signals import FROM_THE_LOG, Namer, Reader
-from app.alerts.tables import AlertRule, Delivery
+from app.alerts.tables import Delivery
 from app.artifacts.encryption import TamperedError, UnknownKeyError
 from app.core import clock
 from app.core.config import Settings
@@ -66,15 +65,18 @@ def job_handlers(
         LOOK: partial(_look, readers, namers or {}, underway),
         JUDGE: _judge_fact,
         LEFT: partial(_end_what_left, underway),
+        TELL: _tell_what_was_silenced,
         DELIVER: partial(_deliver, post, vault),
     }
 
 
 async def queue_looks(database: Database) -> None:
-    """Queue a look for every rule that is due one; one that is still open is not queued twice."""
+    """Queue a look for every rule that is due one, and word of what no silence holds back any more; neither twice."""
     async with database.writes(WORKER) as session:
         for rule in await list_due_rules(session):
             await enqueue(session, LOOK, {"rule": rule.name}, dedupe_key=f"{LOOK}:{rule.name}", queue=QUEUE)
+        if await list_held_back(session):
+            await enqueue(session, TELL, {}, dedupe_key=TELL, queue=QUEUE)
 
 
 async def _look(
@@ -93,15 +95,20 @@ async def _look(
             await judge_values(session, rule, seen, until, namers.get(Signal(rule.signal)))
             await catch_up_unwell(session, rule)
             await end_what_left(session, rule, underway)
-            await _tell_what_was_silenced(session, rule)
             await note_look(session, name)
 
 
-async def _tell_what_was_silenced(session: AsyncSession, rule: AlertRule) -> None:
-    for found in await list_open_incidents(session, rule.name):
-        incident = None if found.told_at else await find_open_incident(session, found.fingerprint)
-        if incident is not None:
-            await tell_opening(session, incident, rule)
+async def _tell_what_was_silenced(claim: Claim) -> None:
+    """Tell the openings that a silence held back until now."""
+    async with claim.database.reads() as reading:
+        held_back = await list_held_back(reading)
+    for found in held_back:
+        with suppress(AlertRuleNotFound):  # which ended them
+            async with claim.database.writes(WORKER) as session:
+                rule = await lock_rule(session, found.rule, shared=True)
+                incident = await find_open_incident(session, found.fingerprint)
+                if incident is not None:
+                    await tell_opening(session, incident, rule)
 
 
 async def _end_what_left(underway: Underway, claim: Claim) -> None:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.alerts.errors import (
     AlertRuleNotFound,
@@ -21,6 +22,8 @@ from app.core import clock
 from app.core.access import Caller
 from app.core.keys import EVERY_MODEL
 from app.core.paging import matches_any
+
+_Named = str | InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
 
 
 def _visible(column: object, caller: Caller) -> ColumnElement[bool]:
@@ -147,7 +150,14 @@ def select_incidents(
     return query.order_by(Incident.id.desc()).limit(limit + 1)
 
 
-def _silences(rule: str, model: str | None) -> ColumnElement[bool]:
+async def list_held_back(session: AsyncSession) -> Sequence[Incident]:
+    """The open incidents that nobody was told of, though no silence holds them back any more."""
+    silence = select(Silence.id).where(Silence.until > clock.now(), _silences(Incident.rule, Incident.model))
+    query = select(Incident).where(Incident.resolved_at.is_(None), Incident.told_at.is_(None))
+    return (await session.scalars(query.where(~silence.exists()).order_by(Incident.id))).all()
+
+
+def _silences(rule: _Named, model: _Named | None) -> ColumnElement[bool]:
     concerns_model = or_(Silence.model.is_(None), Silence.model == model)
     return or_(Silence.rule.is_(None), Silence.rule == rule) & concerns_model
 
