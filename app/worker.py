@@ -53,7 +53,7 @@ from app.monitoring.signals import (
     quality_scores,
     regime_changes,
 )
-from app.reactions import REACTIONS
+from app.reactions import PROMPTS, REACTIONS
 from app.registry.actions import CONVERT
 from app.registry.conversion import BackgroundConversion, Converter
 from app.runtimes.probe import Prober
@@ -143,7 +143,11 @@ async def open_handlers(settings: Settings) -> AsyncIterator[Mapping[str, Handle
             **retention_handlers(settings),
             KEEP_INCIDENTS: keep_incidents,
             **alerts.job_handlers(
-                settings, {**FROM_THE_LOG, **FROM_MONITORS}, NAMED_BY_MONITORS, underway=models_underway
+                settings,
+                {**FROM_THE_LOG, **FROM_MONITORS},
+                NAMED_BY_MONITORS,
+                underway=models_underway,
+                prompts=PROMPTS,
             ),
         }
 

@@ -234,6 +234,11 @@ def _told_of(silence: Silence) -> tuple[str, str | None, str | None, str, str]:
     return str(silence.id), silence.rule, silence.model, silence.until.isoformat(), silence.reason
 
 
+async def forget_look(session: AsyncSession, rule: str) -> None:
+    """Have a rule be due a look now."""
+    await session.execute(update(AlertRule).where(AlertRule.name == rule).values(looked_at=None))
+
+
 async def note_look(session: AsyncSession, rule: str) -> None:
     """Remember that a rule's signal was looked at now."""
     await session.execute(update(AlertRule).where(AlertRule.name == rule).values(looked_at=clock.now()))

@@ -7,8 +7,9 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.alerts.actions import note_look
+from app.alerts.actions import forget_look, note_look
 from app.alerts.deliveries import DELIVER, QUEUE, TELL, Failure, begin_attempt, settle_attempt, tell_opening
 from app.alerts.egress import NotDeliveredError
 from app.alerts.errors import AlertRuleNotFound, ChannelNotFound
@@ -35,15 +36,18 @@ from app.core import clock
 from app.core.config import Settings
 from app.core.database import Database
 from app.core.facts import get_fact, read_head
-from app.core.jobs import WORKER, Claim, Handler, TryAgain, enqueue
+from app.core.jobs import WORKER, Claim, Handler, JobState, TryAgain, enqueue, find_latest_job
 
 log = structlog.get_logger()
 LOOK, JUDGE, LEFT = "look at signal", "judge fact", "end what left production"
+PROMPTED = "look because of a fact"
+LOOKED_AT_SECONDS = 1.0
+"""How soon a look that is under way is over: what it read may be from before the fact."""
 TICK_SECONDS = 15
 REACTIONS: Mapping[str, tuple[str, ...]] = dict.fromkeys(sorted(JUDGED), (JUDGE,))
 """What follows from facts in this room."""
 
-__all__ = ["LEFT", "QUEUE", "REACTIONS", "TICK_SECONDS", "job_handlers", "queue_looks"]
+__all__ = ["LEFT", "PROMPTED", "QUEUE", "REACTIONS", "TICK_SECONDS", "job_handlers", "queue_looks"]
 
 
 def job_handlers(
@@ -51,6 +55,7 @@ def job_handlers(
     readers: Mapping[Signal, Reader] = FROM_THE_LOG,
     namers: Mapping[Signal, Namer] | None = None,
     underway: Underway = none_underway,
+    prompts: Mapping[str, Signal] | None = None,
 ) -> Mapping[str, Handler]:
     """The kinds of job that this room does.
 
@@ -59,10 +64,12 @@ def job_handlers(
         readers: those of every signal that is read on the clock.
         namers: those of signals whose causes somebody knows.
         underway: tells of which models a version is on its way to production.
+        prompts: the signals that are worth a look before their time, by the facts that tell so.
     """
     post, vault = Post.configured(settings), open_vault(settings)
     return {
         LOOK: partial(_look, readers, namers or {}, underway),
+        PROMPTED: partial(_look_because, prompts or {}),
         JUDGE: _judge_fact,
         LEFT: partial(_end_what_left, underway),
         TELL: _tell_what_was_silenced,
@@ -74,9 +81,37 @@ async def queue_looks(database: Database) -> None:
     """Queue a look for every rule that is due one, and word of what no silence holds back any more; neither twice."""
     async with database.writes(WORKER) as session:
         for rule in await list_due_rules(session):
-            await enqueue(session, LOOK, {"rule": rule.name}, dedupe_key=f"{LOOK}:{rule.name}", queue=QUEUE)
+            await _queue_look(session, rule.name)
         if await list_held_back(session):
             await enqueue(session, TELL, {}, dedupe_key=TELL, queue=QUEUE)
+
+
+async def _queue_look(session: AsyncSession, rule: str) -> bool:
+    """Queue a look of a rule; whether one that has not begun yet is queued now."""
+    key = f"{LOOK}:{rule}"
+    if await enqueue(session, LOOK, {"rule": rule}, dedupe_key=key, queue=QUEUE) is not None:
+        return True
+    latest = await find_latest_job(session, key)
+    return latest is not None and latest.state is JobState.QUEUED
+
+
+async def _look_because(prompts: Mapping[str, Signal], claim: Claim) -> None:
+    """Have rules look now, because a fact tells that their signal has just changed; many facts, one look.
+
+    A rule that wants several values in a row keeps to the clock: values a moment apart would make no row.
+    """
+    async with claim.database.reads() as reading:
+        fact = await get_fact(reading, UUID(claim.payload["fact_id"]))
+        rules = await list_rules_over(reading, [prompts[fact.kind]])
+    told = [rule.name for rule in rules if rule.consecutive == 1 and rule.terms.concerns(fact.body["model"])]
+    if not all([await _hurry(claim.database, name) for name in told]):
+        raise TryAgain(LOOKED_AT_SECONDS, "a look that began before the fact is under way")
+
+
+async def _hurry(database: Database, rule: str) -> bool:
+    async with database.writes(WORKER) as session:
+        await forget_look(session, rule)
+        return await _queue_look(session, rule)
 
 
 async def _look(
