@@ -32,6 +32,7 @@ from app.core.processes import calm_collector, stand_back
 from app.core.replicas import forget_dead_replicas
 from app.core.telemetry import configure_logging
 from app.deployments import jobs as deployments
+from app.deployments.queries import models_underway
 from app.evidence import jobs as evidence
 from app.evidence.jobs import KEEP_LOG_DAYS, ROLL_UP, SUM_OUTCOMES
 from app.evidence.planning import PlanMaking
@@ -52,7 +53,7 @@ from app.monitoring.signals import (
     quality_scores,
     regime_changes,
 )
-from app.reactions import REACTIONS
+from app.reactions import PROMPTS, REACTIONS
 from app.registry.actions import CONVERT
 from app.registry.conversion import BackgroundConversion, Converter
 from app.runtimes.probe import Prober
@@ -141,7 +142,13 @@ async def open_handlers(settings: Settings) -> AsyncIterator[Mapping[str, Handle
             **regime_handlers(),
             **retention_handlers(settings),
             KEEP_INCIDENTS: keep_incidents,
-            **alerts.job_handlers(settings, {**FROM_THE_LOG, **FROM_MONITORS}, NAMED_BY_MONITORS),
+            **alerts.job_handlers(
+                settings,
+                {**FROM_THE_LOG, **FROM_MONITORS},
+                NAMED_BY_MONITORS,
+                underway=models_underway,
+                prompts=PROMPTS,
+            ),
         }
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.alerts.deliveries import QUEUE, TELL
 from app.alerts.errors import (
     AlertRuleExists,
     AlreadyAcknowledged,
@@ -23,9 +24,8 @@ from app.alerts.facts import (
     SilenceEnded,
     SilenceMade,
 )
-from app.alerts.judging import close_standing, end_incident
+from app.alerts.judging import close_standing, end_if_open, end_incident
 from app.alerts.queries import (
-    find_open_incident,
     get_incident,
     get_rule,
     get_silence,
@@ -40,6 +40,7 @@ from app.core.access import Caller
 from app.core.database import Actor
 from app.core.errors import FieldProblem
 from app.core.facts import announce
+from app.core.jobs import enqueue
 
 
 async def make_rule(session: AsyncSession, name: str, terms: RuleTerms) -> AlertRule:
@@ -129,11 +130,7 @@ async def _require_channels(session: AsyncSession, terms: RuleTerms) -> None:
 
 async def _end_incidents(session: AsyncSession, rule: AlertRule, note: str) -> None:
     for found in await list_open_incidents(session, rule.name):
-        await close_standing(session, found)
-        incident = await find_open_incident(session, found.fingerprint)
-        if incident is not None:
-            by = _actor_of(session).name
-            await end_incident(session, incident, rule, at=clock.now(), by=by, note=note)
+        await end_if_open(session, found, rule, by=_actor_of(session).name, note=note)
 
 
 def _columns_of(terms: RuleTerms) -> dict[str, Any]:
@@ -222,18 +219,24 @@ async def make_silence(
 
 
 async def end_silence(session: AsyncSession, silence_id: UUID, caller: Caller) -> None:
-    """Tell again what a silence held back.
+    """Have what a silence held back be told now.
 
     Raises:
         SilenceNotFound: there is none that holds, or none that this caller may end.
     """
     silence = await get_silence(session, silence_id, caller)
     silence.until = clock.now()
+    await enqueue(session, TELL, {}, queue=QUEUE)
     announce(session, SilenceEnded(*_told_of(silence)))
 
 
 def _told_of(silence: Silence) -> tuple[str, str | None, str | None, str, str]:
     return str(silence.id), silence.rule, silence.model, silence.until.isoformat(), silence.reason
+
+
+async def forget_look(session: AsyncSession, rule: str) -> None:
+    """Have a rule be due a look now."""
+    await session.execute(update(AlertRule).where(AlertRule.name == rule).values(looked_at=None))
 
 
 async def note_look(session: AsyncSession, rule: str) -> None:

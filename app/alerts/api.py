@@ -234,5 +234,5 @@ async def make_silence(order: SilenceOrder, request: Request, session: Writes) -
     responses=problems(errors.SilenceNotFound),
 )
 async def end_silence(silence_id: UUID, request: Request, session: Writes) -> None:
-    """End a silence; open incidents that it held back are told within a minute or so."""
+    """End a silence; open incidents that it held back are told now."""
     await actions.end_silence(session, silence_id, caller_of(request))

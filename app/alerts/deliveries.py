@@ -18,7 +18,7 @@ from app.core.facts import announce
 from app.core.ids import new_id
 from app.core.jobs import enqueue
 
-DELIVER = "deliver alert"
+DELIVER, TELL = "deliver alert", "tell what was silenced"
 QUEUE = "alerts"
 """Looks and deliveries wait for others' clocks and servers, so they have a queue of their own."""
 

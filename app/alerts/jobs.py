@@ -1,62 +1,61 @@
 """The durable work of alerts: looks at signals, facts to be judged, messages to be sent."""
 
-import math
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.alerts.actions import note_look
-from app.alerts.deliveries import DELIVER, QUEUE, Failure, begin_attempt, settle_attempt, tell_opening
+from app.alerts.actions import forget_look, note_look
+from app.alerts.deliveries import DELIVER, QUEUE, TELL, Failure, begin_attempt, settle_attempt, tell_opening
 from app.alerts.egress import NotDeliveredError
 from app.alerts.errors import AlertRuleNotFound, ChannelNotFound
-from app.alerts.judging import (
-    Observation,
-    catch_up_with_facts,
-    is_idle,
-    lock_standing,
-    take_observation,
-)
+from app.alerts.judging import catch_up_with_facts, is_idle, lock_standing
+from app.alerts.leaving import Underway, end_what_left, none_underway
+from app.alerts.looks import catch_up_unwell, judge_values, read_values
 from app.alerts.queries import (
     find_open_incident,
+    find_standing,
     get_channel,
     list_due_rules,
-    list_open_incidents,
+    list_held_back,
     list_rules_over,
+    list_rules_unwell_about,
     lock_rule,
-    standings_of,
 )
-from app.alerts.rules import FAILURES, MEANINGS, TOLD_BY_FACTS, Signal, Told, subject_of
+from app.alerts.rules import JUDGED, TOLD_BY_FACTS, Signal, Told, subject_of
 from app.alerts.sealing import Vault, open_vault
 from app.alerts.senders import Letter, Post
-from app.alerts.signals import FROM_THE_LOG, Namer, Reader, named_as
-from app.alerts.tables import AlertRule, Delivery
+from app.alerts.signals import FROM_THE_LOG, Namer, Reader
+from app.alerts.tables import Delivery
 from app.artifacts.encryption import TamperedError, UnknownKeyError
 from app.core import clock
 from app.core.config import Settings
-from app.core.database import Database, Reading
+from app.core.database import Database
 from app.core.facts import get_fact, read_head
-from app.core.jobs import WORKER, Claim, Handler, TryAgain, enqueue
+from app.core.jobs import WORKER, Claim, Handler, JobState, TryAgain, enqueue, find_latest_job
 
 log = structlog.get_logger()
-LOOK, JUDGE = "look at signal", "judge fact"
+LOOK, JUDGE, LEFT = "look at signal", "judge fact", "end what left production"
+PROMPTED = "look because of a fact"
+LOOKED_AT_SECONDS = 1.0
+"""How soon a look that is under way is over: what it read may be from before the fact."""
 TICK_SECONDS = 15
-REACTIONS: Mapping[str, tuple[str, ...]] = dict.fromkeys(sorted(FAILURES), (JUDGE,))
+REACTIONS: Mapping[str, tuple[str, ...]] = dict.fromkeys(sorted(JUDGED), (JUDGE,))
 """What follows from facts in this room."""
 
-__all__ = ["QUEUE", "REACTIONS", "TICK_SECONDS", "job_handlers", "queue_looks"]
+__all__ = ["LEFT", "PROMPTED", "QUEUE", "REACTIONS", "TICK_SECONDS", "job_handlers", "queue_looks"]
 
 
 def job_handlers(
     settings: Settings,
     readers: Mapping[Signal, Reader] = FROM_THE_LOG,
     namers: Mapping[Signal, Namer] | None = None,
+    underway: Underway = none_underway,
+    prompts: Mapping[str, Signal] | None = None,
 ) -> Mapping[str, Handler]:
     """The kinds of job that this room does.
 
@@ -64,110 +63,134 @@ def job_handlers(
         settings: whom to tell, and how.
         readers: those of every signal that is read on the clock.
         namers: those of signals whose causes somebody knows.
+        underway: tells of which models a version is on its way to production.
+        prompts: the signals that are worth a look before their time, by the facts that tell so.
     """
     post, vault = Post.configured(settings), open_vault(settings)
     return {
-        LOOK: partial(_look, readers, namers or {}),
+        LOOK: partial(_look, readers, namers or {}, underway),
+        PROMPTED: partial(_look_because, prompts or {}),
         JUDGE: _judge_fact,
+        LEFT: partial(_end_what_left, underway),
+        TELL: _tell_what_was_silenced,
         DELIVER: partial(_deliver, post, vault),
     }
 
 
 async def queue_looks(database: Database) -> None:
-    """Queue a look for every rule that is due one; one that is still open is not queued twice."""
+    """Queue a look for every rule that is due one, and word of what no silence holds back any more; neither twice."""
     async with database.writes(WORKER) as session:
         for rule in await list_due_rules(session):
-            await enqueue(session, LOOK, {"rule": rule.name}, dedupe_key=f"{LOOK}:{rule.name}", queue=QUEUE)
+            await _queue_look(session, rule.name)
+        if await list_held_back(session):
+            await enqueue(session, TELL, {}, dedupe_key=TELL, queue=QUEUE)
 
 
-async def _look(readers: Mapping[Signal, Reader], namers: Mapping[Signal, Namer], claim: Claim) -> None:
+async def _queue_look(session: AsyncSession, rule: str) -> bool:
+    """Queue a look of a rule; whether one that has not begun yet is queued now."""
+    key = f"{LOOK}:{rule}"
+    if await enqueue(session, LOOK, {"rule": rule}, dedupe_key=key, queue=QUEUE) is not None:
+        return True
+    latest = await find_latest_job(session, key)
+    return latest is not None and latest.state is JobState.QUEUED
+
+
+async def _look_because(prompts: Mapping[str, Signal], claim: Claim) -> None:
+    """Have rules look now, because a fact tells that their signal has just changed; many facts, one look.
+
+    A rule that wants several values in a row keeps to the clock: values a moment apart would make no row.
+    """
+    async with claim.database.reads() as reading:
+        fact = await get_fact(reading, UUID(claim.payload["fact_id"]))
+        rules = await list_rules_over(reading, [prompts[fact.kind]])
+    told = [rule.name for rule in rules if rule.consecutive == 1 and rule.terms.concerns(fact.body["model"])]
+    if not all([await _hurry(claim.database, name) for name in told]):
+        raise TryAgain(LOOKED_AT_SECONDS, "a look that began before the fact is under way")
+
+
+async def _hurry(database: Database, rule: str) -> bool:
+    async with database.writes(WORKER) as session:
+        await forget_look(session, rule)
+        return await _queue_look(session, rule)
+
+
+async def _look(
+    readers: Mapping[Signal, Reader], namers: Mapping[Signal, Namer], underway: Underway, claim: Claim
+) -> None:
     """Look at a rule's signal over its window, and judge what was seen of each subject."""
     name, until = claim.payload["rule"], clock.now()
     async with claim.database.reads() as reading:
         due = {rule.name: rule for rule in await list_due_rules(reading)}
         if name not in due:
             return  # somebody looked, disabled or deleted it meanwhile
-        seen = await _read(reading, readers, due[name], until)
+        seen = await read_values(reading, readers, due[name], until)
     with suppress(AlertRuleNotFound):
         async with claim.database.writes(WORKER) as session:
-            rule = await lock_rule(session, name, shared=True)
-            await _judge_values(session, rule, seen, until, namers.get(Signal(rule.signal)))
-            await _read_on(session, rule)
-            await _tell_what_was_silenced(session, rule)
+            rule = await lock_rule(session, name)
+            await judge_values(session, rule, seen, until, namers.get(Signal(rule.signal)))
+            await catch_up_unwell(session, rule)
+            await end_what_left(session, rule, underway)
             await note_look(session, name)
 
 
-async def _read(
-    reading: Reading, readers: Mapping[Signal, Reader], rule: AlertRule, until: datetime
-) -> Mapping[str, float]:
-    """The values of a rule's signal by model; none of a signal that facts tell, or that nobody reads yet.
-
-    What is no finite number is no evidence: it is left out, and the other models are judged all the same.
-    """
-    reader = readers.get(Signal(rule.signal))
-    if reader is None:
-        return {}
-    values = await reader(reading, until - timedelta(seconds=rule.window_seconds), until)
-    return {model: value for model, value in values.items() if math.isfinite(value)}
-
-
-async def _judge_values(
-    session: AsyncSession, rule: AlertRule, seen: Mapping[str, float], at: datetime, namer: Namer | None
-) -> None:
-    """Judge each model's value; those that are well and always were cost nothing."""
-    standings = await standings_of(session, rule.name)
-    for model, value in sorted(seen.items()):
-        known = standings.get(f"model:{model}")
-        matters = rule.terms.policy.is_breached_by(value) or (known and not is_idle(known.standing))
-        if rule.terms.concerns(model) and matters:
-            row = await lock_standing(session, rule.name, f"model:{model}")
-            meaning = MEANINGS[Signal(rule.signal)]
-            evidence: dict[str, Any] = {"value_is": meaning, "window_seconds": rule.window_seconds}
-            since = at - timedelta(seconds=rule.window_seconds)
-            if namer is not None and (named := await namer(session, model, since, at)):
-                evidence[named_as(Signal(rule.signal))] = [*named]
-            await take_observation(session, rule, row, Observation(row.subject, model, value, at, evidence))
+async def _tell_what_was_silenced(claim: Claim) -> None:
+    """Tell the openings that a silence held back until now."""
+    async with claim.database.reads() as reading:
+        held_back = await list_held_back(reading)
+    for found in held_back:
+        with suppress(AlertRuleNotFound):  # which ended them
+            async with claim.database.writes(WORKER) as session:
+                rule = await lock_rule(session, found.rule, shared=True)
+                incident = await find_open_incident(session, found.fingerprint)
+                if incident is not None:
+                    await tell_opening(session, incident, rule)
 
 
-async def _read_on(session: AsyncSession, rule: AlertRule) -> None:
-    """Judge the facts since the last, of subjects that are unwell: that is how they are seen to be well again."""
-    told = TOLD_BY_FACTS.get(Signal(rule.signal))
-    if told is None:
-        return
-    upto, _ = await read_head(session)
-    for subject, known in sorted((await standings_of(session, rule.name)).items()):
-        if not is_idle(known.standing):
-            row = await lock_standing(session, rule.name, subject)
-            await catch_up_with_facts(session, rule, row, told, upto)
-
-
-async def _tell_what_was_silenced(session: AsyncSession, rule: AlertRule) -> None:
-    for found in await list_open_incidents(session, rule.name):
-        incident = None if found.told_at else await find_open_incident(session, found.fingerprint)
-        if incident is not None:
-            await tell_opening(session, incident, rule)
+async def _end_what_left(underway: Underway, claim: Claim) -> None:
+    """Resolve the incidents of a model of which a fact tells that it may have left production."""
+    async with claim.database.reads() as reading:
+        fact = await get_fact(reading, UUID(claim.payload["fact_id"]))
+        names = await list_rules_unwell_about(reading, fact.body["model"])
+    for name in names:
+        with suppress(AlertRuleNotFound):  # which ended them
+            async with claim.database.writes(WORKER) as session:
+                await end_what_left(session, await lock_rule(session, name, shared=True), underway)
 
 
 async def _judge_fact(claim: Claim) -> None:
-    """Judge a fact of failure under every rule that it concerns, each in a transaction of its own."""
+    """Judge a fact under every rule that it concerns, each in a transaction of its own."""
     async with claim.database.reads() as reading:
         fact = await get_fact(reading, UUID(claim.payload["fact_id"]))
         subject, model = subject_of(fact.subject, fact.body)
-        signals = [signal for signal, told in TOLD_BY_FACTS.items() if fact.kind in told.failures]
+        signals = [signal for signal, told in TOLD_BY_FACTS.items() if fact.kind in told.kinds]
         rules = await list_rules_over(reading, signals)
     assert fact.sequence is not None, "reactions follow sealed facts"
     for rule in rules:
         if rule.terms.concerns(model):
             told = TOLD_BY_FACTS[Signal(rule.signal)]
-            await _judge_under(claim.database, rule.name, subject, told, fact.sequence)
+            judge_it = _judge_failure if fact.kind in told.failures else _judge_success
+            await judge_it(claim.database, rule.name, subject, told, fact.sequence)
 
 
-async def _judge_under(database: Database, name: str, subject: str, told: Told, sequence: int) -> None:
+async def _judge_failure(database: Database, name: str, subject: str, told: Told, sequence: int) -> None:
+    """Judge a failure, and what is known to have followed: the jobs of facts don't keep to their order."""
     with suppress(AlertRuleNotFound):  # then there is nothing to judge it by
         async with database.writes(WORKER) as session:
             rule = await lock_rule(session, name, shared=True)
             row = await lock_standing(session, name, subject, judged=sequence - 1)
-            await catch_up_with_facts(session, rule, row, told, sequence)
+            upto, _ = await read_head(session)
+            await catch_up_with_facts(session, rule, row, told, upto)
+
+
+async def _judge_success(database: Database, name: str, subject: str, told: Told, sequence: int) -> None:
+    """Judge a success of a subject that is unwell; of those that always were well, nothing is kept."""
+    with suppress(AlertRuleNotFound):
+        async with database.writes(WORKER) as session:
+            rule = await lock_rule(session, name)  # alone: one who judges a failure now may make it unwell
+            known = await find_standing(session, name, subject)
+            if known is not None and not is_idle(known.standing):
+                row = await lock_standing(session, name, subject)
+                await catch_up_with_facts(session, rule, row, told, sequence)
 
 
 async def _deliver(post: Post, vault: Vault, claim: Claim) -> None:

@@ -136,6 +136,16 @@ async def end_incident(
     await tell_end(session, incident, rule)
 
 
+async def end_if_open(
+    session: AsyncSession, found: Incident, rule: AlertRule, *, by: str | None = None, note: str
+) -> None:
+    """End an incident for another reason than its signal, unless it has ended meanwhile; the cool-down begins now."""
+    await close_standing(session, found)
+    incident = await find_open_incident(session, found.fingerprint)
+    if incident is not None:
+        await end_incident(session, incident, rule, at=clock.now(), by=by, note=note)
+
+
 async def close_standing(session: AsyncSession, incident: Incident) -> None:
     """Take the standing of an incident that somebody resolves; the cool-down begins now."""
     row = await lock_standing(session, incident.rule, incident.subject)

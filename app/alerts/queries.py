@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.alerts.errors import (
     AlertRuleNotFound,
@@ -21,6 +22,8 @@ from app.core import clock
 from app.core.access import Caller
 from app.core.keys import EVERY_MODEL
 from app.core.paging import matches_any
+
+_Named = str | InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
 
 
 def _visible(column: object, caller: Caller) -> ColumnElement[bool]:
@@ -86,6 +89,11 @@ async def standings_of(session: AsyncSession, rule: str) -> dict[str, StandingRo
     return {row.subject: row for row in rows}
 
 
+async def find_standing(session: AsyncSession, rule: str, subject: str) -> StandingRow | None:
+    """How a subject stands under a rule; None when it never was unwell."""
+    return await session.get(StandingRow, (rule, subject))
+
+
 async def get_incident(session: AsyncSession, incident_id: UUID, caller: Caller) -> Incident:
     """The incident with this id, if the caller may see what it is about.
 
@@ -114,6 +122,12 @@ async def list_open_incidents(session: AsyncSession, rule: str) -> Sequence[Inci
     return (await session.scalars(query.order_by(Incident.id))).all()
 
 
+async def list_rules_unwell_about(session: AsyncSession, model: str) -> Sequence[str]:
+    """The rules under which an incident of a model is open."""
+    query = select(Incident.rule).where(Incident.model == model, Incident.resolved_at.is_(None))
+    return (await session.scalars(query.distinct().order_by(Incident.rule))).all()
+
+
 def select_incidents(
     caller: Caller,
     *,
@@ -136,7 +150,14 @@ def select_incidents(
     return query.order_by(Incident.id.desc()).limit(limit + 1)
 
 
-def _silences(rule: str, model: str | None) -> ColumnElement[bool]:
+async def list_held_back(session: AsyncSession) -> Sequence[Incident]:
+    """The open incidents that nobody was told of, though no silence holds them back any more."""
+    silence = select(Silence.id).where(Silence.until > clock.now(), _silences(Incident.rule, Incident.model))
+    query = select(Incident).where(Incident.resolved_at.is_(None), Incident.told_at.is_(None))
+    return (await session.scalars(query.where(~silence.exists()).order_by(Incident.id))).all()
+
+
+def _silences(rule: _Named, model: _Named | None) -> ColumnElement[bool]:
     concerns_model = or_(Silence.model.is_(None), Silence.model == model)
     return or_(Silence.rule.is_(None), Silence.rule == rule) & concerns_model
 

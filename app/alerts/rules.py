@@ -261,8 +261,8 @@ TOLD_BY_FACTS: Mapping[Signal, Told] = {
     Signal.TRAINING_FAILURE: Told(frozenset({"TrainingFailed"}), frozenset({"TrainingSucceeded"})),
     Signal.PIPELINE_FAILURES: Told(frozenset({"PipelineFailed"}), frozenset({"PipelineSucceeded"})),
 }
-FAILURES = frozenset(kind for told in TOLD_BY_FACTS.values() for kind in told.failures)
-"""The facts that are judged as they happen; what shows a signal well again is read at the next look."""
+JUDGED = frozenset(kind for told in TOLD_BY_FACTS.values() for kind in told.kinds)
+"""The facts that are judged as they happen."""
 
 
 def subject_of(fact_subject: str, body: Mapping[str, Any]) -> tuple[str, str | None]:

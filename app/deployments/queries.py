@@ -1,5 +1,6 @@
 """What deployments can be asked."""
 
+from collections.abc import Collection
 from uuid import UUID
 
 from sqlalchemy import Select, bindparam, select, text
@@ -53,6 +54,12 @@ OPEN = (
 )
 """For a `model_id` and an `environment`, the id of the deployment under way."""
 _OPEN = PreparedRead(OPEN)
+
+
+async def models_underway(session: AsyncSession, models: Collection[str]) -> set[str]:
+    """Those of these models of which a version is on its way to production, in whatever environment."""
+    query = select(Deployment.model_name).where(Deployment.model_name.in_(models))
+    return set(await session.scalars(query.where(Deployment.phase == Phase.PREPARING)))
 
 
 def select_deployments(

@@ -83,3 +83,10 @@ async def names_among(session: AsyncSession, names: Collection[str]) -> set[str]
     """Which of these are the names of models."""
     query = select(Model.name).where(Model.name.in_(names), Model.deleted_at.is_(None))
     return set(await session.scalars(query)) if names else set()
+
+
+async def names_without_versions(session: AsyncSession, names: Collection[str]) -> set[str]:
+    """Which of these are the names of models that were registered, and have no version left."""
+    living = select(Version.id).where(Version.model_id == Model.id, Version.deleted_at.is_(None))
+    query = select(Model.name).where(Model.name.in_(names), ~living.exists())
+    return set(await session.scalars(query)) if names else set()

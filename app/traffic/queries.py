@@ -1,7 +1,8 @@
 """What routes can be asked."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -124,6 +125,18 @@ async def current_routes_of(database: Database, keys: Collection[RouteKey]) -> S
     """Some routes as they stand."""
     models, environments = zip(*keys, strict=True)
     return [state_from(row) for row in await _SOME.rows(database, models=models, environments=environments)]
+
+
+async def find_unrouted(session: AsyncSession, models: Collection[str]) -> Mapping[str, datetime]:
+    """Of these models those that had a route and that none names a version of now, with when the last was emptied."""
+    if not models:
+        return {}
+    current = (RouteRevision.route_id == Route.id) & (RouteRevision.number == Route.revision)
+    named = func.jsonb_array_length(RouteRevision.arms) + func.jsonb_array_length(RouteRevision.shadows)
+    query = select(Route.model_name, func.max(RouteRevision.at).label("at")).join(RouteRevision, current)
+    query = query.where(Route.model_name.in_(models)).group_by(Route.model_name)
+    found = await session.execute(query.having(func.sum(named) == 0))
+    return {row.model_name: row.at for row in found}
 
 
 async def read_marks(database: Database) -> tuple[int, int]:

@@ -25,7 +25,8 @@ from app.core.keys import make_key
 from app.core.notify import Notifications
 from app.core.problems import answer_errors_with_problems
 from app.core.secrets import load_secrets
-from app.reactions import REACTIONS
+from app.deployments.queries import models_underway
+from app.reactions import PROMPTS, REACTIONS
 from tests.alerts.certificates import certified, pem
 from tests.conftest import TESTER
 
@@ -182,8 +183,11 @@ async def worker(database, settings, signals):
     from app.alerts.rules import Signal
 
     clocked = [Signal.ACCURACY_DROP, Signal.LATENCY_MS, Signal.DRIFT, Signal.ERROR_RATE, Signal.QUALITY_SCORE]
+    clocked += [Signal.ESTIMATED_LOSS, Signal.REGIME_CHANGES]
     readers = {signal: reader(signal) for signal in clocked}
-    return Worker(database, dict(alerts.job_handlers(settings, readers)))
+    return Worker(
+        database, dict(alerts.job_handlers(settings, readers, underway=models_underway, prompts=PROMPTS))
+    )
 
 
 @pytest.fixture

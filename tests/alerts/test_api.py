@@ -249,3 +249,16 @@ async def test_a_key_for_some_models_sees_and_silences_these_only(client, key_of
     assert (await client.post(SILENCES, json=silence, headers=ours)).status_code == 201
     admin = await key_of(Role.ADMIN, ("m",))
     assert kind(await client.post(RULES, json=A_RULE, headers=admin)) == (403, "key-too-narrow")
+
+
+async def test_an_open_incident_stays_as_it_was_told_and_is_judged_by_the_rule_as_it_is_now(
+    client, incident, worker
+):
+    await client.patch(f"{RULES}/latency", json={"severity": "critical", "consecutive": 1})
+    await worker.look()
+    shown = (await client.get(incident)).json()
+    assert (shown["state"], shown["severity"], shown["looks"]) == ("open", "warning", 2)
+    await client.patch(f"{RULES}/latency", json={"threshold": 2000.0})
+    await worker.look()
+    shown = (await client.get(incident)).json()
+    assert (shown["state"], shown["severity"], shown["threshold"]) == ("resolved", "warning", 1000.0)

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from app.alerts import actions
+from app.alerts.deliveries import QUEUE, TELL
 from app.alerts.jobs import queue_looks
 from app.alerts.kinds import ChannelKind
 from app.alerts.queries import lock_rule
@@ -16,6 +17,7 @@ from app.alerts.rules import DEFAULTS
 from app.alerts.signals import read_error_rates, read_latencies
 from app.core import clock
 from app.core.facts import announce
+from app.core.jobs import enqueue
 from app.deployments.facts import DeploymentFailed, VersionPromoted
 from tests import make
 from tests.conftest import TESTER
@@ -99,9 +101,47 @@ async def test_a_silence_holds_the_message_back_but_not_the_incident(
     assert len(await incidents(worker)) == 2
     assert len(receiver.received) == 1
     await worker.execute("UPDATE silence SET until = now() WHERE id = :id", id=silence.id)
-    await worker.look()
+    for _ in range(2):
+        await queue_looks(database)  # no rule is due a look
+        await worker.work_off()
     assert len(receiver.received) == 2
+    assert [row["looks"] for row in await incidents(worker)] == [1, 1]
     assert all(row["told_at"] for row in await incidents(worker))
+
+
+async def test_an_incident_is_told_when_the_last_silence_over_it_ends(
+    worker, signals, database, add_channel, receiver, room
+):
+    await add_channel("hook", url=receiver.url)
+    made = [
+        (await room.post("/api/system/silences", json={**named, "until": "2099-01-01T00:00:00Z"})).json()
+        for named in ({"rule": "latency"}, {"model": "m"})
+    ]
+    signals["latency_ms"] = SLOW
+    await worker.look()
+    told = []
+    for silence in made:
+        await room.delete(f"/api/system/silences/{silence['id']}")
+        await worker.work_off()
+        told.append(len(receiver.received))
+    assert told == [0, 1]
+
+
+async def test_workers_that_tell_what_was_silenced_at_once_tell_it_once(
+    worker, signals, database, add_channel, receiver
+):
+    await add_channel("hook", url=receiver.url)
+    async with database.writes(TESTER) as session:
+        until = clock.now() + timedelta(hours=1)
+        await actions.make_silence(session, rule="latency", model=None, until=until, reason="")
+    signals["latency_ms"] = SLOW | {"other": 1500.0}
+    await worker.look()
+    await worker.execute("UPDATE silence SET until = now()")
+    async with database.writes(TESTER) as session:
+        for _ in range(4):
+            await enqueue(session, TELL, {}, queue=QUEUE)
+    await asyncio.gather(*(worker.work_off() for _ in range(4)))
+    assert len(receiver.received) == 2
 
 
 async def test_the_end_of_what_nobody_was_told_of_is_not_told(
@@ -185,11 +225,40 @@ async def test_a_failed_deployment_opens_an_incident_and_the_next_that_succeeds_
     assert (incident["rule"], incident["subject"]) == ("deployment-failure", "model:m")
     assert incident["evidence"]["problem"] == "out of memory"
     await happen(worker, promoted("other"))
-    await worker.look()
+    await worker.work_off()
     assert (await incidents(worker))[0]["resolved_at"] is None
     await happen(worker, promoted())
-    await worker.look()
+    await worker.work_off()  # without a look
     assert (await incidents(worker))[0]["resolved_at"]
+    assert [row["subject"] for row in await worker.rows("SELECT subject FROM alert_standing")] == ["model:m"]
+
+
+async def test_a_success_that_is_judged_before_the_failure_that_it_followed_resolves_it_all_the_same(worker):
+    await happen(worker, failed(), promoted())
+    due = "UPDATE job SET due_at = due_at - interval '1 minute' FROM fact WHERE fact.id::text = payload->>'fact_id' "
+    await worker.execute(due + "AND fact.kind = 'VersionPromoted'")
+    await worker.work_off()
+    [incident] = await incidents(worker)
+    assert incident["resolved_at"]
+
+
+async def test_a_success_waits_for_a_failure_that_is_being_judged(worker, database):
+    from app.alerts.judging import catch_up_with_facts, lock_standing
+    from app.alerts.rules import TOLD_BY_FACTS
+
+    await happen(worker, failed())
+    await worker.execute("DELETE FROM job")  # it is done here, by hand, and slowly
+    async with database.writes(TESTER) as session:
+        rule = await lock_rule(session, "deployment-failure", shared=True)
+        row = await lock_standing(session, rule.name, "model:m")
+        await catch_up_with_facts(session, rule, row, TOLD_BY_FACTS[rule.signal], 1)
+        await happen(worker, promoted())
+        working = asyncio.create_task(worker.work_off())
+        while not await worker.rows("SELECT 1 FROM pg_locks WHERE NOT granted"):
+            assert not working.done()
+    await working
+    [incident] = await incidents(worker)
+    assert incident["resolved_at"]
 
 
 async def test_a_fact_is_judged_once_however_often_its_job_runs(worker):
