@@ -154,8 +154,8 @@ def is_connection_trouble(error: Exception) -> bool:
 
 
 def _answer_defect(error: Exception, scope: Scope) -> Response:
-    log.error("unplanned_error", path=scope["path"], exc_info=error)
     request_id = scope.get("state", {}).get("request_id")
+    log.error("unplanned_error", path=scope["path"], request_id=request_id, exc_info=error)
     return _plain(
         500,
         "internal-error",

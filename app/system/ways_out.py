@@ -95,8 +95,7 @@ OWN_WAYS_OUT: Mapping[str, str] = {
     "incident-is-resolved": "Nothing is to be done. `resolved_by` says by whose hand it ended; null means by itself.",
     "incident-not-found": "`GET /api/system/incidents` lists those that the key sees; what happened to older ones is in `GET "
     "/api/system/audit`.",
-    "internal-error": "Tell the operator the `request_id`: the log has a line with it for the request, and "
-    "beside that one, of the same path, `unplanned_error` with the cause.",
+    "internal-error": "Tell the operator the `request_id`: under it the log has `unplanned_error` with the cause.",
     "invalid-request": "Correct each field that `errors` tells of, and send the request again; `/docs` "
     "shows what each address takes.",
     "key-name-taken": "`GET /api/system/keys` shows the id of the key that has the name: revoke it with "

@@ -13,9 +13,11 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from app.core import telemetry
 from app.core.access import Caller, Role
+from app.core.problems import answer_error
 from app.core.telemetry import REQUESTS, RequestLog, shared_metrics
 
 
@@ -72,6 +74,13 @@ async def test_no_path_breaks_out_of_its_line(text):
 async def test_a_defect_is_a_line_too(lines):
     await ask("/broken")
     assert [line["status"] for line in lines() if line["event"] == "request"] == [500]
+
+
+def test_the_cause_of_a_defect_is_found_by_the_id_that_its_caller_was_told():
+    with capture_logs() as written:
+        answer = answer_error(ValueError("why"), {"path": "/x", "state": {"request_id": "abc"}})
+    assert json.loads(answer.body)["request_id"] == "abc"
+    assert [(line["event"], line["request_id"]) for line in written] == [("unplanned_error", "abc")]
 
 
 @pytest.mark.parametrize(("sent", "is_taken"), [("abc-1/2", True), ('x"y', False), ("a" * 129, False)])
