@@ -116,6 +116,48 @@ async def test_models_are_told_of_under_the_promised_names(told):
     ] == [1]
 
 
+async def drifting(client):
+    """The versions of which a drift is told."""
+    found = await samples(client)
+    return {each["model_version"] for each in found.get("model_drift_detected", ())}
+
+
+async def test_figures_are_told_of_versions_that_a_live_route_names_and_of_no_others(settings):
+    async with running(settings) as service, client_of(service) as client:
+        first, _ = await register(client)
+        name = first.partition(":")[0]
+        second, _ = await register(client, name=name)
+
+        async def ask(method, path, status=200, **order):
+            answer = await client.request(method, f"/api/models/{path}", json={"reason": "test"} | order)
+            assert answer.status_code == status, answer.text
+
+        async def only_told(*references):
+            async def are_told():
+                return await drifting(client) == set(references)
+
+            await eventually(are_told, within=30)
+
+        for reference in (first, second):
+            await ask("POST", f"{reference}/validate")
+        await ask("POST", f"{first}/promote")
+        async with service.state.database.writes(TESTER) as session:
+            for reference in (first, second):
+                version = await get_version(session, reference, "production")
+                await note_figures(session, version.id, "production", {Figure.DRIFT_DETECTED: 1.0})
+        await only_told(first)
+        champion = {"name": "champion", "model_id": first, "weight": 1.0}
+        shadow = {"model_id": second, "share": 1.0}
+        await ask("PUT", f"{name}/route", arms=[champion], shadows=[shadow])
+        await only_told(first, second)
+        await ask("POST", f"{second}/promote")
+        await only_told(second)
+        await ask("POST", f"{first}/promote", environment="staging")
+        await only_told(second)
+        await ask("POST", f"{name}/deprecate")
+        await only_told()
+
+
 async def test_the_state_of_the_service_is_told(told):
     _, found = told
     assert found["database_up"] == [{"": 1.0}]
