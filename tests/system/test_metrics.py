@@ -3,19 +3,22 @@
 import json
 import re
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.core.config import Settings
+from app.core.database import Database
+from app.core.ids import new_id
+from app.evidence.frames import encode_frame
 from app.monitoring.figures import note_figures
 from app.monitoring.kinds import Figure
 from app.registry.queries import get_version
-from app.system.glance import Away
-from app.system.metrics import tell_state
 from app.system.resources import read_container
-from tests.conftest import TESTER, client_of, running
+from tests.conftest import TESTER, client_of, running, with_database
+from tests.evidence.making import open_spool, scored_request
 from tests.faults.harness import eventually
 from tests.monitoring.making import register
 from tests.system.promql import read_query
@@ -189,9 +192,29 @@ def test_the_dashboard_imports_into_grafana_10():
     assert max(x for x, _ in cells) < 24
 
 
-def test_what_the_database_would_say_is_left_out_while_it_is_away():
-    [only] = tell_state(Away("can't be reached"))
-    assert [(sample.name, sample.value) for sample in only.samples] == [("database_up", 0.0)]
+async def test_while_the_database_is_away_only_what_the_disk_says_is_told(
+    service, client, settings, postgres_url
+):
+    spool = open_spool(settings.base_path / "spool")
+    late = encode_frame(scored_request(ids=[UUID(int=new_id().int - (90_000 << 80))]))
+    spool.append(late, late)
+    whole = service.state.watch.database
+    service.state.watch.database = Database(with_database(postgres_url, "none"))
+
+    async def is_away():
+        return (await samples(client))["database_up"] == [{"": 0.0}]
+
+    await eventually(is_away, within=30)
+    found, parts = await samples(client), (await client.get("/health")).json()["parts"]
+    service.state.watch.database = whole
+    spool.close()
+    assert found["log_spool_bytes"] == [{"": 2.0 * (len(late) + 16)}]
+    assert 90 <= found["log_spool_oldest_seconds"][0][""] < 300
+    assert found["log_spool_requests"][0][""] >= 0
+    assert found["log_pieces_set_aside"] == [{"": 0.0}]
+    assert not {"database_latency_seconds", "jobs", "worker_leads", "replicas_live"} & found.keys()
+    assert parts["log"]["condition"] == "degraded"
+    assert parts["log"]["reason"].startswith("what is logged waits in the spools while the database is away")
 
 
 @pytest.mark.parametrize(
