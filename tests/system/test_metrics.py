@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import product
 from pathlib import Path
 from uuid import UUID
 
@@ -9,14 +10,21 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.alerts.jobs import LOOK
 from app.core.config import Settings
 from app.core.database import Database
 from app.core.ids import new_id
+from app.deployments.jobs import ADVANCE
 from app.evidence.frames import encode_frame
+from app.evidence.profiles import PLAN_PROFILE
 from app.monitoring.figures import note_figures
+from app.monitoring.jobs import WATCH_ALL
 from app.monitoring.kinds import Figure
+from app.monitoring.performance.baselines import BASELINE
+from app.registry.actions import CONVERT
 from app.registry.queries import get_version
 from app.system.resources import read_container
+from app.worker import SWEEP
 from tests.conftest import TESTER, client_of, running, with_database
 from tests.evidence.making import open_spool, scored_request
 from tests.faults.harness import eventually
@@ -55,6 +63,13 @@ async def told(postgres_url, template, tmp_path_factory):
             assert answer.status_code == 200, answer.text
         name = reference.partition(":")[0]
         await client.post(f"/api/models/{name}/predict", json={"instances": table[:50].tolist()})
+        for path in (
+            "/api/system/channels",
+            "/api/v1/system/channels",
+            f"/api/models/{name}/feedback",
+            "/version",
+        ):
+            await client.get(path)
         async with service.state.database.writes(TESTER) as session:
             version = await get_version(session, reference, "production")
             figures = {
@@ -159,6 +174,29 @@ async def test_figures_are_told_of_versions_that_a_live_route_names_and_of_no_ot
         await only_told(second)
         await ask("POST", f"{name}/deprecate")
         await only_told()
+
+
+async def test_routes_are_told_by_the_addresses_that_the_description_of_the_api_has(told):
+    _, found = told
+    routes = {each["route"] for each in found["http_requests_total"]}
+    assert routes >= {
+        "/api/models/{model_id}/predict",
+        "/api/models/{model_id}/feedback",
+        "/api/system/channels",
+        "/version",
+    }
+    assert not [route for route in routes if route.startswith(("/models", "/system", "/api/v1"))]
+
+
+async def test_failures_of_jobs_are_counted_from_zero_so_that_the_first_one_is_an_increase(told):
+    _, found = told
+    counted = {(each["kind"], each["result"]) for each in found["jobs_attempted_total"]}
+    results = ("done", "paused", "retried", "failed", "lost")
+    assert counted >= set(
+        product((ADVANCE, BASELINE, CONVERT, LOOK, PLAN_PROFILE, SWEEP, WATCH_ALL), results)
+    )
+    for name in ("log_frames_quarantined_total", "log_spool_lost_bytes_total"):
+        assert name in found
 
 
 async def test_the_state_of_the_service_is_told(told):
