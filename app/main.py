@@ -28,6 +28,7 @@ from app.core.background import Background
 from app.core.bootstrap import require_a_way_in
 from app.core.config import Settings
 from app.core.database import Database
+from app.core.edge import API
 from app.core.health import Health
 from app.core.hosts import HostRules
 from app.core.limits import BodyLimits
@@ -127,9 +128,9 @@ def create_app(settings: Settings) -> FastAPI:
     service.state.health = Health()
     answer_errors_with_problems(service)
     for router in ROUTERS:
-        service.include_router(router, prefix="/api")
+        service.include_router(router, prefix=API)
     for router in ROUTERS:
-        service.include_router(router, prefix="/api/v1", include_in_schema=False)
+        service.include_router(router, prefix=f"{API}/v1", include_in_schema=False)
     for pages in system.PAGES:
         service.include_router(pages)
     describe_in_full(service, describe_doors())

@@ -25,7 +25,18 @@ from app.core.config import Settings
 from app.core.database import Database
 from app.core.facts import seal_facts
 from app.core.idempotency import drop_old_receipts
-from app.core.jobs import CHANNEL, DEFAULT, UNHURRIED, WORKER, Claim, Handler, drop_old_jobs, enqueue, work_on
+from app.core.jobs import (
+    CHANNEL,
+    DEFAULT,
+    UNHURRIED,
+    WORKER,
+    Claim,
+    Handler,
+    count_from_zero,
+    drop_old_jobs,
+    enqueue,
+    work_on,
+)
 from app.core.locks import leadership
 from app.core.notify import Notifications
 from app.core.processes import calm_collector, stand_back
@@ -98,6 +109,7 @@ async def run_worker(settings: Settings) -> None:
     notifications.on(CHANNEL, wake)
     try:
         async with notifications, open_handlers(settings) as handlers, asyncio.TaskGroup() as tasks:
+            count_from_zero(handlers)
             tasks.create_task(ship_forever(database, settings.base_path / "spool"))
             tasks.create_task(persist("seal", lambda: seal_for_ever(database)))
             tasks.create_task(persist("clock", lambda: keep_time(database)))

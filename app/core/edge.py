@@ -137,6 +137,10 @@ def in_transaction(
     return handle_in_transaction
 
 
+API = "/api"
+"""What every address of a room begins with; `/api/v1` leads to the same routes."""
+
+
 class TransactionRoute(APIRoute):
     """A route whose endpoint runs in at most one transaction."""
 
@@ -146,6 +150,9 @@ class TransactionRoute(APIRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer by the endpoint's shortcut, or else by all that FastAPI does for a request."""
+        scope["route_template"] = (
+            API + self.path
+        )  # FastAPI's route does not know the prefix under which it is included
         if scope["query_string"] and scope["method"] in (self.methods or ()):
             await self._refuse_unknown_parameters(Request(scope, receive))
         answer = None

@@ -1,7 +1,8 @@
 """The latest figures of versions: written with the verdict that they come from, read by whoever shows them.
 
 All replicas read the same rows, so that no two of them contradict each other; and what nobody has looked at for a day is
-not told any more, so that none tells what has long ceased to be so.
+not told any more, so that none tells what has long ceased to be so. Nor is a version that no route names: what its last look
+found is true of nothing that answers now.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from app.core import clock
 from app.monitoring.kinds import Figure
 from app.monitoring.tables import LatestFigure
 from app.registry.queries import references_of
+from app.traffic.queries import select_routed_versions
 
 FRESH = timedelta(days=1)
 _KEY = (LatestFigure.version_id, LatestFigure.environment, LatestFigure.figure)
@@ -49,9 +51,11 @@ async def note_figures(
 
 
 async def list_figures(session: AsyncSession, environment: str = "production") -> Sequence[Told]:
-    """What is known of every version that was looked at in an environment within the last day."""
+    """What is known of every version that a route of an environment names and that was looked at within the last day."""
     fresh = select(LatestFigure).where(
-        LatestFigure.environment == environment, LatestFigure.at > clock.now() - FRESH
+        LatestFigure.environment == environment,
+        LatestFigure.at > clock.now() - FRESH,
+        LatestFigure.version_id.in_(select_routed_versions(environment)),
     )
     rows = (await session.scalars(fresh.order_by(*_KEY))).all()
     names = await references_of(session, {row.version_id for row in rows})

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
 
@@ -14,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core.database import Database, Reading
 from app.core.health import Part
 from app.core.replicas import Replica, list_live_replicas
-from app.evidence.backlog import examine_log
+from app.evidence.backlog import Spools
 from app.monitoring.figures import Told, list_figures
 from app.registry.queries import references_of
 from app.system.queries import JobCounts, Leader, count_jobs, find_leader, unsealed_seconds
@@ -39,9 +38,10 @@ class Glance:
 
 @dataclass(frozen=True)
 class Away:
-    """The database said nothing."""
+    """The database said nothing; of the log, the disk tells."""
 
     reason: str
+    log: Part
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Watch:
     """
 
     database: Database
-    spool_root: Path
+    spools: Spools
     list_versions: Callable[[], Collection[UUID]]
     names: dict[UUID, str] = field(default_factory=dict)
     _seen: Glance | Away | None = None
@@ -75,10 +75,9 @@ class Watch:
         return () if isinstance(told, Away) else told
 
     async def _ask(self) -> Glance:
-        log = await examine_log(self.database, self.spool_root)
         async with self.database.reads() as session:
             await self._learn_names(session)
-            return await _read(session, log)
+            return await _read(session, await self.spools.examine(session))
 
     async def _read_models(self) -> Sequence[Told]:
         async with self.database.reads() as session:
@@ -89,9 +88,9 @@ class Watch:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 return await ask()
         except TimeoutError:
-            return Away(f"no answer within {PATIENCE_SECONDS} s")
+            return Away(f"no answer within {PATIENCE_SECONDS} s", self.spools.examine_alone())
         except (SQLAlchemyError, OSError) as error:
-            return Away(f"can't be reached: {type(error).__name__}")
+            return Away(f"can't be reached: {type(error).__name__}", self.spools.examine_alone())
 
     async def _learn_names(self, session: Reading) -> None:
         unknown = set(self.list_versions()) - self.names.keys()

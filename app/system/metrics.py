@@ -2,6 +2,7 @@
 
 It is read when somebody asks. What comes from the database is the same whichever replica is asked, to the second that a
 look at the service is remembered for; while the database is away it is left out, for what was so a while ago may be so no more.
+What lies in the spools is on this machine's disk, and is told then too: it is then that they fill.
 """
 
 import asyncio
@@ -27,10 +28,11 @@ async def read_figures(watch: Watch, settings: Settings) -> list[Metric]:
 
 
 def tell_state(seen: Glance | Away) -> Iterator[Metric]:
-    """What the database says of the service."""
+    """What the database says of the service, and how far behind the log is."""
     yield _gauge(
         "database_up", "Whether the database answered within half a second.", float(isinstance(seen, Glance))
     )
+    yield from _tell_backlog(seen.log.figures)
     if isinstance(seen, Away):
         return
     yield _gauge("database_latency_seconds", "Of an empty question.", seen.latency_ms / 1000)
@@ -40,7 +42,6 @@ def tell_state(seen: Glance | Away) -> Iterator[Metric]:
     yield _gauge("worker_leads", "Whether a worker keeps time.", float(seen.leader is not None))
     yield _gauge("replicas_live", "Processes that say that they answer traffic.", len(seen.replicas))
     yield _tell_jobs(seen.jobs)
-    yield from _tell_backlog(seen.log.figures)
 
 
 def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:
@@ -59,10 +60,14 @@ def _tell_jobs(jobs: JobCounts) -> Metric:
     return family
 
 
+_AT_MOST = "while the database is away an upper bound, from what it had when it last answered."
 _BACKLOG = {
-    "bytes": ("log_spool_bytes", "Bytes of this machine's spools that are not in the database yet."),
-    "frames": ("log_spool_requests", "About how many requests that is."),
-    "oldest_seconds": ("log_spool_oldest_seconds", "How long the first of them has waited."),
+    "bytes": (
+        "log_spool_bytes",
+        f"Bytes of this machine's spools that are not in the database yet; {_AT_MOST}",
+    ),
+    "frames": ("log_spool_requests", "About how many requests that is, by the mean size of those shipped."),
+    "oldest_seconds": ("log_spool_oldest_seconds", f"How long the first of them has waited; {_AT_MOST}"),
     "quarantined": ("log_pieces_set_aside", "Pieces of spools that can't be shipped."),
 }
 

@@ -14,6 +14,7 @@ from app.artifacts.store import ArtifactStore
 from app.core.config import Settings
 from app.core.errors import Refusal
 from app.core.health import Check, Condition, Health, Part
+from app.evidence.backlog import Spools
 from app.runtimes.cache import ModelCache, Phase, VersionState
 from app.system.glance import Away, Glance, Watch
 from app.traffic.live import RouteTable
@@ -33,12 +34,13 @@ def watch_parts(state: State) -> None:
     health: Health = state.health
     watch = state.watch = Watch(
         state.database,
-        settings.base_path / "spool",
+        Spools(settings.base_path / "spool", settings.spool_bytes),
         lambda: answering(state.routes) | state.models.states().keys(),
     )
     health.add("database", _examine_database(watch))
     health.add("models", lambda: _examine_models(state.models, state.routes, watch))
     health.add("routes", lambda: _examine_routes(state.routes))
+    health.add("log", _examine_log(watch))
     health.add("storage", lambda: _examine_storage(state.store, settings))
     for name, judge in JUDGES.items():
         health.add(name, _examine_by(judge, watch))
@@ -48,6 +50,13 @@ def _examine_by(judge: Callable[[Glance], Part], watch: Watch) -> Check:
     async def examine() -> Part:
         seen = await watch.look()
         return _UNKNOWN if isinstance(seen, Away) else judge(seen)
+
+    return examine
+
+
+def _examine_log(watch: Watch) -> Check:
+    async def examine() -> Part:
+        return (await watch.look()).log
 
     return examine
 
@@ -106,7 +115,6 @@ def judge_replicas(seen: Glance) -> Part:
 
 
 JUDGES: Mapping[str, Callable[[Glance], Part]] = {
-    "log": lambda seen: seen.log,
     "jobs": judge_jobs,
     "worker": judge_worker,
     "replicas": judge_replicas,

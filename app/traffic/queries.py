@@ -6,7 +6,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Select, Text, Uuid, bindparam, cast, func, literal_column, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Select,
+    Text,
+    Uuid,
+    bindparam,
+    cast,
+    func,
+    join,
+    literal_column,
+    select,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.database import Database
@@ -60,10 +73,11 @@ def state_from(row: Sequence[Any]) -> RouteState:
 
 
 _ROUTE, _REVISION = Route.__table__.c, RouteRevision.__table__.c
+_IS_CURRENT = (_REVISION.route_id == _ROUTE.id) & (_REVISION.number == _ROUTE.revision)
 _ROUTES = select(
     *(_ROUTE.model_id, _ROUTE.model_name, _ROUTE.environment, _ROUTE.salt, _ROUTE.revision),
     *(_REVISION.arms, _REVISION.shadows, _REVISION.owners),
-).join_from(Route, RouteRevision, (_REVISION.route_id == _ROUTE.id) & (_REVISION.number == _ROUTE.revision))
+).join_from(Route, RouteRevision, _IS_CURRENT)
 _keys = (
     func.unnest(bindparam("models", type_=ARRAY(Uuid)), bindparam("environments", type_=ARRAY(Text)))
     .table_valued("model_id", "environment")
@@ -114,6 +128,14 @@ def select_revisions(route_id: UUID, before: int | None, limit: int) -> Select[R
         select(RouteRevision).where(RouteRevision.route_id == route_id).order_by(RouteRevision.number.desc())
     )
     return query.where(RouteRevision.number < before).limit(limit + 1) if before else query.limit(limit + 1)
+
+
+def select_routed_versions(environment: str) -> Select[UUID]:
+    """The versions that some route of an environment names as it stands, shadows included."""
+    listed = func.jsonb_array_elements(_REVISION.arms.concat(_REVISION.shadows), type_=JSONB)
+    each = listed.column_valued("each", joins_implicitly=True)
+    query = select(cast(each["version_id"].astext, Uuid)).where(_ROUTE.environment == environment)
+    return query.select_from(join(Route, RouteRevision, _IS_CURRENT))
 
 
 async def current_routes(source: AsyncSession | Database) -> Sequence[RouteState]:

@@ -1,17 +1,21 @@
 """D11: every frame of every spool reaches the log exactly once; what can't is set aside and holds up nothing."""
 
 import asyncio
+import errno
 import json
+import os
+import re
 from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from app.core.config import MIB
 from app.core.database import Database
 from app.core.ids import new_id
 from app.evidence import shipper as shipping
-from app.evidence.backlog import examine_log, measure_backlog
+from app.evidence.backlog import Spools
 from app.evidence.frames import encode_frame
 from app.evidence.segments import SUFFIX
 from app.evidence.shipper import Shipper
@@ -158,8 +162,8 @@ async def test_a_frame_that_the_database_refuses_holds_up_nothing(database, tmp_
     assert await logged_ids(database) == sorted(request.ids[0] for request in good)
     assert [piece["offset"] > 0 for piece in set_aside_in(tmp_path)] == [place > 0]
     async with database.reads() as session:
-        assert (await measure_backlog(session, tmp_path)).quarantined == 1
-    assert (await examine_log(database, tmp_path)).condition == "degraded"
+        part = await Spools(tmp_path, MIB).examine(session)
+    assert (part.condition, part.figures["quarantined"]) == ("degraded", 1)
 
 
 async def test_a_spool_that_can_not_be_read_holds_up_no_other(database, tmp_path):
@@ -177,22 +181,75 @@ async def test_frames_of_a_day_long_ago_get_their_partition(database, tmp_path):
 
 
 async def test_the_backlog_tells_how_much_waits_and_for_how_long(database, tmp_path):
-    spool = open_spool(tmp_path)
+    spool, spools = open_spool(tmp_path), Spools(tmp_path, MIB)
     async with database.reads() as session:
-        assert (await measure_backlog(session, tmp_path)).bytes == 0
+        assert (await spools.measure(session)).bytes == 0
     spool.append(encode_frame(scored_request()))
     await ship_all(database, tmp_path)
     hour_ago = UUID(int=new_id().int - (3_600_000 << 80))
     late = encode_frame(scored_request(ids=[hour_ago]))
     spool.append(late, late)
     async with database.reads() as session:
-        backlog = await measure_backlog(session, tmp_path)
+        backlog = await spools.measure(session)
+        part = await spools.examine(session)
     assert backlog.bytes == 2 * (len(late) + 16)
     assert backlog.frames == 2
     assert backlog.oldest_seconds == pytest.approx(3600, abs=5)
-    part = await examine_log(database, tmp_path)
     assert part.reason.endswith("s behind")
     spool.close()
+
+
+async def test_without_the_database_what_it_said_last_bounds_what_waits(database, tmp_path):
+    spool, spools = open_spool(tmp_path), Spools(tmp_path, MIB)
+    frame = encode_frame(scored_request())
+    size = len(frame) + 16
+    spool.append(frame)
+    assert spools.examine_alone().figures["bytes"] == size  # it never said anything
+    await ship_all(database, tmp_path)
+    async with database.reads() as session:
+        assert (await spools.examine(session)).condition == "ok"
+    assert spools.examine_alone().figures["bytes"] == 0
+    spool.append(encode_frame(scored_request(ids=[UUID(int=new_id().int - (90_000 << 80))])), frame)
+    part = spools.examine_alone()
+    assert part.condition == "degraded"
+    assert re.search(r"while the database is away, at most \d+ bytes for at most 9\d s$", part.reason)
+    assert (part.figures["frames"], part.figures["is_exact"]) == (2, False)
+    await ship_all(database, tmp_path)
+    assert spools.examine_alone().figures["bytes"] == part.figures["bytes"]
+    spool.close()
+
+
+async def test_a_spool_that_is_nearly_full_degrades_the_service_with_the_database_and_without(
+    database, tmp_path
+):
+    small, large = open_spool(tmp_path, "http-0"), open_spool(tmp_path, "http-1")
+    small.append(encode_frame(scored_request()))
+    frame = encode_frame(scored_request())
+    large.append(*[frame] * 9)
+    spools = Spools(tmp_path, 10 * (len(frame) + 16))
+    async with database.reads() as session:
+        parts = [await spools.examine(session), spools.examine_alone()]
+    for part in parts:
+        assert part.condition == "degraded"
+        assert part.reason.startswith("the fullest spool holds 90% of what it may")
+    small.close()
+    large.close()
+
+
+async def test_a_spool_that_can_not_be_looked_at_is_told_and_nothing_more(database, tmp_path, monkeypatch):
+    spool = open_spool(tmp_path)
+    spool.append(encode_frame(scored_request()))
+    monkeypatch.setattr(os, "open", refused)
+    async with database.reads() as session:
+        parts = [await Spools(tmp_path, MIB).examine(session), Spools(tmp_path, MIB).examine_alone()]
+    assert [(part.condition, part.reason) for part in parts] == [
+        ("degraded", "the spools can't be read: Input/output error")
+    ] * 2
+    spool.close()
+
+
+def refused(*_):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 async def test_rows_and_offset_are_one_transaction(database, tmp_path):

@@ -20,8 +20,8 @@ from tests.faults.harness import eventually
 COLUMNS = 4
 
 
-async def register(client, *, with_sample: bool = True):
-    """The reference of a new model's version, once its sample is profiled, and rows distributed as the sample."""
+async def register(client, *, with_sample: bool = True, name: str | None = None):
+    """The reference of a model's new version, once its sample is profiled, and rows distributed as the sample."""
     generator = np.random.default_rng(3)
     table = generator.normal(size=(6000, COLUMNS)).round(4)
     model = LogisticRegression().fit(table, (table.sum(axis=1) > 0).astype(int))
@@ -33,7 +33,7 @@ async def register(client, *, with_sample: bool = True):
             *(",".join(map(str, row)) for row in table[:4000]),
         ]
         files.append(("reference", ("sample.csv", "\n".join(lines).encode())))
-    metadata = json.dumps({"name": f"m-{new_id().hex}"})
+    metadata = json.dumps({"name": name or f"m-{new_id().hex}"})
     answer = await client.post("/api/models", data={"metadata": metadata}, files=files)
     assert answer.status_code == 201, answer.text
     reference = answer.json()["model_id"]

@@ -24,6 +24,8 @@ from app.monitoring.figures import list_figures
 from app.monitoring.quality.jobs import watch_quality
 from app.monitoring.signals import quality_scores
 from app.runtimes.profiles import Answered
+from app.traffic.actions import append_revision
+from app.traffic.rules import Arm
 from tests import make
 from tests.conftest import TESTER
 from tests.faults.harness import eventually
@@ -238,6 +240,8 @@ async def test_the_monitor_looks_once_and_a_poor_hour_opens_an_incident_by_the_f
 ):
     async with database.writes(TESTER) as session:
         version = await make.version(session)
+        arms = [Arm("champion", version.id, 1.0)]
+        await append_revision(session, version.model_id, "production", arms, kind="set")
     plan = await plan_of(database, version)
     generator = np.random.default_rng(6)
     for number in range(2):

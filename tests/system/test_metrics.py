@@ -2,20 +2,31 @@
 
 import json
 import re
+from itertools import product
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.alerts.jobs import LOOK
 from app.core.config import Settings
+from app.core.database import Database
+from app.core.ids import new_id
+from app.deployments.jobs import ADVANCE
+from app.evidence.frames import encode_frame
+from app.evidence.profiles import PLAN_PROFILE
 from app.monitoring.figures import note_figures
+from app.monitoring.jobs import WATCH_ALL
 from app.monitoring.kinds import Figure
+from app.monitoring.performance.baselines import BASELINE
+from app.registry.actions import CONVERT
 from app.registry.queries import get_version
-from app.system.glance import Away
-from app.system.metrics import tell_state
 from app.system.resources import read_container
-from tests.conftest import TESTER, client_of, running
+from app.worker import SWEEP
+from tests.conftest import TESTER, client_of, running, with_database
+from tests.evidence.making import open_spool, scored_request
 from tests.faults.harness import eventually
 from tests.monitoring.making import register
 from tests.system.promql import read_query
@@ -52,6 +63,13 @@ async def told(postgres_url, template, tmp_path_factory):
             assert answer.status_code == 200, answer.text
         name = reference.partition(":")[0]
         await client.post(f"/api/models/{name}/predict", json={"instances": table[:50].tolist()})
+        for path in (
+            "/api/system/channels",
+            "/api/v1/system/channels",
+            f"/api/models/{name}/feedback",
+            "/version",
+        ):
+            await client.get(path)
         async with service.state.database.writes(TESTER) as session:
             version = await get_version(session, reference, "production")
             figures = {
@@ -116,6 +134,71 @@ async def test_models_are_told_of_under_the_promised_names(told):
     ] == [1]
 
 
+async def drifting(client):
+    """The versions of which a drift is told."""
+    found = await samples(client)
+    return {each["model_version"] for each in found.get("model_drift_detected", ())}
+
+
+async def test_figures_are_told_of_versions_that_a_live_route_names_and_of_no_others(settings):
+    async with running(settings) as service, client_of(service) as client:
+        first, _ = await register(client)
+        name = first.partition(":")[0]
+        second, _ = await register(client, name=name)
+
+        async def ask(method, path, status=200, **order):
+            answer = await client.request(method, f"/api/models/{path}", json={"reason": "test"} | order)
+            assert answer.status_code == status, answer.text
+
+        async def only_told(*references):
+            async def are_told():
+                return await drifting(client) == set(references)
+
+            await eventually(are_told, within=30)
+
+        for reference in (first, second):
+            await ask("POST", f"{reference}/validate")
+        await ask("POST", f"{first}/promote")
+        async with service.state.database.writes(TESTER) as session:
+            for reference in (first, second):
+                version = await get_version(session, reference, "production")
+                await note_figures(session, version.id, "production", {Figure.DRIFT_DETECTED: 1.0})
+        await only_told(first)
+        champion = {"name": "champion", "model_id": first, "weight": 1.0}
+        shadow = {"model_id": second, "share": 1.0}
+        await ask("PUT", f"{name}/route", arms=[champion], shadows=[shadow])
+        await only_told(first, second)
+        await ask("POST", f"{second}/promote")
+        await only_told(second)
+        await ask("POST", f"{first}/promote", environment="staging")
+        await only_told(second)
+        await ask("POST", f"{name}/deprecate")
+        await only_told()
+
+
+async def test_routes_are_told_by_the_addresses_that_the_description_of_the_api_has(told):
+    _, found = told
+    routes = {each["route"] for each in found["http_requests_total"]}
+    assert routes >= {
+        "/api/models/{model_id}/predict",
+        "/api/models/{model_id}/feedback",
+        "/api/system/channels",
+        "/version",
+    }
+    assert not [route for route in routes if route.startswith(("/models", "/system", "/api/v1"))]
+
+
+async def test_failures_of_jobs_are_counted_from_zero_so_that_the_first_one_is_an_increase(told):
+    _, found = told
+    counted = {(each["kind"], each["result"]) for each in found["jobs_attempted_total"]}
+    results = ("done", "paused", "retried", "failed", "lost")
+    assert counted >= set(
+        product((ADVANCE, BASELINE, CONVERT, LOOK, PLAN_PROFILE, SWEEP, WATCH_ALL), results)
+    )
+    for name in ("log_frames_quarantined_total", "log_spool_lost_bytes_total"):
+        assert name in found
+
+
 async def test_the_state_of_the_service_is_told(told):
     _, found = told
     assert found["database_up"] == [{"": 1.0}]
@@ -147,9 +230,29 @@ def test_the_dashboard_imports_into_grafana_10():
     assert max(x for x, _ in cells) < 24
 
 
-def test_what_the_database_would_say_is_left_out_while_it_is_away():
-    [only] = tell_state(Away("can't be reached"))
-    assert [(sample.name, sample.value) for sample in only.samples] == [("database_up", 0.0)]
+async def test_while_the_database_is_away_only_what_the_disk_says_is_told(
+    service, client, settings, postgres_url
+):
+    spool = open_spool(settings.base_path / "spool")
+    late = encode_frame(scored_request(ids=[UUID(int=new_id().int - (90_000 << 80))]))
+    spool.append(late, late)
+    whole = service.state.watch.database
+    service.state.watch.database = Database(with_database(postgres_url, "none"))
+
+    async def is_away():
+        return (await samples(client))["database_up"] == [{"": 0.0}]
+
+    await eventually(is_away, within=30)
+    found, parts = await samples(client), (await client.get("/health")).json()["parts"]
+    service.state.watch.database = whole
+    spool.close()
+    assert found["log_spool_bytes"] == [{"": 2.0 * (len(late) + 16)}]
+    assert 90 <= found["log_spool_oldest_seconds"][0][""] < 300
+    assert found["log_spool_requests"][0][""] >= 0
+    assert found["log_pieces_set_aside"] == [{"": 0.0}]
+    assert not {"database_latency_seconds", "jobs", "worker_leads", "replicas_live"} & found.keys()
+    assert parts["log"]["condition"] == "degraded"
+    assert parts["log"]["reason"].startswith("what is logged waits in the spools while the database is away")
 
 
 @pytest.mark.parametrize(
