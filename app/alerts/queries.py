@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, or_, select, true
+from sqlalchemy import ColumnElement, Select, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -18,6 +18,7 @@ from app.alerts.errors import (
 from app.alerts.kinds import DeliveryState
 from app.alerts.rules import Severity, Signal, look_seconds
 from app.alerts.tables import AlertRule, Channel, Delivery, Incident, Silence, StandingRow
+from app.artifacts.encryption import HEADER_BYTES
 from app.core import clock
 from app.core.access import Caller
 from app.core.keys import EVERY_MODEL
@@ -29,6 +30,15 @@ _Named = str | InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
 def _visible(column: object, caller: Caller) -> ColumnElement[bool]:
     """What is of no one model is for those who may see every model."""
     return true() if set(EVERY_MODEL) <= set(caller.models) else matches_any(column, caller.models)
+
+
+async def sealed_channels(session: AsyncSession) -> dict[str, bytes]:
+    """What each channel's sealed particulars begin with, by its name: that tells the key that they need."""
+    query = select(Channel.name, func.substr(Channel.sealed, 1, HEADER_BYTES).label("start")).order_by(
+        Channel.name
+    )
+    found = await session.execute(query)
+    return {row.name: row.start for row in found}
 
 
 async def get_rule(session: AsyncSession, name: str, caller: Caller | None = None) -> AlertRule:

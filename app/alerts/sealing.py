@@ -23,6 +23,10 @@ class Vault:
         sealer = self._keyring.sealer()
         return sealer.header + sealer.update(to_json(particulars)) + sealer.finish()
 
+    def can_open(self, sealed: bytes) -> bool:
+        """Whether what begins like this was sealed under a key of this service."""
+        return self._keyring.holds_key_of(sealed[:HEADER_BYTES])
+
     def unseal(self, sealed: bytes) -> dict[str, Any]:
         """The particulars that were sealed.
 

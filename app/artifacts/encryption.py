@@ -75,6 +75,10 @@ class Keyring:
         """
         return Unsealer(header, self._cipher(header))
 
+    def holds_key_of(self, header: bytes) -> bool:
+        """Whether the blob that has this header can be decrypted here."""
+        return header[_ID] in self._keys
+
     def _cipher(self, header: bytes) -> AESGCM:
         key = self._keys.get(header[_ID])
         if key is None:

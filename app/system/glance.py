@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 from uuid import UUID
@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.alerts.queries import sealed_channels
 from app.core.database import Database, Reading
 from app.core.health import Part
 from app.core.replicas import Replica, list_live_replicas
@@ -34,6 +35,8 @@ class Glance:
     unsealed_seconds: float
     replicas: Sequence[Replica]
     log: Part
+    channels: Mapping[str, bytes]
+    """What alert channels need the key of, as `Vault.can_open` takes it."""
 
 
 @dataclass(frozen=True)
@@ -109,4 +112,5 @@ async def _read(session: Reading, log: Part) -> Glance:
         unsealed_seconds=await unsealed_seconds(session),
         replicas=await list_live_replicas(session),
         log=log,
+        channels=await sealed_channels(session),
     )

@@ -55,7 +55,7 @@ class HealthReport(Outgoing):
 
 @router.get("/health", response_model=HealthReport, dependencies=[allows(Role.VIEWER)])
 async def report_health(request: Request) -> Any:
-    """Models, database, storage, prediction log, jobs, worker, leader and replicas: what is degraded, and why."""
+    """Models, database, storage, prediction log, jobs, worker, leader, replicas and alert channels: what is degraded, and why."""
     parts: dict[str, Part] = await request.app.state.health.look()
     problems = [f"{name}: {part.reason}" for name, part in parts.items() if part.condition != Condition.OK]
     return {

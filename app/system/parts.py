@@ -4,12 +4,14 @@ import asyncio
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from starlette.datastructures import State
 
+from app.alerts.sealing import Vault
 from app.artifacts.store import ArtifactStore
 from app.core.config import Settings
 from app.core.errors import Refusal
@@ -44,6 +46,7 @@ def watch_parts(state: State) -> None:
     health.add("storage", lambda: _examine_storage(state.store, settings))
     for name, judge in JUDGES.items():
         health.add(name, _examine_by(judge, watch))
+    health.add("channels", _examine_by(partial(judge_channels, state.vault), watch))
 
 
 def _examine_by(judge: Callable[[Glance], Part], watch: Watch) -> Check:
@@ -112,6 +115,17 @@ def judge_replicas(seen: Glance) -> Part:
     if not live:
         return Part(Condition.DEGRADED, "no process has said lately that it answers traffic")
     return Part(Condition.OK, figures={"live": live})
+
+
+def judge_channels(vault: Vault, seen: Glance) -> Part:
+    """Alerts can only be sent where the key of their channel is, and any replica may be the one to send."""
+    sealed = [name for name, start in seen.channels.items() if not vault.can_open(start)]
+    figures = {"count": len(seen.channels), "unreadable": sealed}
+    if sealed:
+        trouble = f"{', '.join(sealed)} can't be opened with this replica's key, and alerts wait"
+        way_out = "give all replicas the same SWITCHYARD_CHANNEL_KEY_FILE, or make the channels again"
+        return Part(Condition.DEGRADED, f"{trouble}: {way_out}", figures)
+    return Part(Condition.OK, figures=figures)
 
 
 JUDGES: Mapping[str, Callable[[Glance], Part]] = {

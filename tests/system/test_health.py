@@ -1,11 +1,14 @@
 """Probes and the health report (S1, D10, D12): what is degraded, why, and when traffic should go elsewhere."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
 
+from app.alerts.sealing import Vault
+from app.artifacts.encryption import KEY_BYTES, Keyring
 from app.core import clock
 from app.core.access import Role
 from app.core.database import Database
@@ -23,7 +26,7 @@ from tests.conftest import TESTER, client_of, draining, with_database
 from tests.core.test_facts import ThingHappened
 from tests.faults.harness import eventually
 
-PARTS = {"database", "models", "routes", "storage", "log", "jobs", "worker", "replicas"}
+PARTS = {"database", "models", "routes", "storage", "log", "jobs", "worker", "replicas", "channels"}
 
 
 async def report_of(client):
@@ -158,6 +161,27 @@ async def test_a_late_job_degrades_the_service(client, service):
         await enqueue(session, "late", {}, delay_seconds=-90)
     jobs = (await report_of(client))["parts"]["jobs"]
     assert (jobs["condition"], jobs["reason"]) == ("degraded", "1 jobs are a minute late: too few workers")
+
+
+async def test_channels_that_another_replica_sealed_under_its_own_key_degrade_the_service(client, service):
+    """A replica with a key of its own can't send by them, and nobody would be alarmed of that."""
+    order = {"name": "pager", "kind": "webhook", "url": "https://pager.example/in"}
+    assert (await client.post("/api/system/channels", json=order)).status_code == 201
+    assert (await report_of(client))["parts"]["channels"]["figures"] == {"count": 1, "unreadable": []}
+    other = Vault(Keyring([os.urandom(KEY_BYTES)]))
+    async with service.state.database.writes(TESTER) as session:
+        sealed = {"sealed": other.seal({"url": "https://pager.example/in"})}
+        await session.execute(text("UPDATE alert_channel SET sealed = :sealed"), sealed)
+
+    told = {}
+
+    async def is_seen():
+        told.update((await report_of(client))["parts"]["channels"])
+        return told["condition"] == "degraded"
+
+    await eventually(is_seen)
+    assert told["reason"].startswith("pager can't be opened with this replica's key")
+    assert "SWITCHYARD_CHANNEL_KEY_FILE" in told["reason"]
 
 
 async def test_a_database_that_is_away_degrades_but_does_not_stop_traffic(client, service, postgres_url):
