@@ -21,6 +21,7 @@ from app.artifacts.signing import open_signer
 from app.artifacts.store import open_artifact_store
 from app.artifacts.uploads import sweep_staging
 from app.core import clock
+from app.core.attempts import count_from_zero
 from app.core.config import Settings
 from app.core.database import Database
 from app.core.facts import seal_facts
@@ -32,13 +33,13 @@ from app.core.jobs import (
     WORKER,
     Claim,
     Handler,
-    count_from_zero,
     drop_old_jobs,
     enqueue,
     work_on,
 )
 from app.core.locks import leadership
 from app.core.notify import Notifications
+from app.core.outage import Outage, is_connection_trouble
 from app.core.processes import calm_collector, stand_back
 from app.core.replicas import forget_dead_replicas
 from app.core.telemetry import configure_logging
@@ -111,11 +112,12 @@ async def run_worker(settings: Settings) -> None:
         async with notifications, open_handlers(settings) as handlers, asyncio.TaskGroup() as tasks:
             count_from_zero(handlers)
             tasks.create_task(ship_forever(database, settings.base_path / "spool"))
-            tasks.create_task(persist("seal", lambda: seal_for_ever(database)))
-            tasks.create_task(persist("clock", lambda: keep_time(database)))
+            sealing, timing, jobs = Outage("seal"), Outage("clock"), Outage("jobs")
+            tasks.create_task(persist(sealing, lambda: seal_for_ever(database, sealing)))
+            tasks.create_task(persist(timing, lambda: keep_time(database, timing)))
             for queue in (*[DEFAULT] * JOBS_AT_ONCE, *[alerts.QUEUE] * MESSAGES_AT_ONCE, UNHURRIED):
-                work = partial(work_on, database, handlers, woken=woken[queue], queues=(queue,))
-                tasks.create_task(persist("jobs", work))
+                work = partial(work_on, database, handlers, woken=woken[queue], queues=(queue,), outage=jobs)
+                tasks.create_task(persist(jobs, work))
     finally:
         await database.close()
 
@@ -164,29 +166,33 @@ async def open_handlers(settings: Settings) -> AsyncIterator[Mapping[str, Handle
         }
 
 
-async def persist(name: str, work: Callable[[], Awaitable[None]]) -> None:
+async def persist(outage: Outage, work: Callable[[], Awaitable[None]]) -> None:
     """Start work again, after a pause, whenever the database breaks it off."""
     while True:
         try:
             await work()
-        except (DBAPIError, OSError, TimeoutError) as error:
-            log.warning("work_interrupted", work=name, error=type(error).__name__)
+        except Exception as error:
+            if not (is_connection_trouble(error) or isinstance(error, DBAPIError)):
+                raise
+            outage.goes_on(error)
         await asyncio.sleep(AWAY_SECONDS)
 
 
-async def seal_for_ever(database: Database) -> None:
+async def seal_for_ever(database: Database, outage: Outage) -> None:
     """Seal facts as they are committed."""
     while True:
         async with database.writes(WORKER) as session:
             sealed = await seal_facts(session, REACTIONS)
+        outage.is_over()
         if not sealed:
             await asyncio.sleep(SEAL_SECONDS)
 
 
-async def keep_time(database: Database) -> None:
+async def keep_time(database: Database, outage: Outage) -> None:
     """While this worker leads, queue what is due by the clock; another takes over when it ends."""
     async with leadership(database.engine, "clock") as lost:
         log.info("leading")
+        outage.is_over()
         scheduler = AsyncIOScheduler(timezone=UTC)
         scheduler.add_job(queue, IntervalTrigger(seconds=HOURLY), [database, *UPKEEP])
         scheduler.add_job(queue, IntervalTrigger(seconds=WATCH_SECONDS), [database, *WATCHES])

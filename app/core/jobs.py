@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -17,16 +17,17 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from prometheus_client import Counter, Histogram
 from sqlalchemy import Index, and_, delete, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core import clock
+from app.core.attempts import count_attempt
 from app.core.database import Actor, Base, Database, choice
 from app.core.ids import new_id
 from app.core.notify import notify, wait_until_told
+from app.core.outage import Outage
 from app.core.prepared import PreparedRead
 
 log = structlog.get_logger()
@@ -36,17 +37,6 @@ DEFAULT, UNHURRIED = "default", "unhurried"
 LEASE = timedelta(seconds=30)
 KEEP_DONE, KEEP_FAILED = timedelta(days=7), timedelta(days=90)
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 300.0
-ENDED = Counter(
-    "jobs_attempted_total",
-    "Attempts at jobs, by how they ended: done, paused, retried, failed, lost.",
-    ["kind", "result"],
-)
-SECONDS = Histogram(
-    "job_duration_seconds",
-    "Of one attempt.",
-    ["kind"],
-    buckets=(0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0),
-)
 
 
 class JobState(StrEnum):
@@ -215,15 +205,7 @@ async def run_claim(claim: Claim, handler: Handler) -> None:
     except LeaseLost:
         log.warning("job_lease_lost", kind=claim.kind, job_id=str(claim.id))
         result = "lost"
-    ENDED.labels(claim.kind, result).inc()
-    SECONDS.labels(claim.kind).observe(time.perf_counter() - began)
-
-
-def count_from_zero(kinds: Iterable[str]) -> None:
-    """Show every count of attempts before the first one: Prometheus sees no increase in a series that begins with 1."""
-    for kind in kinds:
-        for result in ("done", "paused", "retried", "failed", "lost"):
-            ENDED.labels(kind, result)
+    count_attempt(claim.kind, result, time.perf_counter() - began)
 
 
 async def _try_once(claim: Claim, handler: Handler) -> str:
@@ -275,11 +257,14 @@ async def work_on(
     woken: asyncio.Event,
     queues: Sequence[str] = (DEFAULT,),
     idle_seconds: float = 1.0,
+    outage: Outage | None = None,
 ) -> None:
-    """Claim and do jobs until cancelled; `woken` cuts the wait short when a job was queued."""
+    """Claim and do jobs until cancelled; `woken` cuts the wait short when a job was queued, and `outage` ends with a claim."""
     while True:
         woken.clear()
         claim = await claim_job(database, queues, list(handlers))
+        if outage is not None:
+            outage.is_over()
         if claim is not None:
             await run_claim(claim, handlers[claim.kind])
         else:

@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 from typing import Self
 from uuid import UUID
 
-import structlog
-
 from app.core import clock
 from app.core.access import Caller
 from app.core.background import Background
@@ -30,9 +28,8 @@ from app.core.keys import (
     note_uses,
 )
 from app.core.notify import Notifications
+from app.core.outage import Outage
 from app.core.problems import DatabaseAway
-
-log = structlog.get_logger()
 
 REFRESH_SECONDS = 15.0  # the longest that a revoked key works when the notification of it is lost
 SPACING_SECONDS = 0.1  # between two reads, so that a flood of wrong keys costs ten small queries a second
@@ -63,6 +60,7 @@ class Keyring:
         self._wanted = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
         self._upkeep = Background("keys", self._stay_current)
+        self._outage = Outage("keys")
         notifications.on(CHANNEL, lambda _payload: self._wanted.set())
 
     async def __aenter__(self) -> Self:
@@ -115,8 +113,9 @@ class Keyring:
             await self._read()
             _settle(waiting, None)
             await self._note_uses()
+            self._outage.is_over()
         except Exception as error:  # noqa: BLE001 - this task has to outlive whatever the database does
-            log.warning("keys_not_read", error=repr(error))
+            self._outage.goes_on(error)
             _settle(waiting, DatabaseAway())
 
     async def _read(self) -> None:

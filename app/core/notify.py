@@ -10,16 +10,14 @@ from contextlib import suppress
 from typing import Self
 
 import asyncpg
-import structlog
 from sqlalchemy import ARRAY, Text, bindparam, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.background import Background
 from app.core.database import before_commit
+from app.core.outage import Outage
 from app.core.prepared import PreparedRead
-
-log = structlog.get_logger()
 
 Listener = Callable[[str], None]
 RECONNECT_SECONDS = 0.5
@@ -65,6 +63,7 @@ class Notifications:
         self._dsn = parsed.render_as_string(hide_password=False)
         self._listeners: dict[str, list[Listener]] = {}
         self._upkeep = Background("notifications", self._stay_connected)
+        self._outage = Outage("notifications")
         self.connected = asyncio.Event()
 
     def on(self, channel: str, listener: Listener) -> None:
@@ -88,7 +87,7 @@ class Notifications:
                 asyncpg.InterfaceError,
                 asyncpg.InternalClientError,
             ) as error:
-                log.warning("notifications_lost", error=str(error))
+                self._outage.goes_on(error)
             self.connected.clear()
             await asyncio.sleep(RECONNECT_SECONDS)
 
@@ -100,6 +99,7 @@ class Notifications:
             for channel in self._listeners:
                 await connection.add_listener(channel, self._hear)
             self.connected.set()
+            self._outage.is_over()
             self._call_everyone()
             await broken.wait()
         finally:

@@ -130,7 +130,7 @@ async def _run(session: AsyncSession, sql: str, work: Callable[[Any], Any]) -> A
     """Let the driver of a session's connection do something, after what the session still has to write."""
     if session.autoflush and (session.new or session.dirty or session.deleted):
         await session.flush()
-    driver = session.info.get(_DRIVER) or await _driver_of(session)
+    driver = session.info.get(_DRIVER) or await _told(sql, _driver_of(session))
     return await _told(sql, work(driver))
 
 

@@ -9,25 +9,19 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
 
 from app.core.errors import Conflict, MalformedJson, Refusal, Unavailable, kinds_of_refusal
+from app.core.outage import RAISED_BY_DRIVER, Outage, is_connection_trouble, state_of
 from app.core.wire import said_of
 
 log = structlog.get_logger()
 MEDIA_TYPE = "application/problem+json"
-_BROKEN_CONNECTION = (
-    "08",
-    "57P",
-    "53300",
-    "25P03",
-)  # SQLSTATE classes: connection, operator intervention, too many connections, stopped in a transaction
-
-
+_OUTAGE = Outage("requests")
 _COLLISIONS = ("40001", "40P01")  # SQLSTATE: not serialisable, deadlock
 
 
@@ -95,11 +89,11 @@ def answer_error(error: Exception, scope: Scope) -> Response:
     """Whatever went wrong with a request as a whole HTTP answer; what nobody foresaw is logged, and not told."""
     if isinstance(error, Refusal):
         return answer_refusal(error)
-    if isinstance(error, DBAPIError) and _state_of(error) in _COLLISIONS:
+    if isinstance(error, DBAPIError) and state_of(error) in _COLLISIONS:
         log.warning("changes_collided", error=str(error.orig))
         return answer_refusal(ChangesCollided())
     if is_connection_trouble(error):
-        log.warning("database_away", error=type(error).__name__)
+        _OUTAGE.goes_on(error)
         return answer_refusal(DatabaseAway())
     return _answer_defect(error, scope)
 
@@ -134,25 +128,6 @@ async def _on_http(_request: Request, error: Exception) -> Response:
     return answer
 
 
-def _state_of(error: DBAPIError) -> str:
-    """The SQLSTATE; empty where there is none."""
-    return str(getattr(error.orig, "sqlstate", "") or "")
-
-
-def is_connection_trouble(error: Exception) -> bool:
-    """Whether an error says that the database is away, rather than that a statement was wrong."""
-    if isinstance(error, InterfaceError | PoolTimeout | OSError):
-        return True
-    if not isinstance(error, DBAPIError):
-        return False
-    state = _state_of(error)
-    return (
-        error.connection_invalidated
-        or state.startswith(_BROKEN_CONNECTION)
-        or isinstance(error, OperationalError)
-    )
-
-
 def _answer_defect(error: Exception, scope: Scope) -> Response:
     request_id = scope.get("state", {}).get("request_id")
     log.error("unplanned_error", path=scope["path"], request_id=request_id, exc_info=error)
@@ -176,7 +151,7 @@ def answer_errors_with_problems(app: FastAPI) -> None:
     app.add_exception_handler(Refusal, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
-    for kind in (DBAPIError, PoolTimeout, OSError):
+    for kind in (DBAPIError, PoolTimeout, OSError, *RAISED_BY_DRIVER):
         app.add_exception_handler(kind, _on_error)
     app.add_exception_handler(Exception, _on_error)
 

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
 from app.core.database import Actor, Database
-from app.core.problems import is_connection_trouble
+from app.core.outage import Outage, is_connection_trouble
 from app.evidence.actions import absorb
 from app.evidence.batches import Batch, collect
 from app.evidence.profiles import Plans
@@ -53,31 +53,36 @@ class _PoisonError(Exception):
 
 async def ship_forever(database: Database, root: Path, *, idle_seconds: float = IDLE_SECONDS) -> NoReturn:
     """Move every frame under `root` into the log as it comes; when the database is away, wait for it."""
-    shipper = Shipper(database, root)
+    shipper, outage, told_rows = Shipper(database, root), Outage("shipping"), 0
     pause_seconds = FIRST_PAUSE_SECONDS
     while True:
         try:
             has_more = await shipper.ship_round()
         except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may succeed and nothing is lost
-            _tell(error)
+            _tell(outage, error)
             await asyncio.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
             continue
         pause_seconds = FIRST_PAUSE_SECONDS
+        if not has_more:  # what waited is there
+            outage.is_over(rows_shipped=shipper.rows - told_rows)
+            told_rows = shipper.rows
         await asyncio.sleep(0 if has_more else idle_seconds)
 
 
-def _tell(error: Exception) -> None:
-    if is_connection_trouble(error) or isinstance(
-        error, asyncpg.PostgresConnectionError | asyncpg.InterfaceError
-    ):
-        log.warning("shipping_waits_for_database", error=type(error).__name__)
+def _tell(outage: Outage, error: Exception) -> None:
+    if is_connection_trouble(error):
+        outage.goes_on(error)
     else:
         log.error("shipping_failed", exc_info=error)
 
 
 class Shipper:
-    """Reads spools on, segment by segment, oldest first; what it remembers only saves it work."""
+    """Reads spools on, segment by segment, oldest first; what it remembers only saves it work.
+
+    Attributes:
+        rows: how many it has shipped.
+    """
 
     def __init__(self, database: Database, root: Path) -> None:
         self._database = database
@@ -85,6 +90,7 @@ class Shipper:
         self._settled_sizes: dict[Path, int] = {}
         self._frame_limits: dict[Path, int] = {}
         self._plans = Plans()
+        self.rows = 0
 
     async def ship_round(self) -> bool:
         """Ship one batch of each spool; whether more waits than that.
@@ -150,6 +156,7 @@ class Shipper:
             await self._absorb_or_blame(session, batch, stretch.start, segment.path.parent.name)
             _advance(position, stretch, batch)
         ROWS.inc(batch.rows)
+        self.rows += batch.rows
         return stretch
 
     async def _absorb_or_blame(self, session: AsyncSession, batch: Batch, offset: int, spool: str) -> None:

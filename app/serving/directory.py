@@ -6,7 +6,7 @@ from uuid import UUID
 from app.core.database import Database
 from app.core.errors import Refusal
 from app.core.notify import Notifications
-from app.core.problems import is_connection_trouble
+from app.core.outage import is_connection_trouble
 from app.registry.errors import NoProductionVersion
 from app.registry.facts import CHANNEL
 from app.registry.queries import get_model, get_version, latest_references, read_reference

@@ -5,7 +5,6 @@ from contextlib import suppress
 from typing import Self
 from uuid import UUID
 
-import structlog
 from sqlalchemy.exc import DBAPIError
 
 from app.core import replicas
@@ -13,10 +12,9 @@ from app.core.background import Background
 from app.core.database import Actor, Database
 from app.core.errors import Refusal
 from app.core.notify import Notifications, wait_until_told
+from app.core.outage import Outage, is_connection_trouble
 from app.runtimes.cache import ModelCache, Phase
 from app.traffic.live import RouteTable
-
-log = structlog.get_logger()
 
 LEAVE_SECONDS = 2.0
 READY = (True, "")
@@ -44,6 +42,7 @@ class Presence:
         self._stirred = asyncio.Event()
         self._watches: set[asyncio.Task[None]] = set()
         self._upkeep = Background("presence", self._stay_present)
+        self._outage = Outage("presence")
         self.draining = False
         notifications.on(replicas.WANTS, lambda _payload: self._stirred.set())
         routes.on_change(self._hold)
@@ -70,8 +69,12 @@ class Presence:
             await wait_until_told(self._stirred, replicas.BEAT.total_seconds())
             try:
                 await self._keep_up()
-            except (DBAPIError, OSError, TimeoutError) as error:
-                log.warning("presence_unknown", error=type(error).__name__)
+            except Exception as error:
+                if not (is_connection_trouble(error) or isinstance(error, DBAPIError)):
+                    raise
+                self._outage.goes_on(error)
+            else:
+                self._outage.is_over()
 
     async def _keep_up(self) -> None:
         """One round: say that we live, see what is wanted, hold that, and tell what has changed."""

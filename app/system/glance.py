@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.alerts.queries import sealed_channels
 from app.core.database import Database, Reading
 from app.core.health import Part
+from app.core.outage import is_connection_trouble
 from app.core.replicas import Replica, list_live_replicas
 from app.evidence.backlog import Spools
 from app.monitoring.figures import Told, list_figures
@@ -92,7 +93,9 @@ class Watch:
                 return await ask()
         except TimeoutError:
             return Away(f"no answer within {PATIENCE_SECONDS} s", self.spools.examine_alone())
-        except (SQLAlchemyError, OSError) as error:
+        except Exception as error:
+            if not (is_connection_trouble(error) or isinstance(error, SQLAlchemyError)):
+                raise
             return Away(f"can't be reached: {type(error).__name__}", self.spools.examine_alone())
 
     async def _learn_names(self, session: Reading) -> None:

@@ -12,17 +12,15 @@ from dataclasses import dataclass, field
 from typing import Self
 from uuid import UUID
 
-import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.background import Background
 from app.core.database import Database
 from app.core.notify import Notifications, wait_until_told
+from app.core.outage import Outage
 from app.traffic.actions import CHANNEL
 from app.traffic.queries import RouteKey, RouteState, current_routes, current_routes_of, read_marks
 from app.traffic.rules import BUCKETS, Layer, Shadow, bucket_of, count_owned, layer_salt, owner_table
-
-log = structlog.get_logger()
 
 CONFIRM_SECONDS = 1.0
 CATCH_UP_SECONDS = 2.0
@@ -85,6 +83,7 @@ class RouteTable:
 
     database: Database
     confirmed_at: float = field(default=0.0, init=False)
+    outage: Outage = field(default_factory=lambda: Outage("routes"), init=False)
     _routes: dict[tuple[str, str], LiveRoute] = field(default_factory=dict, init=False)
     _changed: set[RouteKey] = field(default_factory=set, init=False)
     _stirred: asyncio.Event = field(default_factory=asyncio.Event, init=False)
@@ -151,7 +150,9 @@ class RouteTable:
             try:
                 await self._catch_up()
             except (SQLAlchemyError, OSError, TimeoutError) as error:
-                log.warning("routes_unconfirmed", error=type(error).__name__)
+                self.outage.goes_on(error)
+            else:
+                self.outage.is_over()
 
     async def _catch_up(self) -> None:
         """Read what is said to have changed, and now and then whether that is all."""

@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 from sqlalchemy import text
-from structlog.testing import CapturingLogger
 
 from app.core.database import Database
 from app.core.ids import new_id
@@ -74,34 +73,19 @@ async def reached(table, revision):
             changed.clear()
 
 
-@pytest.fixture
-def refused_looks(monkeypatch):
-    """Wait until a table has looked at the database in vain for so many times more."""
-    logged = (
-        CapturingLogger()
-    )  # in the logger's place: once used, it keeps how the first service set logging up
-    monkeypatch.setattr(live, "log", logged)
-
-    def looks():
-        return [call.args for call in logged.calls].count(("routes_unconfirmed",))
-
-    async def wait_for(count):
-        wanted = looks() + count
-        await eventually(lambda: looks() >= wanted, within=30)
-
-    return wait_for
+async def refused_looks(table, count):
+    """Return when a table has looked at the database in vain for so many times."""
+    await eventually(lambda: table.outage.attempts >= count, within=30)
 
 
-async def test_an_exhausted_pool_delays_what_a_replica_learns_and_no_more(
-    database_url, route_of, refused_looks
-):
+async def test_an_exhausted_pool_delays_what_a_replica_learns_and_no_more(database_url, route_of):
     crowded = Database(database_url, pool_size=1, max_overflow=0, pool_timeout=0.2)
     async with RouteTable(crowded) as table:
         async with crowded.reads() as session:
             await session.execute(text("SELECT 1"))
             confirmed_at = table.confirmed_at
             await route_of(2)
-            await refused_looks(2)
+            await refused_looks(table, 2)
             assert table.find("m", "production").revision == 1
             assert table.confirmed_at == confirmed_at
         await reached(table, 2)
@@ -109,7 +93,7 @@ async def test_an_exhausted_pool_delays_what_a_replica_learns_and_no_more(
 
 
 async def test_a_replica_goes_on_with_the_last_known_routes_while_the_database_is_away(
-    database, database_url, postgres_url, route_of, refused_looks
+    database, database_url, postgres_url, route_of
 ):
     name = database.engine.url.database
     ending = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
@@ -118,9 +102,9 @@ async def test_a_replica_goes_on_with_the_last_known_routes_while_the_database_i
     table.listen(notifications)
     async with table, notifications:
         await run_sql(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false", ending)
-        await refused_looks(1)
+        await refused_looks(table, 1)
         confirmed_at = table.confirmed_at
-        await refused_looks(1)
+        await refused_looks(table, table.outage.attempts + 1)
         assert table.find("m", "production").choose("u").arm == "arm 0"
         assert table.confirmed_at == confirmed_at
         await run_sql(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
