@@ -67,10 +67,9 @@ def _read(frame: Any, signature: Signature) -> tuple[Rows, list[Rows], NDArray[n
     for part, good in sift(frame, signature, LeftOut(len(frame))):
         parts.append(part)
         places += good
-    merged = merge_rows(parts)
-    if not merged.values:
+    if not parts:
         raise BadSample("no row of it fits the model")
-    return merged, parts, np.array(places, np.intp)
+    return merge_rows(parts), parts, np.array(places, np.intp)
 
 
 def _open(sample: bytes, signature: Signature) -> Any:

@@ -281,9 +281,8 @@ def spread_rows(frame: "pd.DataFrame", count: int = STORED_ROWS) -> "pd.DataFram
 
 
 def cells_of(frame: "pd.DataFrame", signature: Signature) -> list[list[Cell]]:
-    """The rows of a sample as a caller would send them: lists of JSON values with null for missing."""
-    columns = [_cells(frame[name]) for name in frame.columns]
-    assert len(columns) == len(signature.inputs)
+    """The rows of a sample as a caller would send them: lists of JSON values with null for missing; other columns are none of it."""
+    columns = [_cells(frame[name]) for name in signature.names]
     return [list(row) for row in zip(*columns, strict=True)]
 
 

@@ -94,13 +94,17 @@ _WRITTEN = {
 
 
 def sift(frame: "pd.DataFrame", signature: Signature, left: LeftOut) -> Iterator[tuple[Rows, list[int]]]:
-    """The rows that the model takes, part by part, with their places in the frame; of the others `left` is told."""
+    """The rows that the model takes, part by part, with their places in the frame; of the others `left` is told.
+
+    A part of which it takes none is not given: nothing can be scored or counted of it.
+    """
     numbers = frame.index.to_numpy()
     for start in range(0, len(frame), PART_ROWS):
         part = frame.iloc[start : start + PART_ROWS]
         rows = parse_rows({"instances": cells_of(part, signature)}, signature, max_rows=PART_ROWS)
         left.add(numbers[start : start + PART_ROWS], rows.errors)
-        yield rows.slice(0, len(rows.good)), [start + place for place in rows.good]
+        if rows.good:
+            yield rows.slice(0, len(rows.good)), [start + place for place in rows.good]
 
 
 def rows_taken(frame: "pd.DataFrame", signature: Signature, left: LeftOut) -> "pd.DataFrame":

@@ -108,6 +108,15 @@ async def test_one_odd_cell_of_a_reference_costs_one_row(shared_client, table, r
     assert warnings == [f"column {column!r}: 1 of 600 rows left out; the first, row {row + 1}, {problem}"]
 
 
+async def test_an_odd_row_that_is_read_by_itself_leaves_the_reference_usable(shared_client, table):
+    sample = pd.concat([table.drop(columns="ill")] * 4, ignore_index=True)[:2001]
+    sample = csv(with_cell(sample, 2000, "size", "abc"))
+    answer = await register(shared_client, model_of(table), sample)
+    types, warnings, rows = await told_of(shared_client, answer)
+    assert (types, rows) == (TYPES, 2000)
+    assert "1 of 2,001 rows left out" in warnings[0]
+
+
 async def test_empty_cells_are_nulls_where_the_model_takes_them(shared_client, table):
     numbers = table[["size", "visits"]]
     model = HistGradientBoostingClassifier(max_iter=5).fit(numbers, table["ill"])
