@@ -66,14 +66,15 @@ def read_sample(content: bytes, text: Sequence[str] = ()) -> "pd.DataFrame":
 def _read_csv(content: bytes, text: Sequence[str]) -> "pd.DataFrame":
     """Rows with more cells than there are names are refused: pandas would take the first for the row's own name.
 
-    With `low_memory` it would guess the type of a column anew every few thousand rows.
+    With `low_memory` it would guess the type of a column anew every few thousand rows. Of whole numbers that no 64 bits
+    hold it makes objects: they stay text until it is known what the column is.
     """
     import pandas as pd  # noqa: PLC0415 - as above
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            return pd.read_csv(
+            frame = pd.read_csv(
                 io.BytesIO(content), index_col=False, dtype=dict.fromkeys(text, "str"), low_memory=False
             )
         except pd.errors.ParserWarning as warning:
@@ -81,6 +82,12 @@ def _read_csv(content: bytes, text: Sequence[str]) -> "pd.DataFrame":
                 "the file has rows with more cells than its first line has names; cells are parted by commas, "
                 "and one that holds a comma stands in double quotes"
             ) from warning
+    whole = [name for name in frame.columns[frame.dtypes == "object"] if _holds_large(frame[name])]
+    return frame.assign(**{name: frame[name].map(str, na_action="ignore").astype("str") for name in whole})
+
+
+def _holds_large(series: "pd.Series[Any]") -> bool:
+    return any(type(cell) is int for cell in series)
 
 
 def _header(content: bytes) -> list[str]:

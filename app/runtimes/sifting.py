@@ -170,10 +170,13 @@ class Apart:
     is_odd: NDArray[np.bool_]
 
     def usable(self) -> "pd.Series[Any]":
-        """The others."""
+        """The others; of whole numbers only those that are exact, for what is beyond them is no other kind of number."""
         usable = self.cells[~self.is_odd].infer_objects()
-        is_whole = usable.dtype.kind == "f" and np.all(usable % 1 == 0)
-        return usable.astype(np.int64) if is_whole and usable.abs().max() < _EXACT else usable
+        if usable.dtype.kind != "f" or usable.isna().any():
+            return usable
+        exact = usable[usable.abs() < _EXACT]
+        is_whole = 2 * len(exact) > len(usable) and np.all(exact % 1 == 0)
+        return exact.astype(np.int64) if is_whole else usable
 
 
 def read_text(series: "pd.Series[Any]", kind: ColumnType) -> Apart:

@@ -288,3 +288,82 @@ async def test_a_truth_most_of_which_is_odd_fails_the_gate_by_name(shared_client
     failed = (await gate_of(shared_client, answer.json()["model_id"]))["held-out rows"]
     assert failed["passed"] is False
     assert failed["finding"].startswith("column 'ill': 600 of 600 rows left out; the first, row 1,")
+
+
+ODD_NUMBERS = [
+    ("size", "1_000", "float", 'has the wrong type (expected float, got "1_000")'),
+    ("size", "١٢", "float", 'has the wrong type (expected float, got "\\u0661\\u0662")'),
+    ("size", "9" * 30, "float", None),
+    ("size", "9" * 400, "float", "is not finite (expected float, got Infinity)"),
+    ("visits", "1_000", "integer", 'has the wrong type (expected integer, got "1_000")'),
+    ("visits", str(2**63), "integer", None),
+    ("visits", str(2**64), "integer", None),
+    ("visits", str(-(2**63) - 1), "integer", None),
+    ("visits", "9" * 400, "integer", "is not finite (expected integer, got Infinity)"),
+    ("smoker", "1", "boolean", 'has the wrong type (expected boolean, got "1")'),
+    ("smoker", "0", "boolean", 'has the wrong type (expected boolean, got "0")'),
+]
+
+
+@pytest.mark.parametrize("row", [0, 57])
+@pytest.mark.parametrize(("column", "cell", "kind", "problem"), ODD_NUMBERS)
+async def test_text_that_only_python_reads_as_a_number_makes_no_column_text(
+    shared_client, table, row, column, cell, kind, problem
+):
+    numbers = table[["size", "visits", "smoker"]].assign(visits=table["visits"] - 4)
+    model = LogisticRegression().fit(numbers, table["ill"])
+    answer = await register(shared_client, model, csv(with_cell(numbers, row, column, cell)))
+    types, warnings, rows = await told_of(shared_client, answer)
+    assert types[column] == kind
+    if problem is None:
+        assert (warnings, rows) == ([], ROWS)
+    else:
+        assert (len(warnings), rows) == (1, ROWS - 1)
+        assert warnings[0].endswith(f"1 of 600 rows left out; the first, row {row + 1}, {problem}")
+
+
+@pytest.mark.parametrize(("column", "cell", "kind", "problem"), ODD_NUMBERS)
+async def test_such_a_cell_costs_a_table_no_more_than_its_row(
+    shared_client, table, column, cell, kind, problem
+):
+    numbers = table[["size", "visits", "smoker"]].assign(visits=table["visits"] - 4)
+    model = LogisticRegression().fit(numbers, table["ill"])
+    answer = await register(shared_client, model, csv(numbers))
+    await told_of(shared_client, answer)
+    checked = await shared_client.post(
+        f"/api/models/{answer.json()['model_id']}/drift-check/table",
+        content=csv(with_cell(numbers, 57, column, cell)),
+        headers={"Content-Type": "text/csv"},
+    )
+    assert checked.status_code == 200, checked.text
+    refused = 0 if problem is None else 1
+    assert checked.json()["window"]["rows_refused"] == refused
+
+
+async def test_codes_of_which_python_reads_each_as_a_number_stay_text(shared_client, table):
+    codes = table[["ward"]].replace({"A3": "1_000"})
+    model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(codes, table["ill"])
+    types, _, rows = await told_of(shared_client, await register(shared_client, model, csv(codes)))
+    assert (types, rows) == ({"ward": "string"}, ROWS)
+
+
+async def test_a_column_none_of_which_a_csv_means_as_a_number_is_refused_by_name(shared_client, table):
+    numbers = table[["size", "visits"]].assign(size="1_000")
+    model = LogisticRegression().fit(table[["size", "visits"]], table["ill"])
+    refused = await register(shared_client, model, csv(numbers))
+    assert (refused.status_code, refused.json()["type"]) == (422, "/problems/bad-sample")
+    assert refused.json()["detail"].startswith("column 'size': 600 of 600 rows left out; the first, row 1,")
+
+
+@pytest.mark.parametrize("cell", [str(2**64), "1_000"])
+async def test_a_number_that_python_alone_reads_costs_held_out_rows_no_more_than_its_row(
+    shared_client, table, held_out, cell
+):
+    answer = await register(
+        shared_client,
+        model_of(table),
+        csv(table.drop(columns="ill")),
+        csv(with_cell(held_out, 8, "visits", cell)),
+    )
+    baseline = await baseline_of(shared_client, answer.json()["model_id"])
+    assert (baseline["kind"], baseline["labelled"]) == ("evaluation", ROWS - (cell == "1_000"))
