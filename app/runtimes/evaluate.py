@@ -8,8 +8,9 @@ from app.runtimes.errors import BadSample, BrokenArtifact
 from app.runtimes.examine import score_or_refuse
 from app.runtimes.formats import detect_format
 from app.runtimes.loading import load_model
+from app.runtimes.row_files import is_csv, read_sample
 from app.runtimes.rows import Rows, parse_rows
-from app.runtimes.samples import is_csv, read_sample, spread_rows
+from app.runtimes.samples import spread_rows
 from app.runtimes.schema import Column, ColumnType, Signature
 from app.runtimes.scores import Scores
 from app.runtimes.sifting import LeftOut, cells_apart, labels_in, sift

@@ -13,6 +13,7 @@ from app.runtimes.errors import BadSample, BrokenArtifact, OutputsChanged
 from app.runtimes.formats import Format, ModelFile, detect_format
 from app.runtimes.loading import load_model, open_model
 from app.runtimes.openapi import example_row
+from app.runtimes.row_files import is_csv, read_sample
 from app.runtimes.row_order import in_order_of
 from app.runtimes.rows import Rows, parse_rows
 from app.runtimes.samples import (
@@ -21,8 +22,6 @@ from app.runtimes.samples import (
     choose_columns,
     complete_signature,
     infer_signature,
-    is_csv,
-    read_sample,
     signed_columns,
     spread_rows,
 )
@@ -102,7 +101,8 @@ def _read_signed(
     given = Signature.from_json(options["signature"]) if options.get("signature") else None
     columns = given.inputs if given else traits.columns or ()
     text = [column.name for column in columns if column.type == ColumnType.STRING]
-    frame = choose_columns(in_order_of(read_sample(sample, text), options.get("time_column"))[0], traits)
+    ordered, _, timeless = in_order_of(read_sample(sample, text), options.get("time_column"))
+    frame = choose_columns(ordered, traits)
     if given:
         signature = complete_signature(given, traits)
     else:
@@ -114,7 +114,9 @@ def _read_signed(
     taken = rows_taken(frame, signature, left)
     left.require_few()
     kept = spread_rows(taken).infer_objects()
-    warned = left.told() + warn_of_digits(frame, signature, traits) + warn_of_few(taken, kept)
+    warned = (
+        timeless.told() + left.told() + warn_of_digits(frame, signature, traits) + warn_of_few(taken, kept)
+    )
     return signature, kept, warned
 
 

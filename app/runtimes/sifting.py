@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 100_000
 MOST_TOLD = 20  # columns of which an answer tells what was left out
 FEWEST_DIFFERENT = 30  # rows; fewer tell nothing of how a column is distributed
+NO_TIME = "is no time"
 BOOLEANS = {"True": True, "true": True, "TRUE": True, "False": False, "false": False, "FALSE": False}
 """As pandas reads them in a CSV."""
 
@@ -81,6 +82,8 @@ class LeftOut:
             return (
                 "Fill its empty cells, or send a `signature` where it is `nullable` if the model takes nulls"
             )
+        if error.problem == NO_TIME:
+            return f"Write {error.expected}"
         kind, _, nothing = error.expected.partition(" or ")
         wanted = _WRITTEN.get(kind, error.expected) + (" or leave the cell empty" if nothing else "")
         return f"Write {wanted}, or send a `signature` with another type if the column is meant as it is"
