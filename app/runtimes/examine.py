@@ -1,16 +1,14 @@
 """What the probe's child does: load a file for the first time, try it out, and write down what it is."""
 
-import re
 import statistics
 import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.runtimes.archives import open_archive
 from app.runtimes.asking import usable_cells
 from app.runtimes.errors import BadSample, BrokenArtifact, OutputsChanged
-from app.runtimes.formats import Format, ModelFile, detect_format
+from app.runtimes.formats import detect_format, versions_in
 from app.runtimes.loading import load_model, open_model
 from app.runtimes.openapi import example_row
 from app.runtimes.row_files import is_csv, read_sample
@@ -161,7 +159,16 @@ def _own_answers(loaded: Loaded, frame: "pd.DataFrame | None") -> list[Any] | No
     except MemoryError:
         raise
     except Exception as error:
+        empty = [repr(name) for name in frame.columns if frame[name].isna().all()]
+        if empty:
+            raise BadSample(_NOTHING_THERE.format(", ".join(empty[:10]))) from error
         raise _failure(len(frame), error) from error
+
+
+_NOTHING_THERE = (
+    "the column {} is empty in all rows that were tried, and the model answers none of them; "
+    "fill it, or send a `signature` that says what it holds if the model takes nulls there"
+)
 
 
 def _failure(rows: int, error: Exception) -> BrokenArtifact:
@@ -226,21 +233,6 @@ def scores_to_json(scores: Scores) -> dict[str, Any]:
 def resident_bytes() -> int:
     """How much memory this process has mapped and touched."""
     return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * _PAGE_BYTES
-
-
-def versions_in(file: ModelFile) -> dict[str, str]:
-    """The libraries that the file says it was made with."""
-    if file.format != Format.SKOPS:
-        return {}
-    with open_archive(file.path) as archive:
-        schema = archive.read("schema.json")
-    pattern = rb'"_(sklearn|skops)_version":\s*(?:"([^"]{1,40})"|\{[^{}]*"content":\s*"\\"([^"\\]{1,40})\\"")'
-    return {
-        _PACKAGES[name]: (plain or nested).decode() for name, plain, nested in re.findall(pattern, schema)
-    }
-
-
-_PACKAGES = {b"sklearn": "scikit-learn", b"skops": "skops"}
 
 
 def check_outputs(directory: Path, _: bytes, options: dict[str, Any]) -> dict[str, Any]:

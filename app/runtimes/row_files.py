@@ -39,7 +39,9 @@ def read_sample(content: bytes, text: Sequence[str] = ()) -> "pd.DataFrame":
         else:
             import pyarrow.parquet as pq  # noqa: PLC0415
 
-            frame = pq.read_table(io.BytesIO(content), use_threads=False).to_pandas(use_threads=False)
+            file = pq.ParquetFile(io.BytesIO(content))
+            _require_different(file.schema_arrow.names)  # PyArrow reads none that names one twice
+            frame = file.read(use_threads=False).to_pandas(use_threads=False)
     except UnicodeDecodeError as error:
         raise BadSample(
             "the file is neither Parquet nor a CSV in UTF-8, as which it is read; save it as UTF-8"
@@ -48,7 +50,8 @@ def read_sample(content: bytes, text: Sequence[str] = ()) -> "pd.DataFrame":
         raise BadSample(f"the file is neither CSV nor Parquet: {first_line(error)}") from error
     if frame.empty:
         raise BadSample("the file holds no rows")
-    _require_different(_header(content) if is_csv(content) else frame.columns)
+    if is_csv(content):
+        _require_different(_header(content))
     return frame.set_axis(list(map(str, frame.columns)), axis=1).reset_index(drop=True)
 
 
@@ -87,8 +90,8 @@ def _header(content: bytes) -> list[str]:
     return first.iloc[0].dropna().tolist()
 
 
-def _require_different(names: "Sequence[str] | pd.Index[Any]") -> None:
-    twice = [str(name) for name, times in Counter(names).items() if times > 1]
+def _require_different(names: Sequence[str]) -> None:
+    twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         told = ", ".join(twice[:10])
         raise BadSample(f"the file names a column twice: {told}; leave all but one out, or rename them")

@@ -94,7 +94,11 @@ def infer_signature(
         BadSignature: names, categories or classes can't be stored.
     """
     if frame is not None:
-        columns = tuple(_column(name, usable.get(name, frame[name])) for name in frame.columns)
+        known = traits.columns or (None,) * len(frame.columns)
+        columns = tuple(
+            _column(name, usable.get(name, frame[name]), told)
+            for name, told in zip(frame.columns, known, strict=True)
+        )
     elif traits.columns is not None:
         columns = traits.columns
     else:
@@ -103,8 +107,10 @@ def infer_signature(
     return Signature.from_json(signature.to_json())  # what a file says is checked as what a caller says
 
 
-def _column(name: str, series: "pd.Series[Any]") -> Column:
+def _column(name: str, series: "pd.Series[Any]", told: Column | None) -> Column:
     kind, nullable = type_of(series), bool(nulls_in(series).any())
+    if told is not None and told.type == ColumnType.STRING and series.isna().all():
+        return replace(told, name=name, nullable=nullable)
     if kind == ColumnType.STRING:
         return Column(name, kind, nullable, _categories(series))
     if kind == ColumnType.BOOLEAN:
@@ -152,8 +158,25 @@ def type_of(series: "pd.Series[Any]") -> ColumnType:
         return ColumnType.STRING if kinds else ColumnType.FLOAT
     if kinds == {bool}:
         return ColumnType.BOOLEAN
-    held = ", ".join(sorted(kind.__name__ for kind in kinds)) if types.is_object_dtype(dtype) else dtype
-    raise BadSample(f"the column {series.name} holds {held} values; use numbers, booleans or text")
+    told = sorted(_IN_WORDS.get(kind.__name__, f"{kind.__name__} values") for kind in kinds)
+    held = " and ".join(told) if types.is_object_dtype(dtype) else f"{dtype} values"
+    raise BadSample(f"the column {series.name} holds {held}; use numbers, booleans or text")
+
+
+_IN_WORDS = {
+    "ndarray": "lists",
+    "list": "lists",
+    "dict": "objects",
+    "str": "text",
+    "bool": "booleans",
+    "Decimal": "decimals",
+    "date": "dates",
+    "time": "times of day",
+    "int": "whole numbers",
+    "float": "numbers",
+    "bytes": "bytes",
+}
+"""What Parquet may hold, as pandas has it."""
 
 
 _NUMPY_KINDS = {

@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import skops.io
 from sklearn.compose import ColumnTransformer
@@ -187,7 +189,8 @@ async def test_a_column_most_of_whose_cells_are_odd_is_refused_by_name(
     [
         ("n/a?", "column 'size': 600 of 600 rows left out; the first, row 1, has the wrong type"),
         (pd.Timestamp("2026-03-01"), "the column size holds datetime64[us] values; use numbers"),
-        ([1.0], "the column size holds ndarray values; use numbers"),
+        ([1.0], "the column size holds lists; use numbers"),
+        ({"a": 1}, "the column size holds objects; use numbers"),
     ],
 )
 async def test_a_parquet_column_of_a_wrong_type_is_refused_by_name(
@@ -367,3 +370,59 @@ async def test_a_number_that_python_alone_reads_costs_held_out_rows_no_more_than
     )
     baseline = await baseline_of(shared_client, answer.json()["model_id"])
     assert (baseline["kind"], baseline["labelled"]) == ("evaluation", ROWS - (cell == "1_000"))
+
+
+@pytest.mark.parametrize("encoding", [csv, parquet])
+@pytest.mark.parametrize(
+    "encoder",
+    [ColumnTransformer([("c", OneHotEncoder(), ["ward"])]), OneHotEncoder()],
+    ids=["told", "not told"],
+)
+async def test_a_column_of_text_that_is_empty_throughout_is_told_as_the_fault_of_the_sample(
+    shared_client, table, encoder, encoding
+):
+    model = make_pipeline(encoder, LogisticRegression()).fit(table[["ward"]], table["ill"])
+    empty = pd.DataFrame({"ward": pd.Series([None] * ROWS, dtype="str"), "other": 1})
+    refused = await register(shared_client, model, encoding(empty))
+    assert (refused.status_code, refused.json()["type"]) == (422, "/problems/bad-sample")
+    assert refused.json()["detail"].startswith("the column 'ward' is empty in all rows that were tried")
+    assert "send a `signature`" in refused.json()["detail"]
+
+
+async def test_a_column_of_text_that_is_empty_throughout_is_text_where_the_model_takes_that(
+    shared_client, table
+):
+    wards = ColumnTransformer(
+        [("ward", OneHotEncoder(handle_unknown="ignore"), ["ward"])], remainder="passthrough"
+    )
+    trained = table[["ward", "size"]].assign(ward=table["ward"].where(table.index % 9 > 0))
+    model = make_pipeline(wards, LogisticRegression()).fit(trained, table["ill"])
+    answer = await register(shared_client, model, csv(trained.assign(ward=None)))
+    types, warnings, rows = await told_of(shared_client, answer)
+    assert (types, warnings, rows) == ({"ward": "string", "size": "float"}, [], ROWS)
+    assert answer.json()["signature"]["inputs"][0]["categories"] == ["12", "17", "A3"]
+
+
+async def test_a_column_that_parquet_names_twice_is_told_in_words(shared_client, table):
+    file = io.BytesIO()
+    cells = [pa.array(table["size"]), pa.array(table["size"]), pa.array(table["visits"])]
+    pq.write_table(pa.Table.from_arrays(cells, names=["size", "size", "visits"]), file)
+    model = LogisticRegression().fit(table[["size", "visits"]], table["ill"])
+    refused = await register(shared_client, model, file.getvalue())
+    assert refused.status_code == 422
+    assert refused.json()["detail"].startswith("the file names a column twice: size; leave all but one out")
+
+
+async def test_held_out_rows_without_a_label_are_counted_in_the_report(shared_client, table, held_out):
+    rows = with_cell(with_cell(held_out, range(40, 50), "ill", None), 8, "ill", "unknown")
+    answer = await register(shared_client, model_of(table), csv(table.drop(columns="ill")), csv(rows))
+    reference = answer.json()["model_id"]
+    report = await shared_client.post(f"/api/models/{reference}/validate", json={})
+    told = [
+        check["finding"]
+        for check in report.json()["gate_reports"][0]["checks"]
+        if check["check"] == "held-out rows"
+    ]
+    assert told[0] == "column 'ill': 10 of 600 rows passed over: they have no label"
+    assert told[1].startswith("column 'ill': 1 of 590 rows left out; the first, row 9, has the wrong type")
+    assert (await baseline_of(shared_client, reference))["labelled"] == ROWS - 11
