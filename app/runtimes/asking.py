@@ -29,7 +29,7 @@ def usable_cells(
         if type_of(frame[name]) == ColumnType.STRING and not _is_known_text(traits, i)
     }
     if not traits.tells_types:
-        return _Interview(loaded, traits, frame, apart).usable()
+        return _Interview(loaded, traits, frame, apart, is_csv=is_csv).usable()
     return {name: cells.usable() for name, cells in apart.items()}
 
 
@@ -37,13 +37,27 @@ def _is_known_text(traits: Traits, place: int) -> bool:
     return traits.columns is not None and traits.columns[place].type == ColumnType.STRING
 
 
+def _is_read_as_number(cell: str) -> bool:
+    """Whether NumPy makes a number of it, as scikit-learn has it do with text: of `1_000` too, which no CSV means so."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+_WORD = "word"
+"""Asked with where a column holds none."""
+
+
 class _Interview:
     """Questions of one row each, all about the same one: that of the sample with the fewest cells in question."""
 
     def __init__(
-        self, loaded: Loaded, traits: Traits, frame: "pd.DataFrame", apart: dict[str, Apart]
+        self, loaded: Loaded, traits: Traits, frame: "pd.DataFrame", apart: dict[str, Apart], *, is_csv: bool
     ) -> None:
         self._loaded, self._traits, self._frame, self._apart = loaded, traits, frame, apart
+        self._is_csv = is_csv
         self._gaps = {name: gaps for name in frame.columns if (gaps := nulls_in(frame[name])).any()}
         odd = [cells.is_odd for cells in apart.values()]
         doubts = sum([*odd, *self._gaps.values()], start=np.zeros(len(frame), int))
@@ -74,12 +88,18 @@ class _Interview:
         return [name for name, null in nulls.items() if not self._takes(row.assign(**{name: null}))]
 
     def _odd_cell(self, name: str) -> Any:
-        cells, is_odd = self._frame[name], self._apart[name].is_odd
-        return cells[is_odd if is_odd.any() else cells.notna()].iloc[0]
+        """Text that stands for a column's others: not such as a model of numbers would read as one.
+
+        In Parquet it may be: the column is text by its type.
+        """
+        odd = self._frame[name][self._apart[name].is_odd]
+        words = (cell for cell in odd if not _is_read_as_number(cell))
+        return next(words, _WORD if self._is_csv else odd.iloc[0])
 
     def _number_of(self, name: str) -> Any:
-        cells = self._apart[name].usable().dropna()
-        return cells.iloc[0] if len(cells) else 0.0
+        cells = self._apart[name].usable()
+        finite = cells[np.isfinite(cells.to_numpy(np.float64))]
+        return finite.iloc[0] if len(finite) else 0.0
 
     def _takes(self, row: "pd.DataFrame") -> bool:
         try:

@@ -8,8 +8,9 @@ from app.runtimes.errors import BadSample, BrokenArtifact
 from app.runtimes.examine import score_or_refuse
 from app.runtimes.formats import detect_format
 from app.runtimes.loading import load_model
+from app.runtimes.row_files import is_csv, read_sample
 from app.runtimes.rows import Rows, parse_rows
-from app.runtimes.samples import is_csv, read_sample, spread_rows
+from app.runtimes.samples import spread_rows
 from app.runtimes.schema import Column, ColumnType, Signature
 from app.runtimes.scores import Scores
 from app.runtimes.sifting import LeftOut, cells_apart, labels_in, sift
@@ -34,7 +35,7 @@ def answer_table(directory: Path, table: bytes, options: dict[str, Any]) -> dict
     """
     signature, target = Signature.from_json(options["signature"]), options["target"]
     judged = _with_truth(signature, target)
-    frame = _open_held_out(table, signature, judged, target)
+    frame, passed_over = _open_held_out(table, signature, judged, target)
     left = LeftOut(len(frame))
     parts, places = [], []
     for part, good in sift(frame, judged, left):
@@ -58,21 +59,31 @@ def answer_table(directory: Path, table: bytes, options: dict[str, Any]) -> dict
         "groups": {
             name: _plain(frame[name]) for name in frame.columns if frame[name].nunique() <= MOST_GROUPS
         },
-        "left_out": left.told(),
+        "left_out": passed_over + left.told(),
     }
 
 
-def _open_held_out(table: bytes, signature: Signature, judged: Signature, target: str) -> "pd.DataFrame":
-    frame = read_sample(table, judged.names_of(ColumnType.STRING))
-    missing = [name for name in (*signature.names, target) if name not in frame.columns]
+def _open_held_out(
+    table: bytes, signature: Signature, judged: Signature, target: str
+) -> "tuple[pd.DataFrame, list[str]]":
+    """The rows with a truth, and how many had none."""
+    whole = read_sample(table, judged.names_of(ColumnType.STRING))
+    missing = [name for name in (*signature.names, target) if name not in whole.columns]
     if missing:
         raise BadSample(f"the held-out rows lack the column {', '.join(missing[:10])}")
-    frame = spread_rows(frame.dropna(subset=[target]), MOST_ROWS)
+    labelled = whole.dropna(subset=[target])
+    frame = spread_rows(labelled, MOST_ROWS)
     if frame.empty:
         raise BadSample(f"the column {target!r} of the held-out rows, which should hold the truth, is empty")
     frame = cells_apart(frame, signature, is_csv=is_csv(table))
     truth = judged.inputs[-1]
-    return frame.assign(**{target: labels_in(frame[target], truth.type)}) if truth.name == target else frame
+    if truth.name == target:
+        frame = frame.assign(**{target: labels_in(frame[target], truth.type)})
+    return frame, _tell_unlabelled(target, len(whole) - len(labelled), len(whole))
+
+
+def _tell_unlabelled(target: str, rows: int, of: int) -> list[str]:
+    return [f"column {target!r}: {rows:,} of {of:,} rows passed over: they have no label"] if rows else []
 
 
 def _with_truth(signature: Signature, target: str) -> Signature:

@@ -1,18 +1,17 @@
 """What the probe's child does: load a file for the first time, try it out, and write down what it is."""
 
-import re
 import statistics
 import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.runtimes.archives import open_archive
 from app.runtimes.asking import usable_cells
 from app.runtimes.errors import BadSample, BrokenArtifact, OutputsChanged
-from app.runtimes.formats import Format, ModelFile, detect_format
+from app.runtimes.formats import detect_format, versions_in
 from app.runtimes.loading import load_model, open_model
 from app.runtimes.openapi import example_row
+from app.runtimes.row_files import is_csv, read_sample
 from app.runtimes.row_order import in_order_of
 from app.runtimes.rows import Rows, parse_rows
 from app.runtimes.samples import (
@@ -21,8 +20,6 @@ from app.runtimes.samples import (
     choose_columns,
     complete_signature,
     infer_signature,
-    is_csv,
-    read_sample,
     signed_columns,
     spread_rows,
 )
@@ -102,7 +99,8 @@ def _read_signed(
     given = Signature.from_json(options["signature"]) if options.get("signature") else None
     columns = given.inputs if given else traits.columns or ()
     text = [column.name for column in columns if column.type == ColumnType.STRING]
-    frame = choose_columns(in_order_of(read_sample(sample, text), options.get("time_column"))[0], traits)
+    ordered, _, timeless = in_order_of(read_sample(sample, text), options.get("time_column"))
+    frame = choose_columns(ordered, traits)
     if given:
         signature = complete_signature(given, traits)
     else:
@@ -114,7 +112,9 @@ def _read_signed(
     taken = rows_taken(frame, signature, left)
     left.require_few()
     kept = spread_rows(taken).infer_objects()
-    warned = left.told() + warn_of_digits(frame, signature, traits) + warn_of_few(taken, kept)
+    warned = (
+        timeless.told() + left.told() + warn_of_digits(frame, signature, traits) + warn_of_few(taken, kept)
+    )
     return signature, kept, warned
 
 
@@ -159,7 +159,16 @@ def _own_answers(loaded: Loaded, frame: "pd.DataFrame | None") -> list[Any] | No
     except MemoryError:
         raise
     except Exception as error:
+        empty = [repr(name) for name in frame.columns if frame[name].isna().all()]
+        if empty:
+            raise BadSample(_NOTHING_THERE.format(", ".join(empty[:10]))) from error
         raise _failure(len(frame), error) from error
+
+
+_NOTHING_THERE = (
+    "the column {} is empty in all rows that were tried, and the model answers none of them; "
+    "fill it, or send a `signature` that says what it holds if the model takes nulls there"
+)
 
 
 def _failure(rows: int, error: Exception) -> BrokenArtifact:
@@ -224,21 +233,6 @@ def scores_to_json(scores: Scores) -> dict[str, Any]:
 def resident_bytes() -> int:
     """How much memory this process has mapped and touched."""
     return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * _PAGE_BYTES
-
-
-def versions_in(file: ModelFile) -> dict[str, str]:
-    """The libraries that the file says it was made with."""
-    if file.format != Format.SKOPS:
-        return {}
-    with open_archive(file.path) as archive:
-        schema = archive.read("schema.json")
-    pattern = rb'"_(sklearn|skops)_version":\s*(?:"([^"]{1,40})"|\{[^{}]*"content":\s*"\\"([^"\\]{1,40})\\"")'
-    return {
-        _PACKAGES[name]: (plain or nested).decode() for name, plain, nested in re.findall(pattern, schema)
-    }
-
-
-_PACKAGES = {b"sklearn": "scikit-learn", b"skops": "skops"}
 
 
 def check_outputs(directory: Path, _: bytes, options: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ here loads anything.
 
 import io
 import pickletools
+import re
 import stat
 from dataclasses import dataclass
 from enum import StrEnum
@@ -174,3 +175,18 @@ def _onnx_format(path: Path) -> Format | None:
             "Save it with onnx.save(model, path, save_as_external_data=False).",
         )
     return Format.ONNX
+
+
+def versions_in(file: ModelFile) -> dict[str, str]:
+    """The libraries that a file says it was made with."""
+    if file.format != Format.SKOPS:
+        return {}
+    with open_archive(file.path) as archive:
+        schema = archive.read("schema.json")
+    pattern = rb'"_(sklearn|skops)_version":\s*(?:"([^"]{1,40})"|\{[^{}]*"content":\s*"\\"([^"\\]{1,40})\\"")'
+    return {
+        _PACKAGES[name]: (plain or nested).decode() for name, plain, nested in re.findall(pattern, schema)
+    }
+
+
+_PACKAGES = {b"sklearn": "scikit-learn", b"skops": "skops"}

@@ -13,12 +13,11 @@ from app.runtimes.formats import detect_format
 from app.runtimes.groups import Slicing, column_of, group_column
 from app.runtimes.loading import load_model
 from app.runtimes.profiles import Answered, Plan, columns_of, make_plan
+from app.runtimes.row_files import is_csv, read_sample
 from app.runtimes.row_order import in_order_of, row_order, weekly
 from app.runtimes.rows import Rows, merge_rows
 from app.runtimes.samples import (
     cells_of,
-    is_csv,
-    read_sample,
     require_columns,
     signed_columns,
     spread_rows,
@@ -41,7 +40,7 @@ def profile_reference(directory: Path, sample: bytes, options: dict[str, Any]) -
         BadSample: it holds no row that the model takes, or no times where it should.
     """
     signature, time_column = Signature.from_json(options["signature"]), options.get("time_column")
-    ordered, times = in_order_of(_open(sample, signature), time_column)
+    ordered, times, _ = in_order_of(_open(sample, signature), time_column)
     whole = signed_columns(ordered, signature)
     frame = cells_apart(spread_rows(whole, MOST_ROWS), signature, is_csv=is_csv(sample))
     rows, parts, kept = _read(frame, signature)
@@ -68,10 +67,9 @@ def _read(frame: Any, signature: Signature) -> tuple[Rows, list[Rows], NDArray[n
     for part, good in sift(frame, signature, LeftOut(len(frame))):
         parts.append(part)
         places += good
-    merged = merge_rows(parts)
-    if not merged.values:
+    if not parts:
         raise BadSample("no row of it fits the model")
-    return merged, parts, np.array(places, np.intp)
+    return merge_rows(parts), parts, np.array(places, np.intp)
 
 
 def _open(sample: bytes, signature: Signature) -> Any:
@@ -117,7 +115,7 @@ def profile_slices(_directory: Path, sample: bytes, options: dict[str, Any]) -> 
     """
     signature, plan = Signature.from_json(options["signature"]), Plan.from_json(options["plan"])
     by = Slicing(**options["by"])
-    ordered, times = in_order_of(_open(sample, signature), by.times)
+    ordered, times, _ = in_order_of(_open(sample, signature), by.times)
     frame = spread_rows(signed_columns(ordered, signature), MOST_ROWS)
     rows, _, kept = _read(cells_apart(frame, signature, is_csv=is_csv(sample)), signature)
     cells = column_of(rows.values, by.place)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from app.runtimes.cells import ColumnError, shorten
 from app.runtimes.errors import BadSample
 from app.runtimes.profiles import Answered, Plan
+from app.runtimes.sifting import NO_TIME, LeftOut
 from app.stats.profile import Profile
 from app.stats.seasons import HOURS, hours_of_week
 
@@ -100,30 +102,42 @@ def weekly(
         yield hour, len(places), sum(profiles[1:], profiles[0])
 
 
-def in_order_of(frame: "pd.DataFrame", column: str | None) -> "tuple[pd.DataFrame, pd.Series[int] | None]":
+def in_order_of(
+    frame: "pd.DataFrame", column: str | None
+) -> "tuple[pd.DataFrame, pd.Series[int] | None, LeftOut]":
     """A sample without its column of times, in their order, and these, seconds since 1970; as it is where none is named.
 
+    Of the rows that have no time the last tells.
+
     Raises:
-        BadSample: there is no such column, or some of it is no time.
+        BadSample: there is no such column, or most of it is no time.
     """
+    left = LeftOut(len(frame))
     if column is None:
-        return frame, None
+        return frame, None, left
     if column not in frame.columns:
         raise BadSample(f"the sample has no column {column!r}, which `reference_time` names")
-    seconds = _seconds(frame[column], column)
-    order = np.argsort(seconds.to_numpy(), kind="stable")
-    return frame.drop(columns=column).iloc[order], seconds.iloc[order]
+    seconds = _seconds(frame[column], column, left)
+    left.require_few()
+    order = seconds.index[np.argsort(seconds.to_numpy(), kind="stable")]
+    return frame.drop(columns=column).loc[order], seconds.loc[order], left
 
 
-def _seconds(series: "pd.Series[Any]", column: str) -> "pd.Series[int]":
+def _seconds(series: "pd.Series[Any]", column: str, left: LeftOut) -> "pd.Series[int]":
     import pandas as pd  # noqa: PLC0415 - only the probe's child needs it here
 
     if pd.api.types.is_numeric_dtype(series):  # seconds, milliseconds, days: nobody can tell
-        series = series.map(lambda number: f"the number {number}")
+        series = series.map("the number {}".format, na_action="ignore")
     times = pd.to_datetime(series, utc=True, errors="coerce", format="ISO8601")
-    if times.isna().any():
-        place = int(times.isna().to_numpy().argmax())
-        told = f"row {place + 1} of the column {column!r} holds {str(series.iloc[place])[:40]!r}, which is no time"
-        raise BadSample(f"{told}; write times as in 2026-03-01T12:00:00Z")
-    seconds = times.dt.tz_localize(None).to_numpy("datetime64[s]").astype(np.int64)
-    return pd.Series(seconds, series.index)
+    cells = series[times.isna()].map(str, na_action="ignore")
+    left.add(
+        cells.index.to_numpy(), {place: [_no_time(column, cell)] for place, cell in enumerate(cells.tolist())}
+    )
+    known = times.dropna()
+    seconds = known.dt.tz_localize(None).to_numpy("datetime64[s]").astype(np.int64)
+    return pd.Series(seconds, known.index)
+
+
+def _no_time(column: str, cell: Any) -> ColumnError:
+    got = shorten(cell if isinstance(cell, str) else None)
+    return ColumnError(column, NO_TIME, "a time as in 2026-03-01T12:00:00Z", got)

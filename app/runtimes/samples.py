@@ -1,8 +1,5 @@
-"""Reference samples: read from CSV or Parquet, and the signature that they and their model agree on."""
+"""Reference samples, and the signature that they and their model agree on."""
 
-import io
-import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -14,88 +11,13 @@ from numpy.typing import NDArray
 from app.runtimes.cells import Cell
 from app.runtimes.errors import BadSample, BadSignature
 from app.runtimes.schema import Column, ColumnType, Signature
-from app.runtimes.traits import Traits, first_line
+from app.runtimes.traits import Traits
 
 if TYPE_CHECKING:
     import pandas as pd
 
 STORED_ROWS = 100
 MAX_CATEGORIES = 1000  # more different texts than this are free text, not categories
-
-
-PARQUET = b"PAR1"
-
-
-def is_csv(content: bytes) -> bool:
-    """Whether a file is not Parquet; then nothing but its cells tells what its columns are."""
-    return not content.startswith(PARQUET)
-
-
-def read_sample(content: bytes, text: Sequence[str] = ()) -> "pd.DataFrame":
-    """The rows of a CSV or Parquet file, numbered from 0.
-
-    Args:
-        content: the file.
-        text: columns of a CSV that are text whatever they look like.
-
-    Raises:
-        BadSample: it can't be read, or holds no rows.
-    """
-    import pandas as pd  # noqa: PLC0415 - only the probe's child needs it here
-
-    frame: pd.DataFrame
-    try:
-        if is_csv(content):
-            frame = _read_csv(content, text)
-        else:
-            import pyarrow.parquet as pq  # noqa: PLC0415
-
-            frame = pq.read_table(io.BytesIO(content), use_threads=False).to_pandas(use_threads=False)
-    except UnicodeDecodeError as error:
-        raise BadSample(
-            "the file is neither Parquet nor a CSV in UTF-8, as which it is read; save it as UTF-8"
-        ) from error
-    except (ValueError, OSError) as error:
-        raise BadSample(f"the file is neither CSV nor Parquet: {first_line(error)}") from error
-    if frame.empty:
-        raise BadSample("the file holds no rows")
-    _require_different(_header(content) if is_csv(content) else frame.columns)
-    return frame.set_axis(list(map(str, frame.columns)), axis=1).reset_index(drop=True)
-
-
-def _read_csv(content: bytes, text: Sequence[str]) -> "pd.DataFrame":
-    """Rows with more cells than there are names are refused: pandas would take the first for the row's own name.
-
-    With `low_memory` it would guess the type of a column anew every few thousand rows.
-    """
-    import pandas as pd  # noqa: PLC0415 - as above
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        try:
-            return pd.read_csv(
-                io.BytesIO(content), index_col=False, dtype=dict.fromkeys(text, "str"), low_memory=False
-            )
-        except pd.errors.ParserWarning as warning:
-            raise BadSample(
-                "the file has rows with more cells than its first line has names; cells are parted by commas, "
-                "and one that holds a comma stands in double quotes"
-            ) from warning
-
-
-def _header(content: bytes) -> list[str]:
-    """The names in the first line of a CSV as they stand there: pandas makes those different that are not."""
-    import pandas as pd  # noqa: PLC0415 - as above
-
-    first = pd.read_csv(io.BytesIO(content), header=None, nrows=1, dtype="str", index_col=False)
-    return first.iloc[0].dropna().tolist()
-
-
-def _require_different(names: "Sequence[str] | pd.Index[Any]") -> None:
-    twice = [str(name) for name, times in Counter(names).items() if times > 1]
-    if twice:
-        told = ", ".join(twice[:10])
-        raise BadSample(f"the file names a column twice: {told}; leave all but one out, or rename them")
 
 
 def require_columns(frame: "pd.DataFrame", names: Sequence[str], what: str) -> None:
@@ -172,7 +94,11 @@ def infer_signature(
         BadSignature: names, categories or classes can't be stored.
     """
     if frame is not None:
-        columns = tuple(_column(name, usable.get(name, frame[name])) for name in frame.columns)
+        known = traits.columns or (None,) * len(frame.columns)
+        columns = tuple(
+            _column(name, usable.get(name, frame[name]), told)
+            for name, told in zip(frame.columns, known, strict=True)
+        )
     elif traits.columns is not None:
         columns = traits.columns
     else:
@@ -181,8 +107,10 @@ def infer_signature(
     return Signature.from_json(signature.to_json())  # what a file says is checked as what a caller says
 
 
-def _column(name: str, series: "pd.Series[Any]") -> Column:
+def _column(name: str, series: "pd.Series[Any]", told: Column | None) -> Column:
     kind, nullable = type_of(series), bool(nulls_in(series).any())
+    if told is not None and told.type == ColumnType.STRING and series.isna().all():
+        return replace(told, name=name, nullable=nullable)
     if kind == ColumnType.STRING:
         return Column(name, kind, nullable, _categories(series))
     if kind == ColumnType.BOOLEAN:
@@ -230,8 +158,25 @@ def type_of(series: "pd.Series[Any]") -> ColumnType:
         return ColumnType.STRING if kinds else ColumnType.FLOAT
     if kinds == {bool}:
         return ColumnType.BOOLEAN
-    held = ", ".join(sorted(kind.__name__ for kind in kinds)) if types.is_object_dtype(dtype) else dtype
-    raise BadSample(f"the column {series.name} holds {held} values; use numbers, booleans or text")
+    told = sorted(_IN_WORDS.get(kind.__name__, f"{kind.__name__} values") for kind in kinds)
+    held = " and ".join(told) if types.is_object_dtype(dtype) else f"{dtype} values"
+    raise BadSample(f"the column {series.name} holds {held}; use numbers, booleans or text")
+
+
+_IN_WORDS = {
+    "ndarray": "lists",
+    "list": "lists",
+    "dict": "objects",
+    "str": "text",
+    "bool": "booleans",
+    "Decimal": "decimals",
+    "date": "dates",
+    "time": "times of day",
+    "int": "whole numbers",
+    "float": "numbers",
+    "bytes": "bytes",
+}
+"""What Parquet may hold, as pandas has it."""
 
 
 _NUMPY_KINDS = {
@@ -281,9 +226,8 @@ def spread_rows(frame: "pd.DataFrame", count: int = STORED_ROWS) -> "pd.DataFram
 
 
 def cells_of(frame: "pd.DataFrame", signature: Signature) -> list[list[Cell]]:
-    """The rows of a sample as a caller would send them: lists of JSON values with null for missing."""
-    columns = [_cells(frame[name]) for name in frame.columns]
-    assert len(columns) == len(signature.inputs)
+    """The rows of a sample as a caller would send them: lists of JSON values with null for missing; other columns are none of it."""
+    columns = [_cells(frame[name]) for name in signature.names]
     return [list(row) for row in zip(*columns, strict=True)]
 
 

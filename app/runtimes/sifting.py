@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 100_000
 MOST_TOLD = 20  # columns of which an answer tells what was left out
 FEWEST_DIFFERENT = 30  # rows; fewer tell nothing of how a column is distributed
+NO_TIME = "is no time"
 BOOLEANS = {"True": True, "true": True, "TRUE": True, "False": False, "false": False, "FALSE": False}
 """As pandas reads them in a CSV."""
 
@@ -81,6 +82,8 @@ class LeftOut:
             return (
                 "Fill its empty cells, or send a `signature` where it is `nullable` if the model takes nulls"
             )
+        if error.problem == NO_TIME:
+            return f"Write {error.expected}"
         kind, _, nothing = error.expected.partition(" or ")
         wanted = _WRITTEN.get(kind, error.expected) + (" or leave the cell empty" if nothing else "")
         return f"Write {wanted}, or send a `signature` with another type if the column is meant as it is"
@@ -94,13 +97,17 @@ _WRITTEN = {
 
 
 def sift(frame: "pd.DataFrame", signature: Signature, left: LeftOut) -> Iterator[tuple[Rows, list[int]]]:
-    """The rows that the model takes, part by part, with their places in the frame; of the others `left` is told."""
+    """The rows that the model takes, part by part, with their places in the frame; of the others `left` is told.
+
+    A part of which it takes none is not given: nothing can be scored or counted of it.
+    """
     numbers = frame.index.to_numpy()
     for start in range(0, len(frame), PART_ROWS):
         part = frame.iloc[start : start + PART_ROWS]
         rows = parse_rows({"instances": cells_of(part, signature)}, signature, max_rows=PART_ROWS)
         left.add(numbers[start : start + PART_ROWS], rows.errors)
-        yield rows.slice(0, len(rows.good)), [start + place for place in rows.good]
+        if rows.good:
+            yield rows.slice(0, len(rows.good)), [start + place for place in rows.good]
 
 
 def rows_taken(frame: "pd.DataFrame", signature: Signature, left: LeftOut) -> "pd.DataFrame":
@@ -166,10 +173,13 @@ class Apart:
     is_odd: NDArray[np.bool_]
 
     def usable(self) -> "pd.Series[Any]":
-        """The others."""
+        """The others; of whole numbers only those that are exact, for what is beyond them is no other kind of number."""
         usable = self.cells[~self.is_odd].infer_objects()
-        is_whole = usable.dtype.kind == "f" and np.all(usable % 1 == 0)
-        return usable.astype(np.int64) if is_whole and usable.abs().max() < _EXACT else usable
+        if usable.dtype.kind != "f" or usable.isna().any():
+            return usable
+        exact = usable[usable.abs() < _EXACT]
+        is_whole = 2 * len(exact) > len(usable) and np.all(exact % 1 == 0)
+        return exact.astype(np.int64) if is_whole else usable
 
 
 def read_text(series: "pd.Series[Any]", kind: ColumnType) -> Apart:

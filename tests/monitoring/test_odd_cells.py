@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import skops.io
 from sklearn.compose import ColumnTransformer
@@ -108,6 +110,15 @@ async def test_one_odd_cell_of_a_reference_costs_one_row(shared_client, table, r
     assert warnings == [f"column {column!r}: 1 of 600 rows left out; the first, row {row + 1}, {problem}"]
 
 
+async def test_an_odd_row_that_is_read_by_itself_leaves_the_reference_usable(shared_client, table):
+    sample = pd.concat([table.drop(columns="ill")] * 4, ignore_index=True)[:2001]
+    sample = csv(with_cell(sample, 2000, "size", "abc"))
+    answer = await register(shared_client, model_of(table), sample)
+    types, warnings, rows = await told_of(shared_client, answer)
+    assert (types, rows) == (TYPES, 2000)
+    assert "1 of 2,001 rows left out" in warnings[0]
+
+
 async def test_empty_cells_are_nulls_where_the_model_takes_them(shared_client, table):
     numbers = table[["size", "visits"]]
     model = HistGradientBoostingClassifier(max_iter=5).fit(numbers, table["ill"])
@@ -178,7 +189,8 @@ async def test_a_column_most_of_whose_cells_are_odd_is_refused_by_name(
     [
         ("n/a?", "column 'size': 600 of 600 rows left out; the first, row 1, has the wrong type"),
         (pd.Timestamp("2026-03-01"), "the column size holds datetime64[us] values; use numbers"),
-        ([1.0], "the column size holds ndarray values; use numbers"),
+        ([1.0], "the column size holds lists; use numbers"),
+        ({"a": 1}, "the column size holds objects; use numbers"),
     ],
 )
 async def test_a_parquet_column_of_a_wrong_type_is_refused_by_name(
@@ -279,3 +291,138 @@ async def test_a_truth_most_of_which_is_odd_fails_the_gate_by_name(shared_client
     failed = (await gate_of(shared_client, answer.json()["model_id"]))["held-out rows"]
     assert failed["passed"] is False
     assert failed["finding"].startswith("column 'ill': 600 of 600 rows left out; the first, row 1,")
+
+
+ODD_NUMBERS = [
+    ("size", "1_000", "float", 'has the wrong type (expected float, got "1_000")'),
+    ("size", "١٢", "float", 'has the wrong type (expected float, got "\\u0661\\u0662")'),
+    ("size", "9" * 30, "float", None),
+    ("size", "9" * 400, "float", "is not finite (expected float, got Infinity)"),
+    ("visits", "1_000", "integer", 'has the wrong type (expected integer, got "1_000")'),
+    ("visits", str(2**63), "integer", None),
+    ("visits", str(2**64), "integer", None),
+    ("visits", str(-(2**63) - 1), "integer", None),
+    ("visits", "9" * 400, "integer", "is not finite (expected integer, got Infinity)"),
+    ("smoker", "1", "boolean", 'has the wrong type (expected boolean, got "1")'),
+    ("smoker", "0", "boolean", 'has the wrong type (expected boolean, got "0")'),
+]
+
+
+@pytest.mark.parametrize("row", [0, 57])
+@pytest.mark.parametrize(("column", "cell", "kind", "problem"), ODD_NUMBERS)
+async def test_text_that_only_python_reads_as_a_number_makes_no_column_text(
+    shared_client, table, row, column, cell, kind, problem
+):
+    numbers = table[["size", "visits", "smoker"]].assign(visits=table["visits"] - 4)
+    model = LogisticRegression().fit(numbers, table["ill"])
+    answer = await register(shared_client, model, csv(with_cell(numbers, row, column, cell)))
+    types, warnings, rows = await told_of(shared_client, answer)
+    assert types[column] == kind
+    if problem is None:
+        assert (warnings, rows) == ([], ROWS)
+    else:
+        assert (len(warnings), rows) == (1, ROWS - 1)
+        assert warnings[0].endswith(f"1 of 600 rows left out; the first, row {row + 1}, {problem}")
+
+
+@pytest.mark.parametrize(("column", "cell", "kind", "problem"), ODD_NUMBERS)
+async def test_such_a_cell_costs_a_table_no_more_than_its_row(
+    shared_client, table, column, cell, kind, problem
+):
+    numbers = table[["size", "visits", "smoker"]].assign(visits=table["visits"] - 4)
+    model = LogisticRegression().fit(numbers, table["ill"])
+    answer = await register(shared_client, model, csv(numbers))
+    await told_of(shared_client, answer)
+    checked = await shared_client.post(
+        f"/api/models/{answer.json()['model_id']}/drift-check/table",
+        content=csv(with_cell(numbers, 57, column, cell)),
+        headers={"Content-Type": "text/csv"},
+    )
+    assert checked.status_code == 200, checked.text
+    refused = 0 if problem is None else 1
+    assert checked.json()["window"]["rows_refused"] == refused
+
+
+async def test_codes_of_which_python_reads_each_as_a_number_stay_text(shared_client, table):
+    codes = table[["ward"]].replace({"A3": "1_000"})
+    model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(codes, table["ill"])
+    types, _, rows = await told_of(shared_client, await register(shared_client, model, csv(codes)))
+    assert (types, rows) == ({"ward": "string"}, ROWS)
+
+
+async def test_a_column_none_of_which_a_csv_means_as_a_number_is_refused_by_name(shared_client, table):
+    numbers = table[["size", "visits"]].assign(size="1_000")
+    model = LogisticRegression().fit(table[["size", "visits"]], table["ill"])
+    refused = await register(shared_client, model, csv(numbers))
+    assert (refused.status_code, refused.json()["type"]) == (422, "/problems/bad-sample")
+    assert refused.json()["detail"].startswith("column 'size': 600 of 600 rows left out; the first, row 1,")
+
+
+@pytest.mark.parametrize("cell", [str(2**64), "1_000"])
+async def test_a_number_that_python_alone_reads_costs_held_out_rows_no_more_than_its_row(
+    shared_client, table, held_out, cell
+):
+    answer = await register(
+        shared_client,
+        model_of(table),
+        csv(table.drop(columns="ill")),
+        csv(with_cell(held_out, 8, "visits", cell)),
+    )
+    baseline = await baseline_of(shared_client, answer.json()["model_id"])
+    assert (baseline["kind"], baseline["labelled"]) == ("evaluation", ROWS - (cell == "1_000"))
+
+
+@pytest.mark.parametrize("encoding", [csv, parquet])
+@pytest.mark.parametrize(
+    "encoder",
+    [ColumnTransformer([("c", OneHotEncoder(), ["ward"])]), OneHotEncoder()],
+    ids=["told", "not told"],
+)
+async def test_a_column_of_text_that_is_empty_throughout_is_told_as_the_fault_of_the_sample(
+    shared_client, table, encoder, encoding
+):
+    model = make_pipeline(encoder, LogisticRegression()).fit(table[["ward"]], table["ill"])
+    empty = pd.DataFrame({"ward": pd.Series([None] * ROWS, dtype="str"), "other": 1})
+    refused = await register(shared_client, model, encoding(empty))
+    assert (refused.status_code, refused.json()["type"]) == (422, "/problems/bad-sample")
+    assert refused.json()["detail"].startswith("the column 'ward' is empty in all rows that were tried")
+    assert "send a `signature`" in refused.json()["detail"]
+
+
+async def test_a_column_of_text_that_is_empty_throughout_is_text_where_the_model_takes_that(
+    shared_client, table
+):
+    wards = ColumnTransformer(
+        [("ward", OneHotEncoder(handle_unknown="ignore"), ["ward"])], remainder="passthrough"
+    )
+    trained = table[["ward", "size"]].assign(ward=table["ward"].where(table.index % 9 > 0))
+    model = make_pipeline(wards, LogisticRegression()).fit(trained, table["ill"])
+    answer = await register(shared_client, model, csv(trained.assign(ward=None)))
+    types, warnings, rows = await told_of(shared_client, answer)
+    assert (types, warnings, rows) == ({"ward": "string", "size": "float"}, [], ROWS)
+    assert answer.json()["signature"]["inputs"][0]["categories"] == ["12", "17", "A3"]
+
+
+async def test_a_column_that_parquet_names_twice_is_told_in_words(shared_client, table):
+    file = io.BytesIO()
+    cells = [pa.array(table["size"]), pa.array(table["size"]), pa.array(table["visits"])]
+    pq.write_table(pa.Table.from_arrays(cells, names=["size", "size", "visits"]), file)
+    model = LogisticRegression().fit(table[["size", "visits"]], table["ill"])
+    refused = await register(shared_client, model, file.getvalue())
+    assert refused.status_code == 422
+    assert refused.json()["detail"].startswith("the file names a column twice: size; leave all but one out")
+
+
+async def test_held_out_rows_without_a_label_are_counted_in_the_report(shared_client, table, held_out):
+    rows = with_cell(with_cell(held_out, range(40, 50), "ill", None), 8, "ill", "unknown")
+    answer = await register(shared_client, model_of(table), csv(table.drop(columns="ill")), csv(rows))
+    reference = answer.json()["model_id"]
+    report = await shared_client.post(f"/api/models/{reference}/validate", json={})
+    told = [
+        check["finding"]
+        for check in report.json()["gate_reports"][0]["checks"]
+        if check["check"] == "held-out rows"
+    ]
+    assert told[0] == "column 'ill': 10 of 600 rows passed over: they have no label"
+    assert told[1].startswith("column 'ill': 1 of 590 rows left out; the first, row 9, has the wrong type")
+    assert (await baseline_of(shared_client, reference))["labelled"] == ROWS - 11

@@ -73,14 +73,18 @@ async def test_a_sample_without_times_waits_for_the_week(shared_client):
     ("column", "values", "problem"),
     [
         ("then", None, "no column 'then'"),
-        ("when", ["2026-01-01T00:00:00Z", "yesterday"], "'yesterday', which is no time"),
-        ("when", [1.7e9, 1.7e9], "the number 1700000000.0"),
-        ("when", ["2026-01-01T00:00:00Z", None], "which is no time"),
+        (
+            "when",
+            ["2026-01-01T00:00:00Z", "yesterday", "?"],
+            "row 2, is no time (expected a time as in 2026-",
+        ),
+        ("when", [1.7e9] * 3, "the number 1700000000.0"),
+        ("when", [None] * 3, "Write a time as in 2026-03-01T12:00:00Z"),
     ],
 )
 async def test_a_column_without_times_is_refused_by_name(shared_client, column, values, problem):
     model, frame = sample(1)
-    few = frame.head(2) if values is None else frame.head(2).assign(when=values)
+    few = frame.head(3) if values is None else frame.head(3).assign(when=values)
     answer = await register(shared_client, model, few, reference_time=column)
     assert answer.status_code == 422, answer.text
     assert problem in answer.text
@@ -110,6 +114,26 @@ async def test_groups_are_held_against_the_same_hours_where_these_are_known(shar
     assert bool(drifted) is not has_times
     held = sum(group["reference_rows"] for group in found["groups"])
     assert held in ((4 * 12, 2 * 4 * 12) if has_times else (len(frame),))
+
+
+@pytest.mark.parametrize(
+    ("cell", "got"), [("?", '\\"?\\"'), (None, "null"), ("2026-13-01T00:00:00Z", "2026-13-01")]
+)
+@pytest.mark.parametrize("places", [[5], [-1], range(300)], ids=["one", "the last", "many"])
+async def test_a_row_without_a_time_is_left_out_by_its_number(shared_client, cell, got, places):
+    model, frame = sample(3)
+    frame = frame.assign(when=frame["when"].astype(object)).reset_index(drop=True)
+    frame.iloc[places, frame.columns.get_loc("when")] = cell
+    answer = await register(shared_client, model, frame, reference_time="when")
+    assert answer.status_code == 201, answer.text
+    version, first = answer.json(), np.arange(len(frame))[places][0] + 1
+    assert version["warnings"][0].startswith(
+        f"column 'when': {len(places)} of {len(frame):,} rows left out; the first, row {first}, is no time"
+    )
+    assert got in json.dumps(version["warnings"][0])
+    await profiled(shared_client, version["model_id"])
+    told = (await checked(shared_client, version["model_id"], window_hours=1))["reference"]
+    assert (told["in_time"], told["rows"]) == (True, len(frame) - len(places))
 
 
 async def test_times_of_a_reference_that_was_not_sent_are_refused(shared_client):

@@ -252,6 +252,6 @@ async def test_a_column_of_parquet_that_no_model_takes_is_named_with_its_type(
     table = wine()[0]
     odd = parquet(table.assign(alcohol=[value] * len(table)))
     with pytest.raises(
-        BadSample, match=r"the column alcohol holds \S+ values; use numbers, booleans or text"
+        BadSample, match=r"the column alcohol holds \S+( values)?; use numbers, booleans or text"
     ):
         await prober.probe(tmp_path, sample=odd)
