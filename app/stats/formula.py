@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from app.stats.formula_columns import Column, choose, comparing, every, none, read_column, some
 from app.stats.formula_literals import Compared, list_literals
-from app.stats.intervals import Estimate, mean_of
+from app.stats.worth import Worth
 
 Floats = NDArray[np.float64]
 Built = Callable[[Mapping[str, Column]], Column]
@@ -40,29 +40,6 @@ class FormulaRefused(ValueError):  # noqa: N818 - it says what happened
 
     def __str__(self) -> str:
         return f"{self.part[:SHOWN]!r}: {self.reason}"
-
-
-@dataclass(frozen=True, eq=False)
-class Worth:
-    """The worth of each row.
-
-    Attributes:
-        values: shape (rows,), NaN where it is undefined.
-        undefined: how many rows have none: a missing value, a division by zero, a logarithm of a negative number.
-    """
-
-    values: Floats
-    undefined: int
-
-    def mean(self, alpha: float) -> Estimate:
-        """The worth of a row, over those that have one.
-
-        Raises:
-            TooLittleData: fewer than `MINIMUM` have one.
-        """
-        defined = self.values[np.isfinite(self.values)]
-        with np.errstate(over="ignore"):
-            return mean_of(defined, alpha)
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,9 @@ from app.runtimes.schema import Label, Signature, Task
 
 if TYPE_CHECKING:
     from app.stats.fairness import Fairness
-    from app.stats.formula import Formula, Worth
+    from app.stats.formula import Formula
     from app.stats.intervals import Estimate
+    from app.stats.worth import Worth
 
 MOST_LOSS = 1e60  # the fourth powers of greater ones, and their sums, come near the largest number
 MOST_LISTED = 20  # labels in a refusal
@@ -100,21 +101,13 @@ def tell_worth(formula: "Formula", rows: Latest, alpha: float) -> dict[str, Any]
     except ValueError as wrong:  # texts and numbers in one column, nested answers
         raise FieldProblem("value", str(wrong)) from None
     told = {"formula": formula.text, "rows": len(rows), "undefined": worth.undefined if worth else 0}
-    return told | {"mean": _shown(_mean_of(worth, alpha)), "total": _total_of(worth)}
+    return told | {"mean": _shown(_mean_of(worth, alpha)), "total": worth and worth.total}
 
 
 def _mean_of(worth: "Worth | None", alpha: float) -> "Estimate | ValueError":
     from app.stats.intervals import TooLittleData  # noqa: PLC0415 - and SciPy with it
 
     return ask(partial(worth.mean, alpha)) if worth else TooLittleData("rows", 0)
-
-
-def _total_of(worth: "Worth | None") -> float | None:
-    if worth is None or worth.undefined == len(worth.values):
-        return None
-    with np.errstate(over="ignore"):
-        total = float(np.nansum(worth.values))
-    return total if np.isfinite(total) else None
 
 
 def _shown(told: "Estimate | ValueError") -> dict[str, Any]:
