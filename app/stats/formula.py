@@ -49,7 +49,7 @@ class Formula:
     Attributes:
         text: as it was written.
         names: the columns that it reads.
-        compared: the literals that `prediction` or `actual` must equal, or must not.
+        compared: the constants that `prediction` or `actual` must equal, or must not.
     """
 
     text: str
@@ -104,7 +104,8 @@ def parse_formula(text: str) -> Formula:
     build = builder.number(tree, DEEPEST)
     if not builder.names:
         raise FormulaRefused(text, f"reads none of {', '.join(NAMES)}")
-    return Formula(text, frozenset(builder.names), tuple(list_literals(tree, builder.text)), build)
+    compared = list_literals(tree, builder.text, builder.constant_of)
+    return Formula(text, frozenset(builder.names), tuple(compared), build)
 
 
 def _parsed(text: str) -> ast.expr:
@@ -152,6 +153,16 @@ class _Builder:
             return column
 
         return checked
+
+    def constant_of(self, part: ast.expr) -> str | float | None:
+        """What a part that was built already is whatever the row; None where it reads a column or has no value."""
+        if any(isinstance(each, ast.Name) and each.id in NAMES for each in ast.walk(part)):
+            return None
+        with np.errstate(all="ignore"):
+            value: str | float = self.any(part, DEEPEST)({}).item()
+        if isinstance(value, str):
+            return value
+        return None if np.isnan(value) else int(value) if value.is_integer() else value
 
     def name(self, node: ast.Name, _: int) -> Built:
         if node.id not in NAMES:

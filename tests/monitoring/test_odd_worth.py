@@ -61,3 +61,13 @@ async def test_an_interval_or_a_total_beyond_all_numbers_is_told_in_words(meter)
     assert told["total"] is None
     told = (await meter.check(value="value", maturity_hours=0, false_alarm_rate=1e-300))["value"]
     assert "so large" in told["mean"]["insufficient_data"]
+
+
+@pytest.mark.parametrize(
+    "formula", ["prediction == 'a'", "1 if 'a' != (prediction if value else actual) else 0"]
+)
+async def test_the_answers_of_a_regression_are_compared_with_no_text(meter, formula):
+    refused = await meter.check(value=formula, maturity_hours=0, status=422)
+    assert refused["detail"].endswith("'a' is a text; this model's answers are numbers")
+    told = await meter.check(value="(prediction > 0) == (actual > 1 / 2)", maturity_hours=0)
+    assert told["value"]["undefined"] == 0
