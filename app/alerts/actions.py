@@ -117,9 +117,9 @@ def _crossing(terms: RuleTerms) -> tuple[Any, ...]:
 
 
 def _require_crossable(terms: RuleTerms) -> None:
-    problem = why_never(terms)
-    if problem:
-        raise FieldProblem("threshold", problem)
+    wrong = why_never(terms)
+    if wrong:
+        raise FieldProblem(*wrong)
 
 
 async def _require_channels(session: AsyncSession, terms: RuleTerms) -> None:

@@ -209,20 +209,25 @@ class RuleTerms:
         return self.enabled and self.model in (None, model)
 
 
-def why_never(terms: RuleTerms) -> str | None:
-    """Why no value of its signal can open, or resolve, an incident of a rule; None where both can be.
+def why_never(terms: RuleTerms) -> tuple[str, str] | None:
+    """Which field, and why, keeps a rule from opening an incident of what is unwell, or from resolving it; None where nothing does.
 
     >>> why_never(RuleTerms(Signal.DRIFT, 2.0, Severity.INFO, HOUR))
-    'is 2, but drift lies between 0 and 1'
+    ('threshold', 'is 2, but drift lies between 0 and 1')
     >>> why_never(RuleTerms(Signal.LATENCY_MS, 0.0, Severity.INFO, HOUR, Comparison.BELOW))
-    'is 0, and latency_ms is never below that'
+    ('threshold', 'is 0, and latency_ms is never below that')
+    >>> why_never(RuleTerms(Signal.TRAINING_FAILURE, 0.5, Severity.INFO, HOUR, Comparison.BELOW))
+    ('comparison', 'is below, but training_failure is 1 for a failure and 0 for a success: unwell above alone')
     """
     highest = HIGHEST.get(terms.signal, math.inf)
     if not 0 <= terms.threshold <= highest:
         span = f"lies between 0 and {highest:g}" if highest < math.inf else "is never below 0"
-        return f"is {terms.threshold:g}, but {terms.signal} {span}"
+        return "threshold", f"is {terms.threshold:g}, but {terms.signal} {span}"
+    if terms.signal in TOLD_BY_FACTS and terms.comparison is Comparison.BELOW:
+        is_one = f"{terms.signal} is 1 for a failure and 0 for a success"
+        return "comparison", f"is below, but {is_one}: unwell above alone"
     if terms.threshold == (highest if terms.comparison is Comparison.ABOVE else 0):
-        return f"is {terms.threshold:g}, and {terms.signal} is never {terms.comparison} that"
+        return "threshold", f"is {terms.threshold:g}, and {terms.signal} is never {terms.comparison} that"
     return None
 
 

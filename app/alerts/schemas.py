@@ -63,7 +63,9 @@ class Terms(Incoming):
     severity: Severity
     window_seconds: Window = Field(description="Over how long the signal is taken.")
     comparison: Comparison = Field(
-        Comparison.ABOVE, description="On which side of the threshold it is unwell."
+        Comparison.ABOVE,
+        description="On which side of the threshold it is unwell; failures of pipelines, trainings and deployments are so above "
+        "it alone.",
     )
     consecutive: Consecutive = Field(
         1,

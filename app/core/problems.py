@@ -120,8 +120,11 @@ async def _on_invalid(_request: Request, error: Exception) -> Response:
     return _plain(422, "invalid-request", "The request can be read but is wrong", detail, errors=errors)
 
 
-async def _on_http(_request: Request, error: Exception) -> Response:
+async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    cause = error.__cause__
+    if isinstance(cause, UnicodeDecodeError) and "json" in request.headers.get("content-type", ""):
+        return answer_refusal(MalformedJson(f"byte {cause.start} is no UTF-8"))
     phrase = HTTPStatus(error.status_code).phrase
     answer = _plain(error.status_code, phrase.lower().replace(" ", "-"), phrase, str(error.detail))
     answer.headers.update(error.headers or {})

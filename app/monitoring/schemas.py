@@ -37,6 +37,8 @@ class WindowOrder(Incoming):
             raise ValueError("`until` needs `since` or `window_rows`")
         if self.since is not None and self.until is not None and self.since >= self.until:
             raise ValueError("`since` must be before `until`")
+        if self.since is not None and self.since >= end_of(clock.now(), FIVE_MINUTES):
+            raise ValueError("`since` lies in the future, where no rows are yet")
         return self
 
     def ends(self, usual_hours: float) -> tuple[datetime, datetime]:

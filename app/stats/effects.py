@@ -32,9 +32,11 @@ class Effects:
             sampling alone adds.
         distance_low, distance_high: its 95 % interval.
         low_of_all: the lower ends that all columns are above together, with 97.5 %.
-        shift: difference of the means in standard deviations of the reference; NaN for labels, and where it has none.
+        shift: difference of the means in standard deviations of the reference, of values capped at `profile.FARTHEST` of
+            them; NaN for labels, and where it has none.
         spread: ratio of the standard deviations; NaN in the same cases.
-        wasserstein: first Wasserstein distance in standard deviations, from bins: rough where tails are heavy; NaN likewise.
+        wasserstein: first Wasserstein distance in standard deviations, of values at the upper edges of their bins: rough where
+            tails are heavy and beyond the reference's range, and no farther than the last edge; NaN likewise.
     """
 
     psi: Floats

@@ -6,12 +6,12 @@ can change a bit of the result, and one absurd label counts for what it is witho
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import isfinite, sqrt
+from math import sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from app.stats.intervals import Estimate, around, mean, require
+from app.stats.intervals import Estimate, around, in_unit, mean, require
 
 Floats = NDArray[np.float64]
 
@@ -191,13 +191,7 @@ def error_of(sums: ErrorSums, error: Error, alpha: float) -> Estimate:
 
 def _mean(sums: ErrorSums, powers: tuple[str, str, str], unit: float, alpha: float) -> Estimate:
     total, squares, cubes = map(sums.total, powers)
-    return _scaled(mean(total, squares, cubes, sums.rows, alpha), unit)
-
-
-def _scaled(estimate: Estimate, unit: float) -> Estimate:
-    if not isfinite(estimate.value * unit):
-        raise ValueError("errors are so large that their mean is no number any more")
-    return Estimate(estimate.value * unit, estimate.low * unit, estimate.high * unit, estimate.rows)
+    return in_unit(mean(total, squares, cubes, sums.rows, alpha), unit)
 
 
 def _mae(sums: ErrorSums, alpha: float) -> Estimate:
@@ -219,7 +213,7 @@ def _not_below_zero(estimate: Estimate) -> Estimate:
 def _rmse(sums: ErrorSums, alpha: float) -> Estimate:
     squared = _not_below_zero(_mean(sums, ("e2", "e4", "e6"), 1.0, alpha))
     root = Estimate(sqrt(squared.value), sqrt(squared.low), sqrt(squared.high), squared.rows)
-    return _scaled(root, sums.unit)
+    return in_unit(root, sums.unit)
 
 
 def _r2(sums: ErrorSums, alpha: float) -> Estimate:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from app.stats.formula_columns import Column, choose, comparing, every, none, read_column, some
 from app.stats.formula_literals import Compared, list_literals
-from app.stats.intervals import Estimate, mean_of
+from app.stats.worth import Worth
 
 Floats = NDArray[np.float64]
 Built = Callable[[Mapping[str, Column]], Column]
@@ -42,29 +42,6 @@ class FormulaRefused(ValueError):  # noqa: N818 - it says what happened
         return f"{self.part[:SHOWN]!r}: {self.reason}"
 
 
-@dataclass(frozen=True, eq=False)
-class Worth:
-    """The worth of each row.
-
-    Attributes:
-        values: shape (rows,), NaN where it is undefined.
-        undefined: how many rows have none: a missing value, a division by zero, a logarithm of a negative number.
-    """
-
-    values: Floats
-    undefined: int
-
-    def mean(self, alpha: float) -> Estimate:
-        """The worth of a row, over those that have one.
-
-        Raises:
-            TooLittleData: fewer than `MINIMUM` have one.
-        """
-        defined = self.values[np.isfinite(self.values)]
-        with np.errstate(over="ignore"):
-            return mean_of(defined, alpha)
-
-
 @dataclass(frozen=True)
 class Formula:
     """A formula that was found to be harmless.
@@ -72,7 +49,7 @@ class Formula:
     Attributes:
         text: as it was written.
         names: the columns that it reads.
-        compared: the literals that `prediction` or `actual` must equal, or must not.
+        compared: the constants that `prediction` or `actual` must equal, or must not.
     """
 
     text: str
@@ -127,7 +104,8 @@ def parse_formula(text: str) -> Formula:
     build = builder.number(tree, DEEPEST)
     if not builder.names:
         raise FormulaRefused(text, f"reads none of {', '.join(NAMES)}")
-    return Formula(text, frozenset(builder.names), tuple(list_literals(tree, builder.text)), build)
+    compared = list_literals(tree, builder.text, builder.constant_of)
+    return Formula(text, frozenset(builder.names), tuple(compared), build)
 
 
 def _parsed(text: str) -> ast.expr:
@@ -175,6 +153,16 @@ class _Builder:
             return column
 
         return checked
+
+    def constant_of(self, part: ast.expr) -> str | float | None:
+        """What a part that was built already is whatever the row; None where it reads a column or has no value."""
+        if any(isinstance(each, ast.Name) and each.id in NAMES for each in ast.walk(part)):
+            return None
+        with np.errstate(all="ignore"):
+            value: str | float = self.any(part, DEEPEST)({}).item()
+        if isinstance(value, str):
+            return value
+        return None if np.isnan(value) else int(value) if value.is_integer() else value
 
     def name(self, node: ast.Name, _: int) -> Built:
         if node.id not in NAMES:

@@ -5,11 +5,13 @@ far out, where the normal approximation lies.
 """
 
 from dataclasses import dataclass
-from math import cbrt, ceil, inf, sqrt
+from math import cbrt, ceil, hypot, inf, isfinite, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
+
+from app.stats.magnitudes import exact_sum, unit_of
 
 MINIMUM = 20
 """Below so many rows in the rarest cell that a metric needs, delta method and bootstrap miscover by tens of percent."""
@@ -179,6 +181,21 @@ def within_unit(value: float, centre: float, error: float, rows: float, alpha: f
     return Estimate(value, min(value, low), max(value, high), rows)
 
 
+def in_unit(estimate: Estimate, unit: float) -> Estimate:
+    """What was told in a unit, in the unit's own.
+
+    >>> in_unit(Estimate(1.0, 0.5, 2.0, 30), 4.0)
+    Estimate(value=4.0, low=2.0, high=8.0, rows=30)
+
+    Raises:
+        ValueError: the value, or an end of its interval, is beyond all numbers.
+    """
+    value, low, high = (number * unit for number in (estimate.value, estimate.low, estimate.high))
+    if not (isfinite(value) and isfinite(low) and isfinite(high)):
+        raise ValueError("values are so large that their mean or its interval is no number any more")
+    return Estimate(value, low, high, estimate.rows)
+
+
 def mean(total: float, squares: float, cubes: float, rows: float, alpha: float) -> Estimate:
     """The mean of independent values from the sums of their first three powers; constant ones get no width.
 
@@ -191,16 +208,18 @@ def mean(total: float, squares: float, cubes: float, rows: float, alpha: float) 
 
     Raises:
         TooLittleData: there are fewer than `MINIMUM` rows.
-        ValueError: alpha is not in (0, 1).
+        ValueError: alpha is not in (0, 1), or a sum or an end of the interval is beyond all numbers.
     """
     _check(alpha)
     require("rows", rows, rows)
-    middle = total / rows
-    variance = max(0.0, squares / rows - middle**2)
-    skewness = (cubes / rows - 3 * middle * squares / rows + 2 * middle**3) / (variance**1.5 or inf)
+    unit = unit_of(max(abs(total / rows), sqrt(squares / rows)))
+    middle, second = total / rows / unit, squares / rows / unit / unit
+    third = cubes / rows / unit / unit / unit
+    variance = max(0.0, second - middle * middle)
+    skewness = (third - 3 * middle * second + 2 * middle * middle * middle) / (variance**1.5 or inf)
     error, quantile = sqrt(variance / (rows - 1)), -float(special.stdtrit(rows - 1, alpha / 2))
     low, high = (middle - error * _unskewed(end, skewness / sqrt(rows)) for end in (quantile, -quantile))
-    return Estimate(middle, min(low, middle), max(high, middle), rows)
+    return in_unit(Estimate(middle, min(low, middle), max(high, middle), rows), unit)
 
 
 def _unskewed(quantile: float, skewness: float) -> float:
@@ -218,13 +237,16 @@ def mean_of(values: ArrayLike, alpha: float) -> Estimate:
 
     Raises:
         TooLittleData: there are fewer than `MINIMUM`.
+        ValueError: alpha is not in (0, 1), or an end of the interval is beyond all numbers.
     """
     array = np.asarray(values, np.float64)
     require("rows", len(array), len(array))
-    middle = float(array.mean())
-    rest = array - middle
+    unit = unit_of(float(np.abs(array).max()))
+    standard = array / unit
+    middle = exact_sum(standard) / len(array)
+    rest = standard - middle
     told = mean(0.0, float(rest @ rest), float((rest**3).sum()), len(array), alpha)
-    return Estimate(middle, middle + told.low, middle + told.high, told.rows)
+    return in_unit(Estimate(middle, middle + told.low, middle + told.high, told.rows), unit)
 
 
 def difference(first: Estimate, second: Estimate) -> Estimate:
@@ -238,8 +260,8 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
     (0.2, 0.0524, 0.3339)
     """
     value = first.value - second.value
-    below = sqrt((first.value - first.low) ** 2 + (second.high - second.value) ** 2)
-    above = sqrt((first.high - first.value) ** 2 + (second.value - second.low) ** 2)
+    below = hypot(first.value - first.low, second.high - second.value)
+    above = hypot(first.high - first.value, second.value - second.low)
     return Estimate(value, value - below, value + above, min(first.rows, second.rows))
 
 
@@ -258,8 +280,12 @@ def ratio(first: Estimate, second: Estimate) -> Estimate:
     """
     if second.low <= 0:
         raise ValueError("a ratio to what may be nothing has no interval")
-    low = _touching(first.value, first.low, second.value, second.high, -1)
-    high = _touching(first.value, first.high, second.value, second.low, +1)
+    sizes = (abs(end) for end in (first.value, first.low, first.high) if isfinite(end))
+    a_unit, b_unit = unit_of(max(sizes)), unit_of(second.value)
+    a, b = first.value / a_unit, second.value / b_unit
+    low = _touching(a, first.low / a_unit, b, second.high / b_unit, -1)
+    high = _touching(a, first.high / a_unit, b, second.low / b_unit, +1)
+    low, high = (end * (a_unit / b_unit) if end and isfinite(end) else end for end in (low, high))
     return Estimate(first.value / second.value, low, high, min(first.rows, second.rows))
 
 

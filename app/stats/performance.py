@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import ceil
+from math import ceil, isfinite
 
 from app.stats.intervals import Estimate, ratio
+from app.stats.magnitudes import unit_of
 
 
 class Standing(StrEnum):
@@ -75,6 +76,9 @@ def _labels_missing(now: Estimate, baseline: Estimate, bound: float) -> int | No
     gap = now.value - bound * baseline.value
     mine = now.high - now.value if gap < 0 else now.value - now.low
     theirs = bound * (baseline.value - baseline.low if gap < 0 else baseline.high - baseline.value)
-    if gap**2 <= theirs**2:
+    unit = unit_of(gap)
+    gap, mine, theirs = gap / unit, mine / unit, theirs / unit
+    if gap * gap <= theirs * theirs:
         return None
-    return max(1, ceil(now.rows * mine**2 / (gap**2 - theirs**2) - now.rows))
+    missing = now.rows * (mine * mine) / (gap * gap - theirs * theirs) - now.rows
+    return max(1, ceil(missing)) if isfinite(missing) else None

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from app.stats.intervals import Estimate, around, proportion, require
+from app.stats.magnitudes import unit_of
 
 Floats = NDArray[np.float64]
 
@@ -36,6 +37,7 @@ def sharpe_ratio(
     """
     excess = _series(returns) - riskless
     require("returns", len(excess), len(excess))
+    excess /= unit_of(float(np.abs(excess).max()))  # the ratio has no unit
     deviation = float(excess.std(ddof=1))
     if not deviation > 1e-12 * float(np.abs(excess).max()) or not 0 < periods_per_year < np.inf:
         raise ValueError("a Sharpe ratio needs returns that vary, and periods in a year")

@@ -85,6 +85,10 @@ async def test_a_default_rule_is_reset_and_made_again_when_it_was_deleted(client
         ({"signal": "error_rate", "threshold": 5}, "error_rate lies between 0 and 1"),
         ({"threshold": -1}, "latency_ms is never below 0"),
         ({"threshold": 0, "comparison": "below"}, "never below that"),
+        *(
+            ({"signal": each, "threshold": 0.5, "comparison": "below"}, "comparison: is below, but")
+            for each in ("pipeline_failures", "training_failure", "deployment_failure")
+        ),
         ({"channels": ["nowhere"]}, "channels"),
         ({"misspelt": 1}, "misspelt"),
     ],

@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from app.core.access import Role
 from tests.conftest import client_of
 
@@ -41,3 +43,13 @@ async def test_who_may_not_call_a_route_is_not_told_of_its_parameters(service, k
         headers = await key_of(Role.VIEWER)
         answer = await client.put("/api/models/m/monitor?bogus=1", json={}, headers=headers)
     assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/api/models/m/drift-check", "/api/system/alert-rules"])
+async def test_a_body_that_is_no_utf_8_is_malformed_json_with_the_place(shared_client, path):
+    for body, place in ((b"\xff", "byte 0"), (b'{"name": "\xe9"}', "byte 10")):
+        answer = await shared_client.post(path, content=body, headers={"Content-Type": "application/json"})
+        told = answer.json()
+        assert (answer.status_code, told["type"]) == (400, "/problems/malformed-json"), told
+        assert place in told["detail"]
+        assert "UTF-8" in told["detail"]

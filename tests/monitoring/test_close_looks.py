@@ -69,6 +69,12 @@ async def test_worth_and_returns_are_told_from_labels_and_their_values(clinic): 
         ({"periods_per_year": 0}, "periods_per_year"),
         ({"value": "1 if prediction == '1' else 0"}, "'1' is no label of this model; they are 0, 1"),
         ({"value": "value * (2 != actual)"}, "2 is no label of this model; they are 0, 1"),
+        ({"value": "prediction == -(-7)"}, "7 is no label of this model; they are 0, 1"),
+        ({"value": "prediction == 3 + 4.5"}, "7.5 is no label of this model; they are 0, 1"),
+        (
+            {"value": "(prediction if value > 0 else actual) == 7"},
+            "7 is no label of this model; they are 0, 1",
+        ),
     ],
 )
 async def test_what_cannot_be_told_is_refused_with_the_reason(clinic, order, problem):  # noqa: F811

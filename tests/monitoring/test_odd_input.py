@@ -12,6 +12,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from app.core import clock
 from app.core.ids import new_id
 from tests.monitoring.making import profiled
 from tests.monitoring.making import register as register_numbers
@@ -287,3 +288,14 @@ async def test_a_window_is_told_in_utc_wherever_it_was_asked_for(shared_client, 
     answer = await shared_client.post(f"/api/models/{reference}/{kind}-check", json=ends)
     window = answer.json()["window"]
     assert (window["since"], window["until"]) == ("2026-03-01T00:00:00Z", "2026-03-01T01:00:00Z")
+
+
+@pytest.mark.parametrize("more", [{}, {"until": "2095-01-01T00:00:00Z"}])
+@pytest.mark.parametrize("kind", ["drift", "quality", "performance"])
+async def test_a_window_that_has_not_begun_is_refused(shared_client, plain, kind, more):
+    url = f"/api/models/{plain}/{kind}-check"
+    refused = await shared_client.post(url, json={"since": "2090-01-01T00:00:00Z"} | more)
+    assert refused.status_code == 422, refused.text
+    assert "`since` lies in the future" in refused.json()["detail"]
+    just_now = {"since": clock.now().isoformat()}
+    assert (await shared_client.post(url, json=just_now)).status_code == 200

@@ -176,6 +176,18 @@ async def test_a_window_without_labels_says_how_many_it_wants(clinic):
     assert "Too few labels" in few["recommendations"][0]
 
 
+async def test_a_window_without_labels_and_a_model_without_baseline_asks_for_labels_first(
+    shared_client, cancer
+):
+    model, rows, _ = cancer
+    name = await register(shared_client, model, rows[:200])
+    for order in ({}, {"metric": "f1_macro"}):
+        told = await Deployed(shared_client, name, rows, []).check(**order)
+        assert (told["finding"], told["insufficient_data"]) == ("insufficient_data", True)
+        [sentence] = told["recommendations"]
+        assert "No label of the window can be compared, and there is no baseline yet" in sentence
+
+
 async def test_predictions_younger_than_labels_take_are_not_compared(clinic):
     await clinic.label(clinic.ids, clinic.truth)
     assert (await clinic.check_when(369))["window"]["compared_labelled"] == 369
@@ -183,7 +195,7 @@ async def test_predictions_younger_than_labels_take_are_not_compared(clinic):
     assert told["window"]["labelled"] == 369
     assert (told["window"]["compared_labelled"], told["insufficient_data"]) == (0, True)
     assert "369 labels are of predictions younger than 30 minutes" in told["recommendations"][-1]
-    assert "maturity_hours" in told["recommendations"][-1]
+    assert told["recommendations"][-1].endswith(": the `maturity_hours` of this order are that age.")
     told = await clinic.check(metric="roc_auc")
     assert told["finding"] == "no_baseline"
     assert told["recommendations"] == [

@@ -9,7 +9,7 @@ from app.core.errors import FieldProblem
 from app.evidence.realised import Realised
 from app.monitoring.kinds import BaselineKind, PerformanceFinding, Recommendation
 from app.monitoring.performance.baselines import Baseline
-from app.monitoring.performance.close_looks import read_formula
+from app.monitoring.performance.formulas import read_formula
 from app.monitoring.performance.looking import recommend
 from app.monitoring.performance.measuring import measure
 from app.monitoring.performance.rules import Judgement, advise_on, choose_metric, judge_metric, name_here

@@ -110,6 +110,24 @@ def test_a_refusal_names_the_part_that_offends(text, part, reason):
     assert repr(refused.value.part[:60]) in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "compared"),
+    [
+        ("prediction == -(-7)", [(("prediction",), 7)]),
+        ("actual != min(3 + 4, 0.5)", [(("actual",), 0.5)]),
+        ("(1 < 2) == prediction", [(("prediction",), 1)]),
+        ("prediction == 1 / 0", []),
+        ("prediction == value + 1", []),
+        ("prediction == (3 if value else 4)", []),
+        ("(prediction if value else actual) == 7", [(("prediction", "actual"), 7)]),
+        ("(prediction if value else 7) == 7", []),
+        ("prediction == actual == 'yes'", [(("actual",), "yes")]),
+    ],
+)
+def test_what_is_the_same_for_all_rows_is_known_before_any_is_read(text, compared):
+    assert [(each.names, each.literal) for each in parse_formula(text).compared] == compared
+
+
 def test_a_long_sum_is_not_deep():
     assert parse_formula(" + ".join(["value"] * 40)).apply(COLUMNS).values[0] == 400
 

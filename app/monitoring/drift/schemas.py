@@ -64,10 +64,17 @@ class FeatureDrift(Outgoing):
     high: float
     psi: float = Field(description="Population stability index on the reference's deciles.")
     shift: float | None = Field(
-        description="Difference of the means in standard deviations of the reference."
+        description="Difference of the means in standard deviations of the reference; a value of more than 1,000 of these from "
+        "its mean counts as that far."
     )
-    spread: float | None = Field(description="Ratio of the standard deviations.")
-    wasserstein: float | None = Field(description="In standard deviations; rough where tails are heavy.")
+    spread: float | None = Field(
+        description="Ratio of the standard deviations, of values capped as for `shift`."
+    )
+    wasserstein: float | None = Field(
+        description="In standard deviations, from the bins: each value stands at the upper edge of its own, those beyond the last "
+        "edge at that one. Good to a few hundredths within the reference's range, rough beyond (up to twice as much), and at most "
+        "some four widths of that range: read `shift` there."
+    )
     weight: float = Field(description="Importance beside the most important column.")
     design_effect: float = Field(
         description="How many rows count for one, because they depend on each other; at least 1."

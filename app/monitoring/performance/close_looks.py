@@ -25,58 +25,20 @@ from app.runtimes.groups import (
     most_slices,
     numbers,
 )
-from app.runtimes.schema import Label, Signature, Task
+from app.runtimes.schema import Signature, Task
 
 if TYPE_CHECKING:
     from app.stats.fairness import Fairness
-    from app.stats.formula import Formula, Worth
+    from app.stats.formula import Formula
     from app.stats.intervals import Estimate
+    from app.stats.worth import Worth
 
 MOST_LOSS = 1e60  # the fourth powers of greater ones, and their sums, come near the largest number
-MOST_LISTED = 20  # labels in a refusal
 MOST_GAPS, MOST_PEOPLE = 20, 50
 NO_RETURNS = "no labelled row has a value: send `value`, the return of one period, with feedback"
 CAUSE_GROUPS, MOST_CAUSES = 10, 20
 MOST_GROUPS_OF_ALL = 600
 """Over all columns together: a model of losses with so many terms is fitted in half a second."""
-
-
-def read_formula(text: str) -> "Formula":
-    """A formula over prediction, actual, value and confidence.
-
-    Raises:
-        FieldProblem: it is none.
-    """
-    from app.stats.formula import FormulaRefused, parse_formula  # noqa: PLC0415 - and SciPy with it
-
-    try:
-        return parse_formula(text)
-    except FormulaRefused as refused:
-        raise FieldProblem("value", str(refused)) from None
-
-
-def require_labels(formula: "Formula", known: Mapping[str, Sequence[Label] | None]) -> None:
-    """Make sure that a formula compares answers and truths with labels that they can be.
-
-    Args:
-        formula: whose literals are looked at.
-        known: the labels that `prediction` and `actual` can be; None where they are numbers, or anything.
-
-    Raises:
-        FieldProblem: it asks for a label that is none, and would be wrong about every row.
-    """
-    for each in formula.compared:
-        labels = known[each.name]
-        if labels is not None and not any(_is_one(each.literal, label) for label in labels):
-            listed = ", ".join(map(repr, labels[:MOST_LISTED])) + (", …" if len(labels) > MOST_LISTED else "")
-            raise FieldProblem(
-                "value", f"{each.part!r}: {each.literal!r} is no label of this model; they are {listed}"
-            )
-
-
-def _is_one(literal: Label, label: Label) -> bool:
-    """As formulas compare: a text is no number, and truths are 1 and 0."""
-    return isinstance(literal, str) == isinstance(label, str) and literal == label
 
 
 def tell_worth(formula: "Formula", rows: Latest, alpha: float) -> dict[str, Any]:
@@ -100,21 +62,13 @@ def tell_worth(formula: "Formula", rows: Latest, alpha: float) -> dict[str, Any]
     except ValueError as wrong:  # texts and numbers in one column, nested answers
         raise FieldProblem("value", str(wrong)) from None
     told = {"formula": formula.text, "rows": len(rows), "undefined": worth.undefined if worth else 0}
-    return told | {"mean": _shown(_mean_of(worth, alpha)), "total": _total_of(worth)}
+    return told | {"mean": _shown(_mean_of(worth, alpha)), "total": worth and worth.total}
 
 
 def _mean_of(worth: "Worth | None", alpha: float) -> "Estimate | ValueError":
     from app.stats.intervals import TooLittleData  # noqa: PLC0415 - and SciPy with it
 
     return ask(partial(worth.mean, alpha)) if worth else TooLittleData("rows", 0)
-
-
-def _total_of(worth: "Worth | None") -> float | None:
-    if worth is None or worth.undefined == len(worth.values):
-        return None
-    with np.errstate(over="ignore"):
-        total = float(np.nansum(worth.values))
-    return total if np.isfinite(total) else None
 
 
 def _shown(told: "Estimate | ValueError") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from app.monitoring.kinds import PerformanceFinding
 from app.monitoring.parameters import place_of
 from app.monitoring.performance import close_looks as looks
 from app.monitoring.performance.estimating import Estimated, estimate
+from app.monitoring.performance.formulas import read_formula, require_labels, require_numbers
 from app.monitoring.performance.looking import PerformanceSeen, PerformanceTerms
 from app.monitoring.performance.schemas import PerformanceCheck
 from app.runtimes.schema import Signature, Task
@@ -76,7 +77,7 @@ class CloseReader:
         """
         asked = await asyncio.to_thread(_read_order, order, self.signature, has_fallen=self._has_fallen)
         if asked.formula is not None:
-            looks.require_labels(asked.formula, await self._labels())
+            await self._require_comparable(asked.formula)
         told, before = await self._tell_labelled(asked), Latest.none()
         if asked.sensitive is not None:
             told["fairness"] = await self._tell_fairness(asked)
@@ -85,6 +86,12 @@ class CloseReader:
         if asked.causes:
             told["causes"] = await self._tell_causes(before)
         return CloseUp(told, await self._estimate(before) if order.estimate else None)
+
+    async def _require_comparable(self, formula: "Formula") -> None:
+        if self._is_regression:
+            require_numbers(formula)
+        else:
+            require_labels(formula, await self._labels())
 
     async def _labels(self) -> dict[str, Sequence[Any] | None]:
         """What answers of this version and truths can be: of these a newer version may know more."""
@@ -158,7 +165,7 @@ def _read_order(order: PerformanceCheck, signature: Signature, *, has_fallen: bo
     return _Asked(
         order,
         signature,
-        None if order.value is None else looks.read_formula(order.value),
+        None if order.value is None else read_formula(order.value),
         None if by is None else place_of(signature, by, "slice_by"),
         None if people is None else place_of(signature, people, "sensitive"),
         None if people is None else looks.favourable_class(signature, order.favourable),

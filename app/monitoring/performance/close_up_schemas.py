@@ -35,7 +35,9 @@ class WorthOut(Outgoing):
     rows: int = Field(description="The latest labelled rows of the window, at most 20,000.")
     undefined: int = Field(description="Those of them that the formula gives nothing for.")
     mean: MetricOut
-    total: float | None = Field(description="Over the rows that have a worth; null where none has.")
+    total: float | None = Field(
+        description="Over the rows that have a worth, rounded once; null where none has, or beyond 1.8e308."
+    )
 
 
 class ReturnsOut(Outgoing):

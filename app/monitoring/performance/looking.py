@@ -33,12 +33,18 @@ MOST_ROUNDS = 5
 
 @dataclass(frozen=True)
 class Period:
-    """Which rows are looked at: those from `since` to `until`, of which those before `mature` have most of their labels."""
+    """Which rows are looked at: those from `since` to `until`, of which those before `mature` have most of their labels.
+
+    Attributes:
+        delay: the age at which a prediction is mature.
+        is_usual: whether labels usually come so late, and the caller did not set that age.
+    """
 
     since: datetime
     until: datetime
     mature: datetime
     delay: timedelta
+    is_usual: bool = True
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,9 @@ async def period_of(
     """A window to the five minutes, and how much of it is mature: by the usual delay of labels, unless another is given."""
     delay = await usual_delay(session, model) if maturity is None else maturity
     mature = mature_until(clock.now(), delay)
-    return Period(start_of(since, FIVE_MINUTES), end_of(until, FIVE_MINUTES), mature, delay)
+    return Period(
+        start_of(since, FIVE_MINUTES), end_of(until, FIVE_MINUTES), mature, delay, is_usual=maturity is None
+    )
 
 
 async def baseline_of(
@@ -154,6 +162,10 @@ def _look(
     was = baseline.tell(signature, alpha, design_effect=effect) if baseline else {}
     metric = terms.metric or spokesman(signature.task, was)
     judgement = judge_metric(metric, _judged(measured.metrics, compared, terms), was, terms.threshold)
+    if (
+        measured.metrics and not compared.labelled and not was
+    ):  # labels bring a baseline along; a baseline alone would tell nothing
+        judgement = Judgement(PerformanceFinding.INSUFFICIENT_DATA, terms.metric)
     return PerformanceSeen(period, whole, compared, measured, was, judgement)
 
 

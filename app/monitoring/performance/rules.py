@@ -16,6 +16,10 @@ Told = Mapping[str, "Estimate | ValueError"]
 """Metrics by name; in place of one that can't be told, why it can't."""
 
 
+NOTHING_YET = (
+    "No label of the window can be compared, and there is no baseline yet: of a version that was registered without "
+    "`evaluation` rows and `metrics` the first labels become it."
+)
 SPOKESMEN: Mapping[Task, tuple[str, ...]] = {
     Task.CLASSIFICATION: ("accuracy", "f1_macro", "f1_weighted", "roc_auc", "log_loss"),
     Task.ANOMALY: ("f1", "recall", "precision", "accuracy"),
@@ -117,6 +121,8 @@ def _fewest(lack: ValueError) -> int | None:
 def advise_on(judgement: Judgement, told: Sequence[str] = ()) -> list[str]:
     """The judgement in sentences, for people; `told` are the metrics that the baseline tells."""
     metric, now, was, loss = judgement.metric, judgement.now, judgement.was, judgement.loss
+    if judgement.was is None and judgement.finding == PerformanceFinding.INSUFFICIENT_DATA:
+        return [NOTHING_YET]
     if judgement.finding == PerformanceFinding.NO_BASELINE:
         return [_say_what_is_missing(metric, was, told)]
     if now is None or was is None or loss is None:

@@ -107,7 +107,8 @@ class PerformanceWindow(Outgoing):
     labelled: int
     label_coverage: float | None = Field(description="Labelled rows over all; null without rows.")
     usual_delay_seconds: float = Field(
-        description="Within so many seconds nine labels of ten come, to a factor of two."
+        description="Within so many seconds nine labels of ten come, to a factor of two; `maturity_hours` where the order "
+        "gives it."
     )
     compared_until: datetime = Field(description="Only rows before this are old enough to be compared.")
     compared_rows: int

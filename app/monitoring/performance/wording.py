@@ -26,7 +26,12 @@ def say_what_is_young(seen: PerformanceSeen, now: datetime) -> list[str]:
     last = end_of(min(period.until, end_of(now, FIVE_MINUTES)) + period.delay, FIVE_MINUTES)
     are = "1 label is of a prediction" if seen.young == 1 else f"{seen.young:,} labels are of predictions"
     sentence = f"{are} younger than {_in_words(period.delay)} and not compared yet, the last until {last:%Y-%m-%d %H:%M} UTC"
-    return [f"{sentence}: so late do labels usually come; `maturity_hours` sets another age."]
+    why = (
+        "so late do labels usually come; `maturity_hours` sets another age"
+        if period.is_usual
+        else "the `maturity_hours` of this order are that age"
+    )
+    return [f"{sentence}: {why}."]
 
 
 def _in_words(delay: timedelta) -> str:
