@@ -41,6 +41,11 @@ def is_connection_trouble(error: BaseException) -> bool:
     """Whether an error says that the database is away, rather than that a statement was wrong."""
     if isinstance(error, _SAYS_SO) or state_of(error).startswith(_BROKEN_CONNECTION):
         return True
+    met = getattr(getattr(error, "orig", None), "__cause__", None)
+    if isinstance(
+        met, asyncpg.InternalClientError
+    ):  # a connection that was cut off in the midst of an answer
+        return True
     return isinstance(error, DBAPIError) and (
         error.connection_invalidated or isinstance(error, OperationalError)
     )
@@ -65,11 +70,13 @@ class Outage:
     def goes_on(self, error: BaseException) -> None:
         """An attempt was in vain: the first is told, and of the others one a minute.
 
-        After a minute without any it is another outage: requests, for one, don't say when they succeed again.
+        After a minute without any it is another outage: requests, for one, don't say when they succeed again. So it is when
+        what looked like a wrong statement turns out to be a database that is away.
         """
-        now = clock.now()
-        if self._since is None or now - self._tried_at > REMINDED_EACH:
-            self._since, self._is_away = now, is_connection_trouble(error)
+        now, is_away = clock.now(), is_connection_trouble(error)
+        is_another = now - self._tried_at > REMINDED_EACH or (is_away and not self._is_away)
+        if self._since is None or is_another:
+            self._since, self._is_away = now, is_away
             self.attempts, self._told_at = 0, _NEVER
         self.attempts, self._tried_at = self.attempts + 1, now
         if now - self._told_at >= REMINDED_EACH:

@@ -9,8 +9,9 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import asyncpg
 import pytest
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from structlog.testing import CapturingLogger
 
 from app.core import clock, outage
@@ -88,6 +89,23 @@ def test_a_statement_that_is_wrong_is_no_database_that_is_away(lines, at):
     seal.is_over()
     assert [event for event, _ in lines()] == ["work_interrupted", "work_resumed"]
     assert lines()[0][1]["error"] == "ValueError: no such table"
+
+
+def test_what_looked_like_another_trouble_is_told_as_an_outage_once_it_shows(lines, at):
+    at(0)
+    seal = Outage("seal")
+    seal.goes_on(ProgrammingError("SELECT 1", None, ValueError("cut off")))
+    for second in (1, 2):
+        at(second)
+        seal.goes_on(REFUSED)
+    seal.is_over()
+    assert [event for event, _ in lines()] == ["work_interrupted", "database_away", "database_back"]
+
+
+def test_a_connection_that_was_cut_off_in_an_answer_is_a_database_that_is_away():
+    met = ValueError("as the adapter tells it")
+    met.__cause__ = asyncpg.InternalClientError("cannot switch to state 15")
+    assert outage.is_connection_trouble(DBAPIError("SELECT 1", None, met))
 
 
 def test_what_can_not_be_connected_to_is_away_however_that_is_told():

@@ -13,11 +13,10 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
+from structlog.testing import CapturingLogger
 
-from app.core import telemetry
+from app.core import problems, telemetry
 from app.core.access import Caller, Role
-from app.core.problems import answer_error
 from app.core.telemetry import REQUESTS, RequestLog, shared_metrics
 
 
@@ -76,11 +75,14 @@ async def test_a_defect_is_a_line_too(lines):
     assert [line["status"] for line in lines() if line["event"] == "request"] == [500]
 
 
-def test_the_cause_of_a_defect_is_found_by_the_id_that_its_caller_was_told():
-    with capture_logs() as written:
-        answer = answer_error(ValueError("why"), {"path": "/x", "state": {"request_id": "abc"}})
+def test_the_cause_of_a_defect_is_found_by_the_id_that_its_caller_was_told(monkeypatch):
+    logged = CapturingLogger()  # in the logger's place: once used, it keeps how logging was set up first
+    monkeypatch.setattr(problems, "log", logged)
+    answer = problems.answer_error(ValueError("why"), {"path": "/x", "state": {"request_id": "abc"}})
     assert json.loads(answer.body)["request_id"] == "abc"
-    assert [(line["event"], line["request_id"]) for line in written] == [("unplanned_error", "abc")]
+    assert [(call.args, call.kwargs["request_id"]) for call in logged.calls] == [
+        (("unplanned_error",), "abc")
+    ]
 
 
 @pytest.mark.parametrize(("sent", "is_taken"), [("abc-1/2", True), ('x"y', False), ("a" * 129, False)])

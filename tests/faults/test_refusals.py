@@ -185,6 +185,10 @@ class Running(House):
         found = (path.relative_to(self.base_path) for path in self.base_path.rglob("*"))
         return {path for path in found if path.parts[0] not in own and not path.name.startswith("log-")}
 
+    async def contents(self):
+        """All but the log of predictions: rows that a model does not take are on record there."""
+        return {row for row in await super().contents() if row[0] not in {"prediction", "spool_position"}}
+
     async def holdings(self):
         return await self.contents(), self.files()
 

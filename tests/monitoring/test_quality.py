@@ -159,7 +159,7 @@ async def check_table(client, reference, content, kind):
         (b"a,b\n1,2\n", "lacks columns"),
         (b"PAR1xx", "neither"),
         (b"x0,x1,x2,x3\n" + b"1,1,1,1\n" * 100_001, "at most 100000"),
-        (parquet_with_a_column_twice(), "Multiple matches"),
+        (parquet_with_a_column_twice(), "names a column twice: x3"),
     ],
     ids=["empty", "other columns", "broken Parquet", "too long", "a column twice"],
 )
