@@ -32,7 +32,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.core import clock
 from app.core.database import Actor, Base, Reading, before_commit
 from app.core.ids import new_id
-from app.core.jobs import enqueue
+from app.core.jobs import enqueue_each
 from app.core.locks import try_hold_until_commit
 from app.core.notify import notify
 from app.core.prepared import PreparedInsert, PreparedRead, PreparedWrite
@@ -180,8 +180,14 @@ async def seal_facts(session: AsyncSession, reactions: Mapping[str, Sequence[str
         sequence += 1
         fact.sequence = sequence
         fact.hash = previous = link(previous, fact)
-        for reaction in reactions.get(fact.kind, ()):
-            await enqueue(session, reaction, {"fact_id": str(fact.id)}, dedupe_key=f"{reaction}:{fact.id}")
+    await enqueue_each(
+        session,
+        [
+            (reaction, {"fact_id": str(fact.id)}, f"{reaction}:{fact.id}")
+            for fact in facts
+            for reaction in reactions.get(fact.kind, ())
+        ],
+    )
     seals = [{"fact": fact.id, "number": fact.sequence, "seal": fact.hash} for fact in facts]
     await _SEAL.run(session, *seals)
     notify(session, CHANNEL, str(sequence))

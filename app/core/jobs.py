@@ -120,10 +120,8 @@ async def enqueue(
 ) -> UUID | None:
     """Add a job to this transaction; None when an open job has the same dedupe key."""
     now = clock.now()
-    row = {
-        "id": new_id(), "kind": kind, "queue": queue, "payload": payload, "dedupe_key": dedupe_key, "waits_for": waits_for,
-        "max_attempts": max_attempts, "state": JobState.QUEUED, "attempts": 0, "fence": 0,
-        "due_at": now + timedelta(seconds=delay_seconds), "made_at": now,
+    row = _row_of(kind, payload, dedupe_key, now) | {
+        "queue": queue, "waits_for": waits_for, "max_attempts": max_attempts, "due_at": now + timedelta(seconds=delay_seconds),
     }  # fmt: skip
     added = await _ADD_UNLESS_OPEN.row(session, **row)
     if added is None:
@@ -133,11 +131,28 @@ async def enqueue(
     return job_id
 
 
+async def enqueue_each(session: AsyncSession, jobs: Sequence[tuple[str, dict[str, Any], str]]) -> None:
+    """Add jobs of a kind, a payload and a dedupe key each in one statement; those that are open already stay alone."""
+    if jobs:
+        now = clock.now()
+        rows = insert(Job).values([_row_of(*job, now) for job in jobs])
+        await session.execute(
+            rows.on_conflict_do_nothing(index_elements=[Job.dedupe_key], index_where=_IS_OPEN)
+        )
+        notify(session, CHANNEL, DEFAULT)
+
+
+def _row_of(kind: str, payload: dict[str, Any], dedupe_key: str | None, now: datetime) -> dict[str, Any]:
+    return {
+        "id": new_id(), "kind": kind, "queue": DEFAULT, "payload": payload, "dedupe_key": dedupe_key, "waits_for": None,
+        "max_attempts": 8, "state": JobState.QUEUED, "attempts": 0, "fence": 0, "due_at": now, "made_at": now,
+    }  # fmt: skip
+
+
+_IS_OPEN = text("state IN ('queued', 'running')")
 _ADD_UNLESS_OPEN = PreparedRead(
     insert(Job)
-    .on_conflict_do_nothing(
-        index_elements=[Job.dedupe_key], index_where=text("state IN ('queued', 'running')")
-    )
+    .on_conflict_do_nothing(index_elements=[Job.dedupe_key], index_where=_IS_OPEN)
     .returning(Job.__table__.c.id),
     column_keys=[column.key for column in Job.__table__.columns if column.key not in {"ended_at", "error"}],
 )
